@@ -1,0 +1,207 @@
+/**
+ * The errors of the whole program: one base class, a code from a closed union, whether trying again can help,
+ * and a `cause` that is logged and never sent. Which gRPC code a caller sees is decided in server/errors.ts.
+ */
+
+/** Every code that this program gives to a failure. Stable: logs, metrics and docs/troubleshooting.md use them. */
+export const errorCodes = [
+  // Configuration and files.
+  "CONFIG",
+  "TLS_FILES",
+  "SOCKET",
+  // What a caller sent.
+  "REQUEST_PLAINTEXT_EMPTY",
+  "REQUEST_PLAINTEXT_TOO_LONG",
+  "REQUEST_CIPHERTEXT_EMPTY",
+  "REQUEST_CIPHERTEXT_TOO_SHORT",
+  "REQUEST_CIPHERTEXT_TOO_LONG",
+  "REQUEST_CIPHERTEXT_INVALID",
+  "REQUEST_KEY_ID_INVALID",
+  "REQUEST_ANNOTATIONS_INVALID",
+  "REQUEST_IV_MISSING",
+  "REQUEST_IV_LENGTH",
+  "REQUEST_ALG_UNSUPPORTED",
+  "OVERLOADED",
+  "SHUTTING_DOWN",
+  "CANCELED",
+  // What this program would have answered, had it not broken a limit of kube-apiserver's.
+  "RESPONSE_TOO_LARGE",
+  // Bytes that are not TTLV.
+  "TTLV_TRUNCATED",
+  "TTLV_LENGTH",
+  "TTLV_TYPE",
+  "TTLV_TAG",
+  "TTLV_DEPTH",
+  "TTLV_PADDING",
+  "TTLV_UTF8",
+  "TTLV_VALUE",
+  // TTLV that is not the KMIP we asked for.
+  "KMIP_FRAME_TOO_LARGE",
+  "KMIP_UNEXPECTED",
+  "KMIP_VERSION",
+  "KMIP_RESULT",
+  // Network and time.
+  "CONNECT",
+  "TLS",
+  "CLOSED",
+  "TIMEOUT",
+  // REST.
+  "REST_STATUS",
+  "REST_BODY",
+  // The key.
+  "KEY_NOT_FOUND",
+  "KEY_AMBIGUOUS",
+  "KEY_NOT_ACTIVE",
+  "KEY_UNUSABLE",
+  "KEY_ACCESS_DENIED",
+  "KEY_SELF_TEST",
+  // A fault of this program.
+  "INTERNAL",
+] as const;
+
+/** One of {@link errorCodes}. */
+export type ErrorCode = (typeof errorCodes)[number];
+
+/** Facts about a failure for the log: flat, and never a plaintext, key, PEM or ciphertext. */
+export type ErrorDetails = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** How a {@link ProviderError} is made. */
+export interface ProviderErrorOptions {
+  /** Whether the same request, sent again, could succeed (network, time-out, 429, 5xx). Default: false. */
+  readonly retryable?: boolean;
+  /** What caused it. Logged, never sent to a caller. */
+  readonly cause?: unknown;
+  /** Facts for the log. */
+  readonly details?: ErrorDetails;
+}
+
+/** The base of every error that this program throws on purpose. `message` may be logged; see `callerMessage`. */
+export class ProviderError extends Error {
+  override readonly name: string = "ProviderError";
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, message: string, options: ProviderErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+    this.details = options.details ?? {};
+  }
+}
+
+/** Bytes that are not well-formed TTLV. */
+export class TtlvError extends ProviderError {
+  override readonly name = "TtlvError";
+  /** Byte offset in the message at which the fault was found. */
+  readonly offset: number;
+  /** Path to the item, as `RequestMessage/BatchItem[0]/Operation`; empty at the root. */
+  readonly path: string;
+
+  constructor(
+    code: Extract<ErrorCode, `TTLV_${string}`>,
+    message: string,
+    where: { readonly offset: number; readonly path: string },
+  ) {
+    super(code, `${message} (offset ${where.offset}${where.path === "" ? "" : `, ${where.path}`})`, {
+      details: { ...where },
+    });
+    this.offset = where.offset;
+    this.path = where.path;
+  }
+}
+
+/** A KMIP server answered, and its answer was a failure of the operation. */
+export class KmipResultError extends ProviderError {
+  override readonly name = "KmipResultError";
+  /** The operation's specification name, as `Encrypt`. */
+  readonly operation: string;
+  /** The Result Reason's specification name, as `Item Not Found`, or its hexadecimal number where unknown. */
+  readonly reason: string;
+  /** The Result Message of the server, cut at 256 characters; empty where it sent none. */
+  readonly resultMessage: string;
+
+  constructor(result: {
+    readonly operation: string;
+    readonly reason: string;
+    readonly resultMessage: string;
+    readonly retryable?: boolean;
+  }) {
+    const said = result.resultMessage === "" ? "" : `: ${result.resultMessage}`;
+    super("KMIP_RESULT", `${result.operation} refused by the KMIP server: ${result.reason}${said}`, {
+      retryable: result.retryable ?? false,
+      details: { operation: result.operation, reason: result.reason },
+    });
+    this.operation = result.operation;
+    this.reason = result.reason;
+    this.resultMessage = result.resultMessage;
+  }
+}
+
+/** A connection could not be made, or was lost. */
+export class NetworkError extends ProviderError {
+  override readonly name = "NetworkError";
+  /** Whether any byte of the request may have reached the server. */
+  readonly sent: boolean;
+  /** `host:port` of the server. */
+  readonly endpoint: string;
+
+  constructor(
+    code: "CONNECT" | "TLS" | "CLOSED",
+    message: string,
+    options: { readonly endpoint: string; readonly sent: boolean; readonly cause?: unknown },
+  ) {
+    super(code, message, {
+      retryable: true,
+      cause: options.cause,
+      details: { endpoint: options.endpoint, sent: options.sent },
+    });
+    this.sent = options.sent;
+    this.endpoint = options.endpoint;
+  }
+}
+
+/** The caller's time was over before the KMS had answered. */
+export class TimeoutError extends ProviderError {
+  override readonly name = "TimeoutError";
+  /** What was being waited for. */
+  readonly phase: "connect" | "checkout" | "response" | "retry" | "status";
+
+  constructor(phase: TimeoutError["phase"], message: string, options: ProviderErrorOptions = {}) {
+    super("TIMEOUT", message, {
+      ...options,
+      retryable: true,
+      details: { ...options.details, phase },
+    });
+    this.phase = phase;
+  }
+}
+
+/** The REST API answered with an error, or with something that is not an answer of its. */
+export class RestError extends ProviderError {
+  override readonly name = "RestError";
+  /** The HTTP status. */
+  readonly status: number;
+  /** `request_id` of the error body, or of the reply's header; undefined where there was none. */
+  readonly requestId: string | undefined;
+
+  constructor(
+    code: "REST_STATUS" | "REST_BODY",
+    message: string,
+    options: ProviderErrorOptions & { readonly status: number; readonly requestId?: string | undefined },
+  ) {
+    super(code, message, {
+      ...options,
+      details: { ...options.details, status: options.status, requestId: options.requestId },
+    });
+    this.status = options.status;
+    this.requestId = options.requestId;
+  }
+}
+
+/** Gives back a {@link ProviderError} as it is; wraps anything else as INTERNAL, with the original as its cause. */
+export function toProviderError(error: unknown): ProviderError {
+  if (error instanceof ProviderError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new ProviderError("INTERNAL", `unexpected failure: ${message}`, { cause: error });
+}

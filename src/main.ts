@@ -1,0 +1,1 @@
+/** The executable: hands argv to the CLI, nothing else. */
