@@ -1,0 +1,158 @@
+/**
+ * What a socket, TLS or undici failure means, in words for the person on call: one NetworkError with the
+ * endpoint and what to look at. Shared by the KMIP and the REST client, so that both say the same.
+ */
+import { NetworkError } from "./errors.ts";
+
+interface Meaning {
+  readonly code: "CONNECT" | "TLS" | "CLOSED";
+  readonly text: string;
+}
+
+/**
+ * Wraps whatever a socket (or undici, or fetch) threw.
+ * @param error the failure, `cause` chains and AggregateErrors included
+ * @param endpoint `host:port` of the server
+ * @param sent whether any byte of the request may have reached the server
+ */
+export function describeSocketError(error: unknown, endpoint: string, sent: boolean): NetworkError {
+  if (error instanceof NetworkError) return error;
+  const root = rootOf(error);
+  const { code, text } = meaningOf(root, endpoint) ?? fallback(root, endpoint, sent);
+  return new NetworkError(code, text, { endpoint, sent, cause: root });
+}
+
+/** The failure at the bottom: below fetch's `fetch failed`, and the most telling one of several addresses. */
+function rootOf(error: unknown): unknown {
+  let current = error;
+  for (let depth = 0; depth < 8; depth += 1) {
+    const below = belowOf(current);
+    if (below === undefined) return current;
+    current = below;
+  }
+  return current;
+}
+
+function belowOf(error: unknown): unknown {
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return error.errors.find((one) => meaningOf(one, "")?.code === "TLS") ?? error.errors[0];
+  if (!(error instanceof Error) || error.cause === undefined) return undefined;
+  const isTelling = meaningOf(error, "") !== undefined && codeOf(error) !== "UND_ERR_SOCKET";
+  return isTelling ? undefined : error.cause;
+}
+
+function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
+  const code = codeOf(error);
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return otherName(error, endpoint);
+  const known = socketMeanings[code] ?? certificateMeanings[code];
+  if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
+  return tlsMeaning(code, messageOf(error), endpoint);
+}
+
+/** Node's and undici's error codes; `{}` is the endpoint. */
+const socketMeanings: Readonly<Record<string, Meaning>> = {
+  ECONNREFUSED: { code: "CONNECT", text: "nothing listens on {} (connection refused)" },
+  ENOTFOUND: { code: "CONNECT", text: "the host name of {} is not known to DNS" },
+  EAI_AGAIN: { code: "CONNECT", text: "DNS gives no answer for {} at present" },
+  EHOSTUNREACH: { code: "CONNECT", text: "no route to {} (host unreachable)" },
+  ENETUNREACH: { code: "CONNECT", text: "no route to {} (network unreachable)" },
+  ETIMEDOUT: { code: "CONNECT", text: "{} does not answer (connection timed out)" },
+  UND_ERR_CONNECT_TIMEOUT: { code: "CONNECT", text: "{} does not answer (connection timed out)" },
+  EMFILE: { code: "CONNECT", text: "no file descriptor left to connect to {}: raise the open-files limit" },
+  ECONNRESET: { code: "CLOSED", text: "{} reset the connection" },
+  EPIPE: { code: "CLOSED", text: "{} closed the connection" },
+  UND_ERR_SOCKET: { code: "CLOSED", text: "{} closed the connection" },
+  UND_ERR_INFO: { code: "CLOSED", text: "{} closed the connection" },
+  UND_ERR_DESTROYED: { code: "CLOSED", text: "the connection to {} was closed here" },
+  UND_ERR_CLOSED: { code: "CLOSED", text: "the connection to {} was closed here" },
+};
+
+const untrusted =
+  "the certificate of {} does not chain to a trusted authority: give the right CA bundle with --ca";
+
+/** OpenSSL's verification results, as Node gives them in `code`; `{}` is the endpoint. */
+const certificateMeanings: Readonly<Record<string, Meaning>> = {
+  SELF_SIGNED_CERT_IN_CHAIN: { code: "TLS", text: untrusted },
+  DEPTH_ZERO_SELF_SIGNED_CERT: { code: "TLS", text: untrusted },
+  UNABLE_TO_GET_ISSUER_CERT: { code: "TLS", text: untrusted },
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: { code: "TLS", text: untrusted },
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: { code: "TLS", text: untrusted },
+  CERT_UNTRUSTED: { code: "TLS", text: untrusted },
+  CERT_SIGNATURE_FAILURE: { code: "TLS", text: untrusted },
+  INVALID_CA: { code: "TLS", text: untrusted },
+  INVALID_PURPOSE: { code: "TLS", text: "the certificate of {} is not meant for a server" },
+  CERT_HAS_EXPIRED: { code: "TLS", text: "the certificate of {} has expired" },
+  CERT_NOT_YET_VALID: {
+    code: "TLS",
+    text: "the certificate of {} is not valid yet: compare the clocks of both machines",
+  },
+  CERT_REVOKED: { code: "TLS", text: "the certificate of {} is revoked" },
+};
+
+/** Alerts of the server and faults of the handshake: OpenSSL's reason is in the code or the message. */
+const handshakeMeanings: readonly (readonly [RegExp, string])[] = [
+  [/ALERT[_ ]CERTIFICATE[_ ]EXPIRED/i, "{} refused the client certificate (--client-cert): it has expired"],
+  [/ALERT[_ ]CERTIFICATE[_ ]REVOKED/i, "{} refused the client certificate (--client-cert): it is revoked"],
+  [
+    /ALERT[_ ]UNKNOWN[_ ]CA/i,
+    "{} refused the client certificate (--client-cert): it does not trust its authority",
+  ],
+  [
+    /ALERT[_ ](CERTIFICATE[_ ](REQUIRED|UNKNOWN)|(BAD|UNSUPPORTED)[_ ]CERTIFICATE|ACCESS[_ ]DENIED)/i,
+    "{} refused the client certificate (--client-cert)",
+  ],
+  [/WRONG[_ ]VERSION[_ ]NUMBER|HTTP[_ ]REQUEST|PACKET[_ ]LENGTH[_ ]TOO[_ ]LONG/i, "{} does not speak TLS"],
+  [/PROTOCOL[_ ]VERSION|UNSUPPORTED[_ ]PROTOCOL/i, "{} offers no TLS version of 1.2 or later"],
+  [
+    /ALERT[_ ]HANDSHAKE[_ ]FAILURE/i,
+    "{} refused the TLS handshake: no common cipher, or the client certificate (--client-cert) is not accepted",
+  ],
+  [/KEY[_ ]VALUES[_ ]MISMATCH/i, "--client-key does not belong to --client-cert"],
+];
+
+function tlsMeaning(code: string, message: string, endpoint: string): Meaning | undefined {
+  const isTls = code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_") || code.startsWith("ERR_OSSL_");
+  if (message.includes("before secure TLS connection was established"))
+    return { code: "CONNECT", text: `${endpoint} closed the connection during the TLS handshake` };
+  if (!isTls && code !== "EPROTO") return undefined;
+  const match = handshakeMeanings.find(([pattern]) => pattern.test(code) || pattern.test(message));
+  const text = match?.[1] ?? `TLS with {} failed (${reasonIn(message, code)})`;
+  return { code: "TLS", text: text.replaceAll("{}", endpoint) };
+}
+
+/** Node's message names the certificate's own names after `altnames:`; they are what tells the mistake. */
+function otherName(error: unknown, endpoint: string): Meaning {
+  const names = /altnames: (.*)$|cert's list: (.*)$|cert's CN: (.*)$/s.exec(messageOf(error));
+  const listed = (names?.[1] ?? names?.[2] ?? names?.[3] ?? "").replaceAll("address:", "address ");
+  const whose = listed === "" ? "another host" : printable(listed);
+  return { code: "TLS", text: `the certificate of ${endpoint} is for ${whose}, not for this host` };
+}
+
+function fallback(error: unknown, endpoint: string, sent: boolean): Meaning {
+  const why = printable(messageOf(error)) || "no reason given";
+  return sent
+    ? { code: "CLOSED", text: `the connection to ${endpoint} was lost (${why})` }
+    : { code: "CONNECT", text: `cannot connect to ${endpoint} (${why})` };
+}
+
+/** `…:error:0A000412:SSL routines:ssl3_read_bytes:REASON:…` → `REASON`. */
+function reasonIn(message: string, code: string): string {
+  return printable(/SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code);
+}
+
+/** Cut and cleared of control characters: part of it may come from the other side. */
+function printable(text: string): string {
+  return text
+    .replaceAll(/[^\x20-\x7e]+/g, " ")
+    .trim()
+    .slice(0, 200);
+}
+
+function codeOf(error: unknown): string {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === "string" ? code : "";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
