@@ -1,0 +1,102 @@
+/**
+ * The switches by which a test makes the embedded KMS misbehave: one object, read by both faces at every
+ * request, changed while the KMS runs.
+ */
+
+/** An operation refused by its Result Reason (KMIP); REST has its own in {@link RestFaults}. */
+export interface Refusal {
+  /** Refuse only this operation, as `Encrypt`. Default: every one. */
+  readonly operation?: string;
+  /** Result Reason by its name in src/kmip/spec, as `PermissionDenied`. */
+  readonly reason: string;
+  /** Result Message. Default: none. */
+  readonly message?: string;
+}
+
+/** Faults of the REST face alone. */
+export interface RestFaults {
+  /** Answer every call with this HTTP status and a proper error body. */
+  status?: number;
+  /** Send Retry-After beside `status`. */
+  retryAfterSeconds?: number;
+  /** Answer 200 with JSON that stops in the middle. */
+  brokenBody?: boolean;
+  /** Answer 200 with a body far over every limit. */
+  hugeBody?: boolean;
+}
+
+/** What goes wrong. As made by {@link createFaults}: nothing. */
+export interface Faults {
+  /** Wait so long before each answer, in ms. */
+  delayMs: number;
+  /** Refuse requests. */
+  refuse: Refusal | undefined;
+  /** Read requests and never answer. */
+  silent: boolean;
+  /** Close the connection in place of an answer. */
+  closeAfterRequest: boolean;
+  /** Send the first half of an answer, then nothing. */
+  halfFrame: boolean;
+  /** Answer with bytes that are not KMIP (or not HTTP's JSON). */
+  garbage: boolean;
+  /** How many more requests `refuse` to `garbage` and `rest` apply to. Undefined: until reset. */
+  count: number | undefined;
+  /** Ids of keys that this client may not use: Permission Denied, or 403. `count` does not apply. */
+  readonly deniedKeys: Set<string>;
+  /** Do not set the ID placeholder on Locate and Create, as PyKMIP does not. */
+  noPlaceholder: boolean;
+  rest: RestFaults;
+}
+
+/** What befalls one request. */
+export type Fault = "refuse" | "silent" | "closeAfterRequest" | "halfFrame" | "garbage" | "rest";
+
+/** A KMS that does everything right. */
+export function createFaults(): Faults {
+  return { ...harmless(), deniedKeys: new Set() };
+}
+
+/** Puts every switch back. */
+export function resetFaults(faults: Faults): void {
+  faults.deniedKeys.clear();
+  Object.assign(faults, harmless());
+}
+
+function harmless(): Omit<Faults, "deniedKeys"> {
+  return {
+    delayMs: 0,
+    refuse: undefined,
+    silent: false,
+    closeAfterRequest: false,
+    halfFrame: false,
+    garbage: false,
+    count: undefined,
+    noPlaceholder: false,
+    rest: {},
+  };
+}
+
+/**
+ * Decides what befalls one request, and counts it off `faults.count`: call it once a request. Delay, denied keys
+ * and the placeholder are not among what it gives: read those where they matter.
+ * @param operations names of the request's operations, for a refusal of some only
+ */
+export function takeFault(faults: Faults, operations: readonly string[]): Fault | undefined {
+  const fault = faultOf(faults, operations);
+  if (fault === undefined || faults.count === undefined) return fault;
+  if (faults.count <= 0) return undefined;
+  faults.count -= 1;
+  return fault;
+}
+
+function faultOf(faults: Faults, operations: readonly string[]): Fault | undefined {
+  if (faults.silent) return "silent";
+  if (faults.closeAfterRequest) return "closeAfterRequest";
+  if (faults.halfFrame) return "halfFrame";
+  if (faults.garbage) return "garbage";
+  const refused = faults.refuse;
+  if (refused && (refused.operation === undefined || operations.includes(refused.operation))) return "refuse";
+  return Object.values(faults.rest).some((value) => value !== undefined && value !== false)
+    ? "rest"
+    : undefined;
+}
