@@ -1,0 +1,183 @@
+/**
+ * Batches: joins operations with messages. Builds a request of several operations, builds the items of a response, and
+ * finds in a response what belongs to each operation (KMIP 1.4 sections 4, 6.4, 6.9 to 6.15).
+ * Leaves out asynchronous operations: a pending one is an unexpected answer.
+ */
+import { KmipResultError } from "../errors.ts";
+import { unexpected } from "./grammar.ts";
+import type { RequestItem, RequestMessage, ResponseItem, ResponseMessage } from "./messages.ts";
+import type { OperationDefinition } from "./operations/operation.ts";
+import { enumerationName, ResultReason, ResultStatus } from "./spec/enumerations.ts";
+import { Tag } from "./spec/tags.ts";
+import type { Item } from "./ttlv/item.ts";
+import type { ProtocolVersion } from "./version.ts";
+
+/** An operation with what it asks, whichever version will carry it. Made by {@link call}. */
+export interface Call {
+  /** The operation's specification name. */
+  readonly name: string;
+  readonly operation: number;
+  /** @throws KMIP_VERSION where what is asked has a field newer than `version`. */
+  readonly encode: (version: ProtocolVersion) => readonly Item[];
+}
+
+/** Everything of a {@link RequestMessage} but its version and items. */
+export type RequestOptions = Omit<RequestMessage, "version" | "items">;
+
+/** The longest Result Message that is kept, in UTF-16 code units. */
+const resultMessageLimit = 256;
+
+/** Joins an operation with what it asks. */
+export function call<RequestWrite>(
+  definition: OperationDefinition<unknown, RequestWrite, unknown, never>,
+  payload: RequestWrite,
+): Call {
+  return {
+    name: definition.name,
+    operation: definition.operation,
+    encode: (version) => definition.request.encodeItems(payload, version),
+  };
+}
+
+/**
+ * A request of one operation or several. Several get a Unique Batch Item ID each: their place, in one byte.
+ * @throws KMIP_VERSION where a call can't be put in `version`.
+ */
+export function createRequest(
+  version: ProtocolVersion,
+  calls: readonly Call[],
+  options: RequestOptions = {},
+): RequestMessage {
+  const items = calls.map(({ operation, encode }, index): RequestItem => {
+    const item = { operation, payload: encode(version) };
+    return calls.length > 1 ? { ...item, uniqueBatchItemId: Uint8Array.of(index) } : item;
+  });
+  return { ...options, version, items };
+}
+
+/** The item of a response that says that `request` succeeded. */
+export function successItem<ResponseWrite>(
+  request: RequestItem,
+  definition: OperationDefinition<unknown, never, unknown, ResponseWrite>,
+  payload: ResponseWrite,
+  version: ProtocolVersion,
+): ResponseItem {
+  return {
+    ...echo(request),
+    resultStatus: ResultStatus.Success,
+    payload: definition.response.encodeItems(payload, version),
+  };
+}
+
+/**
+ * The item of a response that says that `request` failed.
+ * @param request undefined where the message could not be read so far.
+ * @param reason a Result Reason, section 9.1.3.2.29.
+ */
+export function failureItem(request: RequestItem | undefined, reason: number, message: string): ResponseItem {
+  return {
+    ...(request === undefined ? {} : echo(request)),
+    resultStatus: ResultStatus.OperationFailed,
+    resultReason: reason,
+    resultMessage: message,
+  };
+}
+
+function echo({
+  operation,
+  uniqueBatchItemId,
+}: RequestItem): Pick<ResponseItem, "operation" | "uniqueBatchItemId"> {
+  return uniqueBatchItemId === undefined ? { operation } : { operation, uniqueBatchItemId };
+}
+
+/**
+ * What `response` holds for the item at `index` of `request`. An item that was never carried out because an earlier one
+ * failed has that one's failure.
+ * @throws KMIP_RESULT where the server refused (never retryable: no reason of 1.x is documented as passing);
+ *   KMIP_UNEXPECTED where the response does not answer the request.
+ */
+export function payloadOf<ResponseRead>(
+  response: ResponseMessage,
+  request: RequestMessage,
+  index: number,
+  definition: OperationDefinition<unknown, never, ResponseRead, never>,
+): ResponseRead {
+  const place = `ResponseMessage/BatchItem[${index}]`;
+  const item = answerTo(response, request, index, definition.name);
+  checkAnswer(item, definition, place);
+  if (response.version.major !== request.version.major)
+    throw unexpected(
+      "ResponseMessage/ResponseHeader/ProtocolVersion",
+      "has another major version than the request",
+    );
+  return definition.response.decodeItems(item.payload ?? [], `${place}/ResponsePayload`);
+}
+
+/** Finds the item that answers, by its ID where it has one, for a server may answer in another order. */
+function answerTo(
+  response: ResponseMessage,
+  request: RequestMessage,
+  index: number,
+  name: string,
+): ResponseItem {
+  const { items } = response;
+  if (items.length > request.items.length)
+    throw unexpected(
+      "ResponseMessage/BatchItem",
+      `stands ${items.length} times for ${request.items.length} asked`,
+    );
+  const asked = request.items[index]?.uniqueBatchItemId;
+  const found =
+    request.items.length === 1 ? items[0] : items.find((item) => sameId(item.uniqueBatchItemId, asked));
+  if (found !== undefined) return checkId(found, asked, index);
+  const failed = items.find((item) => isFailure(item.resultStatus));
+  if (failed !== undefined) throw refusal(failed, name);
+  throw unexpected(`ResponseMessage/BatchItem[${index}]`, "is missing");
+}
+
+/** The only item of a response may leave its ID out; it may not have another's. */
+function checkId(item: ResponseItem, asked: Uint8Array | undefined, index: number): ResponseItem {
+  const told = item.uniqueBatchItemId;
+  if (told === undefined || asked === undefined || sameId(told, asked)) return item;
+  throw unexpected(`ResponseMessage/BatchItem[${index}]/UniqueBatchItemID`, "is not the request's");
+}
+
+function sameId(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a !== undefined && b !== undefined && Buffer.compare(a, b) === 0;
+}
+
+function checkAnswer(item: ResponseItem, definition: OperationDefinition, place: string): void {
+  const { operation, resultStatus } = item;
+  const failed = isFailure(resultStatus);
+  if (operation === undefined ? !failed : operation !== definition.operation)
+    throw unexpected(`${place}/Operation`, `is ${operationName(operation)}, not ${definition.name}`);
+  if (item.messageExtension?.criticalityIndicator === true)
+    throw unexpected(`${place}/MessageExtension`, "is critical, and not understood");
+  if (failed) throw refusal(item, definition.name);
+  if (resultStatus !== ResultStatus.Success)
+    throw unexpected(`${place}/ResultStatus`, `is ${enumerationName(Tag.ResultStatus, resultStatus)}`);
+}
+
+function isFailure(status: number): boolean {
+  return status === ResultStatus.OperationFailed || status === ResultStatus.OperationUndone;
+}
+
+function operationName(operation: number | undefined): string {
+  return operation === undefined ? "missing" : enumerationName(Tag.Operation, operation);
+}
+
+function refusal(item: ResponseItem, name: string): KmipResultError {
+  return new KmipResultError({
+    operation: item.operation === undefined ? name : operationName(item.operation),
+    reason: enumerationName(Tag.ResultReason, item.resultReason ?? ResultReason.GeneralFailure),
+    resultMessage: oneLine(item.resultMessage ?? ""),
+  });
+}
+
+/** Keeps a server's words from breaking out of their line in a log, or from filling it. */
+function oneLine(text: string): string {
+  return text
+    .slice(0, resultMessageLimit)
+    .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ")
+    .trim();
+}
