@@ -1,0 +1,284 @@
+/**
+ * Prometheus metrics of the whole program, prefix `okms_encryption_provider_`; docs/monitoring.md explains each.
+ * Every label has few values: names that come from outside are held to a fixed or a bounded set. Leaves out the
+ * serving of them, which is server/http.ts.
+ */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { KmsEvent } from "./encryptors/encryptor.ts";
+import { keyIdHash } from "./key-id-hash.ts";
+import type { TlsMaterial } from "./tls.ts";
+
+const prefix = "okms_encryption_provider_";
+
+/** Upper bounds of every duration histogram, in seconds: 0.5 ms to 10 s. */
+export const durationBuckets = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+] as const;
+
+/** The methods that the socket serves; a call of any other counts as `other`. */
+const knownMethods = new Set(["Status", "Encrypt", "Decrypt", "Check", "Watch", "ServerReflectionInfo"]);
+/** Why a call, connection or session was turned away. */
+const rejectionReasons = ["overloaded", "connection", "session"] as const;
+/** Most distinct values of a label whose values this file does not list. */
+const maxLabelValues = 64;
+
+/** How {@link Metrics} are made. */
+export interface MetricsOptions {
+  /** The program's version, for build_info. */
+  readonly version: string;
+  /** `kmip` or `rest`: a label of what concerns the KMS. */
+  readonly protocol: "kmip" | "rest";
+}
+
+/** What is counted and measured. No method throws; none takes anything secret. */
+export interface Metrics {
+  /** A call on the socket was answered: method as `Encrypt`, gRPC code as `OK`, time taken in seconds. */
+  request(method: string, code: string, seconds: number): void;
+  /** A call came in, or left. */
+  inflight(delta: 1 | -1): void;
+  /** A call, connection or session was turned away. */
+  rejected(reason: string): void;
+  /** What the encryptor told. */
+  kms(event: KmsEvent): void;
+  /** A probe of the key has ended. */
+  probe(kind: "light" | "deep", outcome: "ok" | "passing" | "final", seconds: number): void;
+  /** The key in use, undefined for none; exposed as its hash. */
+  key(keyId: string | undefined): void;
+  /** When the certificates in use end; replaces what was told before. */
+  certificates(list: TlsMaterial["notAfter"]): void;
+  /** Certificate files were read again, and taken or refused. */
+  reload(outcome: "ok" | "refused"): void;
+  /** The socket file was gone and was made again. */
+  socketRebind(): void;
+  /** Everything in the Prometheus text format. */
+  render(): Promise<string>;
+  /** The media type of what `render` gives. */
+  readonly contentType: string;
+}
+
+/** Makes metrics of their own registry: two of them in one process do not meet. */
+export function createMetrics(options: MetricsOptions): Metrics {
+  const register = new Registry();
+  collectDefaultMetrics({ register });
+  describeBuild(register, options);
+  return {
+    ...createRequestMetrics(register),
+    ...createKeyMetrics(register),
+    ...createUpkeepMetrics(register),
+    kms: createKmsMetrics(register, options.protocol),
+    render: () => register.metrics(),
+    contentType: register.contentType,
+  };
+}
+
+function describeBuild(register: Registry, { version, protocol }: MetricsOptions): void {
+  new Gauge({
+    name: `${prefix}build_info`,
+    help: "Always 1; the version of the program, of Node.js, and the protocol spoken to the KMS.",
+    labelNames: ["version", "node_version", "protocol"],
+    registers: [register],
+  }).set({ version, node_version: process.version, protocol }, 1);
+}
+
+function createRequestMetrics(register: Registry): Pick<Metrics, "request" | "inflight" | "rejected"> {
+  const registers = [register];
+  const total = new Counter({
+    name: `${prefix}requests_total`,
+    help: "Calls answered on the socket, by method and gRPC code.",
+    labelNames: ["method", "code"],
+    registers,
+  });
+  const duration = new Histogram({
+    name: `${prefix}request_duration_seconds`,
+    help: "Time from a call's headers to its answer, by method and gRPC code.",
+    labelNames: ["method", "code"],
+    buckets: [...durationBuckets],
+    registers,
+  });
+  const inflight = new Gauge({
+    name: `${prefix}inflight_requests`,
+    help: "Calls to the KMS that are inside now.",
+    registers,
+  });
+  const rejected = new Counter({
+    name: `${prefix}rejected_total`,
+    help: "Calls, connections and sessions turned away, by reason.",
+    labelNames: ["reason"],
+    registers,
+  });
+  const codes = boundedLabel();
+  const reasons = boundedLabel();
+  // A series that appears only with its first event has no rate for it: begin those that alerts use at zero.
+  for (const method of ["Status", "Encrypt", "Decrypt"]) total.inc({ method, code: "OK" }, 0);
+  for (const reason of rejectionReasons) rejected.inc({ reason: reasons(reason) }, 0);
+  return {
+    request(method, code, seconds) {
+      const labels = { method: knownMethods.has(method) ? method : "other", code: codes(code) };
+      total.inc(labels);
+      duration.observe(labels, seconds);
+    },
+    inflight: (delta) => inflight.inc(delta),
+    rejected: (reason) => rejected.inc({ reason: reasons(reason) }),
+  };
+}
+
+function createKmsMetrics(register: Registry, protocol: "kmip" | "rest"): Metrics["kms"] {
+  const registers = [register];
+  const total = new Counter({
+    name: `${prefix}kms_requests_total`,
+    help: "Requests to the KMS, by protocol, operation and outcome: ok, or the error code of docs/troubleshooting.md.",
+    labelNames: ["protocol", "operation", "outcome"],
+    registers,
+  });
+  const duration = new Histogram({
+    name: `${prefix}kms_request_duration_seconds`,
+    help: "Time from the sending of a request to the KMS to its reply or failure.",
+    labelNames: ["protocol", "operation", "outcome"],
+    buckets: [...durationBuckets],
+    registers,
+  });
+  const connections = new Gauge({
+    name: `${prefix}kms_connections`,
+    help: "Connections to the KMS, by state: idle, busy, connecting.",
+    labelNames: ["state"],
+    registers,
+  });
+  const up = new Gauge({
+    name: `${prefix}kms_endpoint_up`,
+    help: "1 where the server answered when last tried, 0 where it did not.",
+    labelNames: ["endpoint"],
+    registers,
+  });
+  const inUse = new Gauge({
+    name: `${prefix}kms_endpoint_in_use`,
+    help: "1 for the server that requests go to now, 0 for the others.",
+    labelNames: ["endpoint"],
+    registers,
+  });
+  const operations = boundedLabel();
+  const endpoints = boundedLabel();
+  let endpointInUse: string | undefined;
+
+  function setInUse(endpoint: string, isInUse: boolean): void {
+    if (isInUse && endpointInUse !== undefined) inUse.set({ endpoint: endpointInUse }, 0);
+    if (isInUse) endpointInUse = endpoint;
+    inUse.set({ endpoint }, isInUse ? 1 : 0);
+  }
+
+  return (event) => {
+    switch (event.type) {
+      case "exchange": {
+        const labels = { protocol, operation: operations(event.operation), outcome: event.outcome };
+        total.inc(labels);
+        duration.observe(labels, event.durationMs / 1000);
+        break;
+      }
+      case "connection":
+        for (const [state, count] of Object.entries(event.counts)) connections.set({ state }, count);
+        break;
+      case "endpoint": {
+        const endpoint = endpoints(event.endpoint);
+        up.set({ endpoint }, event.up ? 1 : 0);
+        setInUse(endpoint, event.inUse);
+        break;
+      }
+      default:
+      // A message's dump is for the log alone.
+    }
+  };
+}
+
+function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
+  const registers = [register];
+  const total = new Counter({
+    name: `${prefix}probe_total`,
+    help: "Probes of the key, by kind (light, deep) and outcome (ok, passing, final).",
+    labelNames: ["kind", "outcome"],
+    registers,
+  });
+  const duration = new Histogram({
+    name: `${prefix}probe_duration_seconds`,
+    help: "Time that a probe of the key took, by kind.",
+    labelNames: ["kind"],
+    buckets: [...durationBuckets],
+    registers,
+  });
+  const lastGood = new Gauge({
+    name: `${prefix}last_successful_probe_timestamp_seconds`,
+    help: "When a probe of the key last succeeded, in seconds since 1970; 0 where none has.",
+    registers,
+  });
+  const hashInfo = new Gauge({
+    name: `${prefix}key_id_hash_info`,
+    help: "Always 1; the key in use, as the hash in kube-apiserver's apiserver_envelope_encryption_key_id_hash metrics.",
+    labelNames: ["key_id_hash"],
+    registers,
+  });
+  const changes = new Counter({
+    name: `${prefix}key_changes_total`,
+    help: "How often another key came into use.",
+    registers,
+  });
+  for (const kind of ["light", "deep"]) {
+    for (const outcome of ["ok", "passing", "final"]) total.inc({ kind, outcome }, 0);
+  }
+  let current: string | undefined;
+  let lastKnown: string | undefined;
+  return {
+    probe(kind, outcome, seconds) {
+      total.inc({ kind, outcome });
+      duration.observe({ kind }, seconds);
+      if (outcome === "ok") lastGood.set(Date.now() / 1000);
+    },
+    key(keyId) {
+      if (keyId === current) return;
+      current = keyId;
+      hashInfo.reset();
+      if (keyId === undefined) return;
+      hashInfo.set({ key_id_hash: keyIdHash(keyId) }, 1);
+      if (lastKnown !== undefined && lastKnown !== keyId) changes.inc();
+      lastKnown = keyId;
+    },
+  };
+}
+
+function createUpkeepMetrics(register: Registry): Pick<Metrics, "certificates" | "reload" | "socketRebind"> {
+  const registers = [register];
+  const notAfter = new Gauge({
+    name: `${prefix}certificate_not_after_timestamp_seconds`,
+    help: "When the certificate that ends first in the file ends, in seconds since 1970.",
+    labelNames: ["file"],
+    registers,
+  });
+  const reloads = new Counter({
+    name: `${prefix}reload_total`,
+    help: "Changed certificate files read again, by outcome: ok, refused.",
+    labelNames: ["outcome"],
+    registers,
+  });
+  const rebinds = new Counter({
+    name: `${prefix}socket_rebinds_total`,
+    help: "How often the socket file was gone and was made again.",
+    registers,
+  });
+  for (const outcome of ["ok", "refused"]) reloads.inc({ outcome }, 0);
+  return {
+    certificates(list) {
+      notAfter.reset();
+      for (const { file, notAfter: end } of list) notAfter.set({ file }, end.getTime() / 1000);
+    },
+    reload: (outcome) => reloads.inc({ outcome }),
+    socketRebind: () => rebinds.inc(),
+  };
+}
+
+/** Gives a label's value back, or `other` once there are {@link maxLabelValues} distinct ones. */
+function boundedLabel(): (value: string) => string {
+  const seen = new Set<string>();
+  return (value) => {
+    if (seen.has(value)) return value;
+    if (seen.size >= maxLabelValues) return "other";
+    seen.add(value);
+    return value;
+  };
+}
