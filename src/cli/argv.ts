@@ -1,0 +1,102 @@
+/**
+ * Argument lists as Go's flag package reads them (one dash or two, `=` or a space, bare booleans, `--`, the
+ * last of several wins), made into the one form that citty cannot misread: `--name=value`. citty itself takes
+ * unknown flags and spare words in silence; here they become complaints.
+ */
+import { parseGoBoolean, quote } from "../settings.ts";
+import type { FlagSet } from "./command.ts";
+import { nearest } from "./nearest.ts";
+
+/** An argument list, understood. */
+export interface Argv {
+  /** `--name=value` for each flag given, each once, then the words. */
+  readonly args: readonly string[];
+  /** What can't be understood, one sentence each. */
+  readonly complaints: readonly string[];
+}
+
+/** Flags that every command has; they are answered before a command is run. */
+export const builtinFlags = ["help", "h", "version"] as const;
+
+/** Whether `argv` asks for a builtin flag, up to `--`. */
+export function asksFor(
+  argv: readonly string[],
+  ...names: readonly (typeof builtinFlags)[number][]
+): boolean {
+  const end = argv.indexOf("--");
+  const flags = end === -1 ? argv : argv.slice(0, end);
+  return flags.some((argument) => names.some((name) => argument === `-${name}` || argument === `--${name}`));
+}
+
+/**
+ * Reads an argument list.
+ * @param flags the flags that the command knows
+ * @param wordCount how many words (arguments that are no flags) it takes
+ */
+export function readArgv(argv: readonly string[], flags: FlagSet, wordCount: number): Argv {
+  const values = new Map<string, string>();
+  const words: string[] = [];
+  const complaints: string[] = [];
+  for (let index = 0; index < argv.length; index += 1) {
+    const argument = argv[index] ?? "";
+    if (argument === "--") {
+      words.push(...argv.slice(index + 1));
+      break;
+    }
+    if (!argument.startsWith("-") || argument === "-") {
+      words.push(argument);
+      continue;
+    }
+    const { name, value: attached } = splitFlag(argument);
+    const flag = flags[name];
+    if (flag === undefined) {
+      complaints.push(unknownFlag(argument, name, flags));
+      // Its value, as it will be one, is not to be complained about as well.
+      if (attached === undefined && argv[index + 1]?.startsWith("-") === false) index += 1;
+    } else if (flag.type === "boolean") {
+      const value = parseGoBoolean(attached ?? "true");
+      if (value === undefined)
+        complaints.push(`Invalid value for --${name}: ${quote(attached ?? "")} is not true or false`);
+      else values.set(name, String(value));
+    } else if (attached !== undefined) {
+      values.set(name, attached);
+    } else if (isValue(argv[index + 1], flags)) {
+      index += 1;
+      values.set(name, argv[index] ?? "");
+    } else {
+      complaints.push(`Missing value: flag --${name} needs one (--${name} ${flag.valueHint ?? "VALUE"})`);
+    }
+  }
+  complaints.push(...words.slice(wordCount).map((word) => spareWord(word, flags)));
+  const args = [...values].map(([name, value]) => `--${name}=${value}`);
+  // citty would take a word that begins with a dash for a flag.
+  return { args: [...args, "--", ...words.slice(0, wordCount)], complaints };
+}
+
+function splitFlag(argument: string): { name: string; value: string | undefined } {
+  const bare = argument.slice(argument.startsWith("--") ? 2 : 1);
+  const at = bare.indexOf("=");
+  return at === -1
+    ? { name: bare, value: undefined }
+    : { name: bare.slice(0, at), value: bare.slice(at + 1) };
+}
+
+/** Go would take whatever follows; a known flag that follows is rather a value that was forgotten. */
+function isValue(argument: string | undefined, flags: FlagSet): boolean {
+  if (argument === undefined || argument === "--") return false;
+  return !argument.startsWith("-") || !Object.hasOwn(flags, splitFlag(argument).name);
+}
+
+function unknownFlag(argument: string, name: string, flags: FlagSet): string {
+  const written = argument.split("=", 1)[0] ?? argument;
+  const known = Object.keys(flags).filter((flag) => flags[flag]?.hidden !== true);
+  const near = nearest(name, [...known, ...builtinFlags]);
+  return `Unknown flag ${quote(written)}${near === undefined ? "" : `: did you mean --${near}?`}`;
+}
+
+function spareWord(word: string, flags: FlagSet): string {
+  const isBoolean = parseGoBoolean(word) !== undefined;
+  const boolean = Object.keys(flags).find((name) => flags[name]?.type === "boolean");
+  const hint = isBoolean && boolean !== undefined ? `: a boolean is written --${boolean}=${word}` : "";
+  return `Unexpected argument ${quote(word)}${hint}`;
+}

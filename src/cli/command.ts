@@ -1,0 +1,113 @@
+/**
+ * What a command of this program is: flags in groups, each with its environment variable, the words it takes,
+ * and what it does. citty holds the definition and parses; argv.ts and settings.ts say what is wrong.
+ */
+import { defineCommand, runCommand } from "citty";
+import { createSettingsReader } from "../settings.ts";
+import type { Setting, Settings, SettingsReader } from "../settings.ts";
+
+/** One flag. */
+export interface Flag {
+  /** Heading in the help; groups come in the order of their first flag. */
+  readonly group: string;
+  readonly type: "string" | "boolean";
+  /** One line for the help. */
+  readonly description: string;
+  /** What stands for the value in the help, as `DURATION`. */
+  readonly valueHint?: string;
+  /** Environment variable that it wins over. */
+  readonly env?: string;
+  /** Default, as the help shows it. */
+  readonly fallback?: string;
+  /** Left out of the help and of suggestions. */
+  readonly hidden?: boolean;
+}
+
+/** Name, without dashes, to flag. */
+export type FlagSet = Readonly<Record<string, Flag>>;
+
+/** An argument that is not a flag. */
+export interface Word {
+  readonly name: string;
+  readonly description: string;
+}
+
+/** What a command is run with. */
+export interface Invocation {
+  /** The settings: flags over environment. Its `finish()` throws everything that is wrong with the command line. */
+  readonly read: SettingsReader;
+  /** The same, as texts. */
+  readonly settings: Settings;
+  /** At most as many as the command declares. */
+  readonly words: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream;
+}
+
+/** A command. */
+export interface CliCommand {
+  readonly name: string;
+  /** One line. */
+  readonly description: string;
+  readonly flags: FlagSet;
+  readonly words: readonly Word[];
+  /** Paragraphs below the flags in the help: examples, exit codes. */
+  readonly epilog?: string;
+  /** @returns the exit code. @throws ConfigError where the command line is wrong (exit code 2) */
+  readonly run: (invocation: Invocation) => Promise<number>;
+}
+
+/** Declares a command; see {@link CliCommand}. */
+export function defineCliCommand(command: Omit<CliCommand, "words"> & Partial<CliCommand>): CliCommand {
+  return { words: [], ...command };
+}
+
+/** Where a command reads and writes. */
+export type CommandIo = Pick<Invocation, "env" | "stdout" | "stderr">;
+
+/**
+ * Runs a command.
+ * @param argv its arguments, as argv.ts made them: citty reads nothing else rightly
+ * @param complaints what is already known to be wrong with them
+ * @returns the exit code. @throws ConfigError
+ */
+export async function runCliCommand(
+  command: CliCommand,
+  io: CommandIo,
+  { args, complaints }: { readonly args: readonly string[]; readonly complaints: readonly string[] },
+): Promise<number> {
+  const flags = Object.entries(command.flags).map(
+    ([name, { type, description }]) => [name, { type, description }] as const,
+  );
+  const citty = defineCommand({
+    meta: { name: command.name, description: command.description },
+    args: Object.fromEntries(flags),
+    run({ args: parsed }) {
+      const settings = resolveSettings(command.flags, parsed, io.env);
+      const read = createSettingsReader(settings, complaints);
+      return command.run({ ...io, settings, read, words: parsed._ });
+    },
+  });
+  return (await runCommand(citty, { rawArgs: [...args] })).result as number;
+}
+
+/** Flag over environment. An empty variable is one that is not set; a flag set to nothing hides its variable. */
+function resolveSettings(
+  flags: FlagSet,
+  parsed: Readonly<Record<string, unknown>>,
+  env: NodeJS.ProcessEnv,
+): Settings {
+  const settings: Record<string, Setting | undefined> = {};
+  for (const [name, flag] of Object.entries(flags)) {
+    const written = parsed[name];
+    const variable = flag.env === undefined ? undefined : env[flag.env];
+    if (written !== undefined) settings[name] = settingOf(String(written), `--${name}`);
+    else if (variable !== undefined) settings[name] = settingOf(variable, flag.env ?? "");
+  }
+  return settings;
+}
+
+function settingOf(text: string, source: string): Setting | undefined {
+  return text === "" ? undefined : { text, source };
+}
