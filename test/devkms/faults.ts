@@ -79,10 +79,15 @@ function harmless(): Omit<Faults, "deniedKeys"> {
 /**
  * Decides what befalls one request, and counts it off `faults.count`: call it once a request. Delay, denied keys
  * and the placeholder are not among what it gives: read those where they matter.
+ * @param face who asks: `rest` befalls the REST face only
  * @param operations names of the request's operations, for a refusal of some only
  */
-export function takeFault(faults: Faults, operations: readonly string[]): Fault | undefined {
-  const fault = faultOf(faults, operations);
+export function takeFault(
+  faults: Faults,
+  face: "kmip" | "rest",
+  operations: readonly string[],
+): Fault | undefined {
+  const fault = faultOf(faults, operations) ?? (face === "rest" ? restFault(faults.rest) : undefined);
   if (fault === undefined || faults.count === undefined) return fault;
   if (faults.count <= 0) return undefined;
   faults.count -= 1;
@@ -95,8 +100,10 @@ function faultOf(faults: Faults, operations: readonly string[]): Fault | undefin
   if (faults.halfFrame) return "halfFrame";
   if (faults.garbage) return "garbage";
   const refused = faults.refuse;
-  if (refused && (refused.operation === undefined || operations.includes(refused.operation))) return "refuse";
-  return Object.values(faults.rest).some((value) => value !== undefined && value !== false)
-    ? "rest"
-    : undefined;
+  const refuses = refused && (refused.operation === undefined || operations.includes(refused.operation));
+  return refuses ? "refuse" : undefined;
+}
+
+function restFault(rest: RestFaults): "rest" | undefined {
+  return Object.values(rest).some((value) => value !== undefined && value !== false) ? "rest" : undefined;
 }
