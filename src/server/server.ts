@@ -1,0 +1,200 @@
+/**
+ * The server that kube-apiserver connects to: Connect's routes (gRPC and Connect protocol) over cleartext
+ * HTTP/2 on a Unix socket. Built before it listens; drained before it ends. HTTP/1.1 is not spoken.
+ */
+import type { Http2Server, ServerHttp2Session } from "node:http2";
+import { createServer } from "node:http2";
+import { createConnectRouter } from "@connectrpc/connect";
+import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection as ServerReflectionAlpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
+import type { Encryptor } from "../encryptors/encryptor.ts";
+import { ProviderError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import { logCall } from "./call-log.ts";
+import { createHealthService } from "./health.ts";
+import { createCallInterceptor, createPlaces } from "./interceptors.ts";
+import type { KeyStatus } from "./key-status.ts";
+import { createKmsService } from "./kms-service.ts";
+import { maxMessageBytes } from "./limits.ts";
+import { createReflectionServices } from "./reflection.ts";
+import { createRequestHandler } from "./request-handler.ts";
+import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "./unix-socket.ts";
+import { listenOnSocket } from "./unix-socket.ts";
+
+/** Memory that one HTTP/2 session may take, in MB: Node ends a session that takes more. */
+const maxSessionMemoryMb = 4;
+/** Headers of one request, in bytes. kube-apiserver sends some 250. */
+const maxHeaderBytes = 16 * 1024;
+
+/** How a {@link KmsServer} is made. */
+export interface KmsServerOptions {
+  readonly encryptor: Encryptor;
+  readonly status: KeyStatus;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Longest time of a call, and of the drain at the end, in ms. */
+  readonly timeoutMs: number;
+  /** Most calls to the KMS inside at once. */
+  readonly maxInflight: number;
+  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "env">;
+}
+
+/** The server. */
+export interface KmsServer {
+  /** Listens. @throws SOCKET */
+  listen(): Promise<void>;
+  /**
+   * Removes the socket, tells every client to go away, lets what is in flight finish for at most timeoutMs, then
+   * closes every connection. Resolves when all are closed. Idempotent.
+   */
+  close(): Promise<void>;
+  /** Calls to the KMS that are inside now. */
+  inflight(): number;
+  /** Connections that are open now. */
+  connections(): number;
+  /** The path that is listened on, `@name` for an abstract socket; undefined before `listen` and after `close`. */
+  address(): string | undefined;
+}
+
+/** Builds the server; it takes no connection before `listen`. */
+export function createKmsServer(options: KmsServerOptions): KmsServer {
+  const { logger, metrics } = options;
+  const sessions = new Set<ServerHttp2Session>();
+  const draining = new AbortController();
+  const places = createPlaces(options.maxInflight, (delta) => {
+    metrics.inflight(delta);
+  });
+  const http2 = createHttp2Server(options, createRoutes(), sessions);
+  let socket: ListeningSocket | undefined;
+  let closing: Promise<void> | undefined;
+
+  function createRoutes(): ReturnType<typeof createConnectRouter> {
+    const reflection = createReflectionServices(
+      [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha],
+      draining.signal,
+    );
+    return createConnectRouter({
+      grpcWeb: false,
+      readMaxBytes: maxMessageBytes,
+      writeMaxBytes: maxMessageBytes,
+      // kube-apiserver compresses nothing, and what is not decompressed cannot be a bomb.
+      acceptCompression: [],
+      interceptors: [createCallInterceptor(places)],
+    })
+      .service(KeyManagementService, createKmsService(options.encryptor, options.status))
+      .service(Health, createHealthService(options.status, draining.signal))
+      .service(ServerReflection, reflection.v1)
+      .service(ServerReflectionAlpha, reflection.v1alpha);
+  }
+
+  function onSocketEvent(event: SocketEvent): void {
+    switch (event.type) {
+      case "rebound":
+        metrics.socketRebind();
+        logger.warn("the socket file was gone and has been made again", { path: options.socket.path });
+        break;
+      case "taken-over":
+        logger.warn(
+          "another process has taken the socket over: its clients are sent there, and this process takes the path " +
+            "back only when nobody answers on it; end this process when it is not needed",
+          { path: options.socket.path },
+        );
+        for (const session of sessions) session.close();
+        break;
+      case "trouble":
+        logger.error(
+          "the socket file is gone and cannot be made again for now",
+          { path: options.socket.path },
+          event.error,
+        );
+        break;
+      case "dropped":
+        metrics.rejected("connection");
+        logger.warn("a connection too many was closed");
+    }
+  }
+
+  async function drain(): Promise<void> {
+    await socket?.close();
+    socket = undefined;
+    draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
+    const closed = [...sessions].map((session) => closeSession(session));
+    const timer = setTimeout(() => {
+      for (const session of sessions) session.destroy();
+    }, options.timeoutMs);
+    await Promise.all(closed);
+    clearTimeout(timer);
+  }
+
+  return {
+    async listen() {
+      socket = await listenOnSocket({
+        ...options.socket,
+        onConnection: (connection) => http2.emit("connection", connection),
+        onEvent: onSocketEvent,
+      });
+      logger.info("listening", { path: socket.address, origin: socket.origin });
+      if (socket.origin === "abstract") {
+        logger.warn("an abstract socket has no permissions: any local process of this network may connect");
+      }
+    },
+    close: () => (closing ??= drain()),
+    inflight: places.taken,
+    connections: () => sessions.size,
+    address: () => socket?.address,
+  };
+}
+
+function createHttp2Server(
+  options: KmsServerOptions,
+  router: ReturnType<typeof createConnectRouter>,
+  sessions: Set<ServerHttp2Session>,
+): Http2Server {
+  const { logger, metrics } = options;
+  const server = createServer(
+    {
+      maxSessionMemory: maxSessionMemoryMb,
+      settings: {
+        // More than there are places, so that a caller hears of an overload instead of waiting for a stream.
+        maxConcurrentStreams: Math.max(256, 2 * options.maxInflight),
+        maxHeaderListSize: maxHeaderBytes,
+        enablePush: false,
+      },
+    },
+    createRequestHandler({
+      handlers: router.handlers,
+      timeoutMs: options.timeoutMs,
+      onEnd(call, code) {
+        metrics.request(call.method.name, code, (performance.now() - call.startedAt) / 1000);
+        if (call.error instanceof ProviderError && call.error.code === "OVERLOADED")
+          metrics.rejected("overloaded");
+        logCall(logger, call, code);
+      },
+    }),
+  );
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+  });
+  // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
+  server.on("sessionError", (error) => {
+    metrics.rejected("session");
+    logger.debug("a client's session broke", { reason: error.message });
+  });
+  return server;
+}
+
+/** Sends GOAWAY; resolves when the session's last stream has ended. */
+function closeSession(session: ServerHttp2Session): Promise<void> {
+  return new Promise((resolve) => {
+    if (session.destroyed) {
+      resolve();
+      return;
+    }
+    session.once("close", resolve);
+    session.close();
+  });
+}
