@@ -42,15 +42,12 @@ export const cryptographicParameters = structure({
   digitalSignatureAlgorithm: since("1.2", optional(Tag.DigitalSignatureAlgorithm, enumeration)),
   cryptographicAlgorithm: since("1.2", optional(Tag.CryptographicAlgorithm, enumeration)),
   randomIV: since("1.2", optional(Tag.RandomIV, boolean)),
-  /** In bits. */
+  /** The Go original sends bytes. */
   ivLength: since("1.2", optional(Tag.IVLength, integer)),
-  /** In bits. */
+  /** The Go original sends bytes. */
   tagLength: since("1.2", optional(Tag.TagLength, integer)),
-  /** In bits. */
   fixedFieldLength: since("1.2", optional(Tag.FixedFieldLength, integer)),
-  /** In bits. */
   invocationFieldLength: since("1.2", optional(Tag.InvocationFieldLength, integer)),
-  /** In bits. */
   counterLength: since("1.2", optional(Tag.CounterLength, integer)),
   initialCounterValue: since("1.2", optional(Tag.InitialCounterValue, integer)),
   saltLength: since("1.4", optional(Tag.SaltLength, integer)),
