@@ -48,6 +48,7 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
   const server = createEndpointServer(options);
   const target = parseAddr(addr);
   let retry: NodeJS.Timeout | undefined;
+  let isClosed = false;
 
   function address(): string | undefined {
     const bound = server.address();
@@ -66,16 +67,24 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
       return;
     }
     if (isFirst) logger.error("the HTTP endpoint cannot listen and tries again", { addr }, failure);
+    if (isClosed) return;
     retry = setTimeout(() => void tryToListen(false), retryMs).unref();
   }
 
   if (target !== undefined && !isLoopback(target.host)) {
-    logger.warn("the HTTP endpoint is open to other machines: it has no TLS and asks for no password", { addr });
+    logger.warn("the HTTP endpoint is open to other machines: it has no TLS and asks for no password", {
+      addr,
+    });
   }
+  // Out of file descriptors, say: without a listener the event would end the process.
+  server.on("error", (error) => {
+    if (server.listening) logger.warn("the HTTP endpoint lost a connection", {}, error);
+  });
   await tryToListen(true);
   return {
     address,
     close() {
+      isClosed = true;
       clearTimeout(retry);
       if (!server.listening) return Promise.resolve();
       return new Promise((resolve) => {
