@@ -46,6 +46,8 @@ function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return otherName(error, endpoint);
   const known = socketMeanings[code] ?? certificateMeanings[code];
   if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
+  if (code.startsWith("HPE_"))
+    return { code: "CLOSED", text: `${endpoint} answered with something not HTTP` };
   return tlsMeaning(code, messageOf(error), endpoint);
 }
 
@@ -62,7 +64,6 @@ const socketMeanings: Readonly<Record<string, Meaning>> = {
   ECONNRESET: { code: "CLOSED", text: "{} reset the connection" },
   EPIPE: { code: "CLOSED", text: "{} closed the connection" },
   UND_ERR_SOCKET: { code: "CLOSED", text: "{} closed the connection" },
-  UND_ERR_INFO: { code: "CLOSED", text: "{} closed the connection" },
   UND_ERR_DESTROYED: { code: "CLOSED", text: "the connection to {} was closed here" },
   UND_ERR_CLOSED: { code: "CLOSED", text: "the connection to {} was closed here" },
 };

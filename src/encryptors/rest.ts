@@ -1,0 +1,182 @@
+/**
+ * The REST encryptor: keys of an OKMS domain through its Service Key API. key_id is the service key's UUID, the
+ * ciphertext is the API's JWE as bytes, and there are no annotations: byte for byte what the Go original stores.
+ */
+import { ProviderError, RestError } from "../errors.ts";
+import { createRestClient, type RestClient } from "../rest/client.ts";
+import { isCompactJwe } from "../rest/jwe.ts";
+import {
+  createServiceKeys,
+  reachabilityPath,
+  type ServiceKey,
+  type ServiceKeys,
+} from "../rest/service-keys.ts";
+import type { CallContext, Encryptor, KeyInfo, KeySelector, KmsObserver } from "./encryptor.ts";
+
+/** How a REST encryptor is made. */
+export interface RestEncryptorOptions {
+  /** Base URLs, in order of preference, at least one. */
+  readonly servers: readonly string[];
+  readonly key: KeySelector;
+  /** OKMS domain (UUID). */
+  readonly okmsId: string;
+  /** Allow `http://` to loopback. Tests only. Default: false. */
+  readonly insecureHttp?: boolean;
+  readonly onEvent?: KmsObserver;
+  /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
+  readonly recallIntervalMs?: number;
+}
+
+/** kube-apiserver's limit for a ciphertext. */
+const maxCiphertextBytes = 1024;
+
+const uuid = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/**
+ * Creates the encryptor; nothing is sent before the first call.
+ * @throws CONFIG where a base URL, the domain or the key id is malformed
+ */
+export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
+  if (!uuid.test(options.okmsId)) throw new ProviderError("CONFIG", "--okms-id: must be a UUID");
+  if ("id" in options.key && !uuid.test(options.key.id))
+    throw new ProviderError("CONFIG", "--encryption-key-id: must be a UUID with --protocol rest");
+  const client = createRestClient({ ...options, reachabilityPath: reachabilityPath(options.okmsId) });
+  const keys = createServiceKeys(client, options.okmsId);
+  return {
+    protocol: "rest",
+    resolveKey: (context) => resolveKey(keys, options.key, context),
+    encrypt: (plaintext, keyId, context) => encrypt(keys, plaintext, keyId, context),
+    decrypt: ({ ciphertext, keyId }, context) => decrypt(keys, ciphertext, keyId, context),
+    ...lifeOf(client),
+  };
+}
+
+function lifeOf(client: RestClient): Pick<Encryptor, "setTlsMaterial" | "close"> {
+  return { setTlsMaterial: client.setTlsMaterial, close: client.close };
+}
+
+async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, context: CallContext) {
+  checkKeyId(keyId);
+  const jwe = await keys.encrypt(keyId, plaintext, context);
+  if (jwe.length > maxCiphertextBytes) {
+    const message = `the KMS made a ciphertext of ${jwe.length} bytes; kube-apiserver takes ${maxCiphertextBytes}`;
+    throw new ProviderError("RESPONSE_TOO_LARGE", message, { details: { ciphertextBytes: jwe.length } });
+  }
+  return { ciphertext: new TextEncoder().encode(jwe), annotations: {} };
+}
+
+async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
+  checkKeyId(keyId);
+  const jwe = jweOf(ciphertext);
+  try {
+    return await keys.decrypt(keyId, jwe, context);
+  } catch (error) {
+    throw explainDecrypt(error, keyId);
+  }
+}
+
+function checkKeyId(keyId: string): void {
+  if (!uuid.test(keyId))
+    throw new ProviderError("REQUEST_KEY_ID_INVALID", "key_id is not the UUID of a service key");
+}
+
+function jweOf(ciphertext: Uint8Array): string {
+  if (ciphertext.byteLength === 0)
+    throw new ProviderError("REQUEST_CIPHERTEXT_EMPTY", "the ciphertext is empty");
+  if (ciphertext.byteLength > maxCiphertextBytes)
+    throw new ProviderError(
+      "REQUEST_CIPHERTEXT_TOO_LONG",
+      `the ciphertext has ${ciphertext.byteLength} bytes, of at most ${maxCiphertextBytes}`,
+    );
+  // Latin 1 keeps every byte apart: one outside of ASCII fails the check.
+  const text = Buffer.from(ciphertext).toString("latin1");
+  if (!isCompactJwe(text))
+    throw new ProviderError("REQUEST_CIPHERTEXT_INVALID", "the ciphertext is not a JWE in compact form");
+  return text;
+}
+
+/** What a refused Decrypt means: 400 is the ciphertext's fault, 404 the key's absence. */
+function explainDecrypt(error: unknown, keyId: string): unknown {
+  if (!(error instanceof RestError) || error.code !== "REST_STATUS") return error;
+  const facts = { cause: error, details: { ...error.details, keyId } };
+  if (error.status === 400)
+    return new ProviderError("REQUEST_CIPHERTEXT_INVALID", "the KMS refuses the ciphertext", facts);
+  if (error.status === 404)
+    return new ProviderError("KEY_NOT_FOUND", `the KMS does not know the key ${keyId}`, facts);
+  return error;
+}
+
+async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: CallContext): Promise<KeyInfo> {
+  try {
+    const key =
+      "id" in selector ? await byId(keys, selector.id, context) : await byLabel(keys, selector, context);
+    return usable(key);
+  } catch (error) {
+    throw explainResolve(error, selector);
+  }
+}
+
+async function byId(keys: ServiceKeys, id: string, context: CallContext): Promise<ServiceKey> {
+  const key = await keys.get(id, context);
+  if (key.id.toLowerCase() !== id.toLowerCase())
+    throw new RestError("REST_BODY", `getKey: asked for ${id}, and got another key`, { status: 200 });
+  return key;
+}
+
+/** Only where the list leaves something out is the key itself asked for. */
+async function byLabel(keys: ServiceKeys, { label }: { readonly label: string }, context: CallContext) {
+  const found = await keys.findActive(label, context);
+  const ids = [...new Set(found.map(({ id }) => id))];
+  const [key] = found;
+  if (key === undefined)
+    throw new ProviderError("KEY_NOT_FOUND", `no active service key has the name "${label}"`);
+  if (ids.length > 1) {
+    const message = `${ids.length} active service keys have the name "${label}"`;
+    throw new ProviderError("KEY_AMBIGUOUS", message, { details: { ids: ids.slice(0, 16).join(", ") } });
+  }
+  const isComplete = key.type && key.operations && key.attributes?.state;
+  return isComplete ? key : byId(keys, key.id, context);
+}
+
+/** What the API does not tell is not held against the key: the round trip of the deep probe shows it. */
+function usable(key: ServiceKey): KeyInfo {
+  const { id, name, type, size, operations, attributes } = key;
+  const state = attributes?.state?.toLowerCase() ?? "active";
+  if (type !== "oct") throw unusable(id, `it is of type ${quoted(type)}, not oct`);
+  for (const needed of ["encrypt", "decrypt"])
+    if (operations && !operations.includes(needed)) throw unusable(id, `it is not for ${needed}`);
+  if (state !== "active")
+    throw new ProviderError("KEY_NOT_ACTIVE", `the service key ${id} is in state ${quoted(state)}`, {
+      details: { keyId: id },
+    });
+  return { keyId: id, ...(name ? { name } : {}), ...(size ? { lengthBits: size } : {}) };
+}
+
+function unusable(id: string, why: string): ProviderError {
+  return new ProviderError("KEY_UNUSABLE", `the service key ${id} can't be used: ${why}`, {
+    details: { keyId: id },
+  });
+}
+
+/** A word of the server's in a message: short, and printable. */
+function quoted(word: string | null | undefined): string {
+  return JSON.stringify((word ?? "").replaceAll(/[^\x20-\x7e]+/g, " ").slice(0, 32));
+}
+
+function explainResolve(error: unknown, selector: KeySelector): unknown {
+  if (!(error instanceof RestError) || error.code !== "REST_STATUS") return error;
+  const facts = { cause: error, details: error.details };
+  const isId = "id" in selector;
+  if (error.status === 404) {
+    const message = isId
+      ? `the domain (--okms-id) has no service key ${selector.id}`
+      : "the KMS does not know the domain (--okms-id)";
+    return new ProviderError("KEY_NOT_FOUND", message, facts);
+  }
+  if (error.status === 401 || error.status === 403) {
+    const what = isId ? `read the service key ${selector.id}` : "list the service keys";
+    const message = `the client certificate may not ${what} (status ${error.status})`;
+    return new ProviderError("KEY_ACCESS_DENIED", message, facts);
+  }
+  return error;
+}

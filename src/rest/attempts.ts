@@ -1,0 +1,229 @@
+/**
+ * One request until something answers it. A reply that stays out while nothing at all arrives on its connections
+ * may mean a slow KMS, or a path that died without FIN or RST: after a patience the request is sent a second time,
+ * on another server or on fresh connections, and the first answer wins. All calls can be repeated safely.
+ */
+import { ProviderError, toProviderError } from "../errors.ts";
+import { abortedError, type CallBudget, remainingMs } from "./budget.ts";
+import type { Connections } from "./connections.ts";
+import { createReport, type RestObserver } from "./events.ts";
+import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
+import type { Links } from "./links.ts";
+import type { Server, Servers } from "./servers.ts";
+
+/** A call of the API, and how its reply is read. */
+export interface RestCall<T> {
+  /** For log, metrics and messages, as `encrypt`. */
+  readonly name: string;
+  readonly method: "GET" | "POST";
+  /** From `/api` on, with query. */
+  readonly path: string;
+  /** JSON text. */
+  readonly body?: string;
+  /** Most bytes of a reply. */
+  readonly maxReplyBytes: number;
+  /** Reads a reply of status 200. @throws REST_BODY where it is not what the API promises */
+  readonly read: (reply: HttpReply, endpoint: string) => T;
+}
+
+/** What a server said: a value, or a reply of another status than 200. */
+export type Answer<T> =
+  | { readonly server: Server; readonly value: T }
+  | { readonly server: Server; readonly refusal: HttpReply };
+
+/** What attempts are made with. */
+export interface AttemptContext {
+  readonly servers: Servers;
+  readonly links: Links;
+  readonly onEvent: RestObserver;
+}
+
+interface Attempt<T> {
+  readonly server: Server;
+  readonly connections: Connections;
+  readonly exchange: Exchange;
+  readonly startedAt: number;
+  /** Never rejects. */
+  readonly outcome: Promise<Outcome<T>>;
+}
+
+/** How an attempt ended: `answer` or `error`. */
+interface Outcome<T> {
+  readonly attempt: Attempt<T>;
+  readonly answer?: Answer<T>;
+  readonly error?: ProviderError;
+}
+
+const leastPatienceMs = 100;
+const firstPatienceMs = 1_000;
+
+/**
+ * Sends the call to the server in use until a reply is there.
+ * @throws what the last attempt did where all have failed (NetworkError, REST_BODY); TIMEOUT, CANCELED, or the reason of
+ *   the caller's signal; TLS_FILES, SHUTTING_DOWN
+ */
+export async function ask<T>(
+  call: RestCall<T>,
+  budget: CallBudget,
+  context: AttemptContext,
+): Promise<Answer<T>> {
+  const first = begin(call, context.servers.current(), budget, context);
+  const running = [first];
+  const tried = new Set([first.server]);
+  const waiting = watchBudget(budget.signal);
+  let patienceMs = Math.max(leastPatienceMs, Math.min(firstPatienceMs, remainingMs(budget) / 3));
+  let giveUp = new ProviderError("CANCELED", "another try was answered first");
+  try {
+    for (;;) {
+      const event = await nextEvent(running, patienceMs, waiting.aborted);
+      if (event === "aborted") {
+        giveUp = outOfTime(call, budget, running, context);
+        throw giveUp;
+      }
+      if (event === "quiet") {
+        repeat(call, running, tried, patienceMs, budget, context);
+        patienceMs *= 2;
+        continue;
+      }
+      running.splice(running.indexOf(event.attempt), 1);
+      if (event.answer !== undefined) return accept(event.attempt, event.answer, running, context);
+      if (running.length === 0) throw event.error;
+    }
+  } finally {
+    waiting.end();
+    for (const attempt of running) attempt.exchange.abort(giveUp);
+  }
+}
+
+/** Sends the call once, and sees to it that its end is told. */
+function begin<T>(
+  call: RestCall<T>,
+  server: Server,
+  budget: CallBudget,
+  { links, onEvent }: AttemptContext,
+): Attempt<T> {
+  const request: HttpRequest = {
+    method: call.method,
+    path: server.url.pathPrefix + call.path,
+    body: call.body,
+    maxReplyBytes: call.maxReplyBytes,
+  };
+  const { endpoint } = server.url;
+  const connections = links.to(server);
+  const startedAt = performance.now();
+  const exchange = connections.send(request);
+  const report = createReport(call, endpoint, startedAt, budget.uid, onEvent);
+  report.sent(request);
+  const outcome = exchange.reply.then(
+    (reply) => {
+      try {
+        const answer =
+          reply.status === 200 ? { server, value: call.read(reply, endpoint) } : { server, refusal: reply };
+        report.ended(reply);
+        return { attempt, answer };
+      } catch (error) {
+        return failed(error, reply);
+      }
+    },
+    (error: unknown) => failed(error),
+  );
+  const failed = (thrown: unknown, reply?: HttpReply): Outcome<T> => {
+    const error = toProviderError(thrown);
+    report.ended(reply, error);
+    return { attempt, error };
+  };
+  const attempt: Attempt<T> = { server, connections, exchange, startedAt, outcome };
+  return attempt;
+}
+
+/** What happens next: an attempt ends, the newest one has been silent for `patienceMs`, or the time is over. */
+async function nextEvent<T>(
+  running: readonly Attempt<T>[],
+  patienceMs: number,
+  aborted: Promise<"aborted">,
+): Promise<Outcome<T> | "quiet" | "aborted"> {
+  const { promise: quiet, resolve } = Promise.withResolvers<"quiet">();
+  let timer: NodeJS.Timeout | undefined;
+  const watch = (): void => {
+    const leftMs = patienceMs - silentMs(running);
+    if (leftMs <= 0) resolve("quiet");
+    else timer = setTimeout(watch, Math.ceil(leftMs));
+  };
+  watch();
+  try {
+    return await Promise.race([...running.map(({ outcome }) => outcome), aborted, quiet]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** For how long nothing has arrived that speaks for the newest attempt's connection. */
+function silentMs<T>(running: readonly Attempt<T>[]): number {
+  const newest = running.at(-1);
+  if (newest === undefined) return 0;
+  const heardAt = newest.connections.lastHeardAt(newest.exchange);
+  return performance.now() - Math.max(heardAt, newest.startedAt);
+}
+
+/** Sends the call again, elsewhere; the first attempt goes on, for the KMS may only be slow. */
+function repeat<T>(
+  call: RestCall<T>,
+  running: Attempt<T>[],
+  tried: Set<Server>,
+  patienceMs: number,
+  budget: CallBudget,
+  context: AttemptContext,
+): void {
+  const newest = running.at(-1);
+  if (newest === undefined) return;
+  const isAllSilent = performance.now() - newest.connections.anyHeardAt >= patienceMs;
+  if (isAllSilent) context.links.renew(newest.server, newest.connections);
+  const server = context.servers.other(tried) ?? context.servers.current();
+  tried.add(server);
+  for (const between of running.splice(1))
+    between.exchange.abort(new ProviderError("CANCELED", "given up for a newer try"));
+  running.push(begin(call, server, budget, context));
+}
+
+/** An answer is there: whoever was asked before and is still silent has failed. */
+function accept<T>(
+  winner: Attempt<T>,
+  answer: Answer<T>,
+  running: readonly Attempt<T>[],
+  { servers }: AttemptContext,
+): Answer<T> {
+  for (const { server, startedAt } of running)
+    if (server !== winner.server && startedAt < winner.startedAt)
+      servers.failed(server, silence(server, performance.now() - startedAt));
+  return answer;
+}
+
+function outOfTime<T>(
+  call: RestCall<T>,
+  budget: CallBudget,
+  running: readonly Attempt<T>[],
+  { servers }: AttemptContext,
+): ProviderError {
+  const newest = running.at(-1);
+  const endpoint = newest?.server.url.endpoint ?? "the server";
+  const isConnected = (newest?.connections.open ?? 0) > 0;
+  // One silent attempt may be a caller in a hurry; two of them speak of the server.
+  if (running.length > 1)
+    for (const { server, startedAt } of running)
+      servers.failed(server, silence(server, performance.now() - startedAt));
+  return isConnected
+    ? abortedError(budget, "response", `${endpoint} was asked for ${call.name}`)
+    : abortedError(budget, "connect", `connecting to ${endpoint}`);
+}
+
+function silence(server: Server, forMs: number): string {
+  return `${server.url.endpoint} gave no answer for ${Math.round(forMs)} ms`;
+}
+
+function watchBudget(signal: AbortSignal): { readonly aborted: Promise<"aborted">; end(): void } {
+  const { promise, resolve } = Promise.withResolvers<"aborted">();
+  const onAbort = (): void => resolve("aborted");
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  return { aborted: promise, end: () => signal.removeEventListener("abort", onAbort) };
+}

@@ -1,0 +1,166 @@
+/**
+ * Calls of the OKMS REST API over several servers, within the caller's budget: attempts, failover, repeats after a
+ * pause. Knows HTTP and its statuses; what a body means is service-keys.ts.
+ */
+import { NetworkError, ProviderError, RestError } from "../errors.ts";
+import type { TlsMaterial } from "../tls.ts";
+import { ask, type RestCall } from "./attempts.ts";
+import { parseBaseUrl } from "./base-url.ts";
+import { abortedError, type CallBudget, pause, remainingMs } from "./budget.ts";
+import { restErrorOf } from "./error-body.ts";
+import type { RestObserver } from "./events.ts";
+import type { HttpReply } from "./exchange.ts";
+import { createLinks } from "./links.ts";
+import { backoffMs, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
+import { createServers, type Server } from "./servers.ts";
+
+/** How a client is made. */
+export interface RestClientOptions {
+  /** Base URLs, in order of preference, at least one. */
+  readonly servers: readonly string[];
+  /** Path from `/api` on that a server is asked for to see whether it is back. */
+  readonly reachabilityPath: string;
+  /** Allow `http://` to loopback. Tests only. Default: false. */
+  readonly insecureHttp?: boolean | undefined;
+  readonly onEvent?: RestObserver | undefined;
+  /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
+  readonly recallIntervalMs?: number | undefined;
+}
+
+interface Failure {
+  readonly server: Server;
+  readonly error: NetworkError | RestError;
+  /**
+   * Nothing is held against the server: it refused this request, or closed a connection that may just have been
+   * idle for too long.
+   */
+  readonly isHarmless: boolean;
+  /** What Retry-After asked for. */
+  readonly retryAfterMs: number;
+}
+
+/** Calls the API. */
+export interface RestClient {
+  /**
+   * Makes a call, repeated where that may help and the budget allows.
+   * @returns what its `read` made of a reply of status 200
+   * @throws REST_STATUS for another status; REST_BODY where the body is too long, or what `read` threw; CONNECT, TLS, CLOSED; TIMEOUT,
+   *   CANCELED; TLS_FILES; SHUTTING_DOWN
+   */
+  call<T>(call: RestCall<T>, budget: CallBudget): Promise<T>;
+  /** New calls use the new certificate; those in flight end on the old connections, which then close. */
+  setTlsMaterial(material: TlsMaterial): void;
+  /** Calls in flight fail with SHUTTING_DOWN. Resolves when every socket is closed. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Pauses shorter than what is left by less than this would end after the caller has gone. */
+const marginMs = 20;
+const reachabilityTimeoutMs = 2_000;
+
+/**
+ * Creates a client; nothing is dialled before the first call.
+ * @throws CONFIG where a base URL is none
+ */
+export function createRestClient(options: RestClientOptions): RestClient {
+  const onEvent = options.onEvent ?? (() => undefined);
+  const links = createLinks(onEvent);
+  const servers = createServers({
+    urls: options.servers.map((url) => parseBaseUrl(url, { insecureHttp: options.insecureHttp === true })),
+    isReachable,
+    onChange: (change) => onEvent({ type: "endpoint", ...change }),
+    ...(options.recallIntervalMs === undefined ? {} : { recallIntervalMs: options.recallIntervalMs }),
+  });
+
+  async function isReachable(server: Server): Promise<boolean> {
+    const connections = links.to(server);
+    const path = server.url.pathPrefix + options.reachabilityPath;
+    const exchange = connections.send({ method: "GET", path, body: undefined, maxReplyBytes: 1 << 20 });
+    const timer = setTimeout(exchange.abort, reachabilityTimeoutMs, tookTooLong);
+    try {
+      return !isServerTrouble((await exchange.reply).status);
+    } catch {
+      // Connections that hang would hang the next time too.
+      links.renew(server, connections);
+      return false;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** One try, and what it says of the server that was asked. */
+  async function attempt<T>(
+    request: RestCall<T>,
+    budget: CallBudget,
+    isFirst: boolean,
+  ): Promise<{ readonly value: T } | Failure> {
+    const asked = servers.current();
+    try {
+      const answer = await ask(request, budget, { servers, links, onEvent });
+      if ("refusal" in answer) return refused(answer.server, answer.refusal, request.name);
+      servers.answered(answer.server);
+      return answer;
+    } catch (error) {
+      if (error instanceof RestError) return { server: asked, error, isHarmless: true, retryAfterMs: 0 };
+      if (!(error instanceof NetworkError)) throw error;
+      const server = servers.all.find(({ url }) => url.endpoint === error.endpoint) ?? asked;
+      return { server, error, isHarmless: isFirst && error.code === "CLOSED", retryAfterMs: 0 };
+    }
+  }
+
+  async function call<T>(request: RestCall<T>, budget: CallBudget): Promise<T> {
+    await links.ready();
+    const troubled = new Set<Server>();
+    for (let failures = 1; ; failures += 1) {
+      if (budget.signal.aborted) throw abortedError(budget, "connect", `${request.name} was to be sent`);
+      const outcome = await attempt(request, budget, failures === 1);
+      if ("value" in outcome) return outcome.value;
+      const { server, error, isHarmless } = outcome;
+      if (isHarmless) {
+        if (error instanceof RestError) servers.answered(server);
+      } else {
+        servers.failed(server, error.message);
+        troubled.add(server);
+      }
+      const pauseMs = pauseBefore(outcome, failures, !troubled.has(servers.current()));
+      if (pauseMs === undefined || pauseMs + marginMs > remainingMs(budget)) throw error;
+      await pause(pauseMs, budget.signal);
+      if (budget.signal.aborted) throw abortedError(budget, "retry", "waiting to try again", error);
+    }
+  }
+
+  return {
+    call,
+    setTlsMaterial: links.setTlsMaterial,
+    async close() {
+      servers.close();
+      await links.destroy(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
+    },
+  };
+}
+
+const tookTooLong = new ProviderError("TIMEOUT", "no answer while looking whether the server is back");
+
+function refused(server: Server, reply: HttpReply, name: string): Failure {
+  return {
+    server,
+    error: restErrorOf(reply, name, server.url.endpoint),
+    isHarmless: !isServerTrouble(reply.status),
+    retryAfterMs: retryAfterMs(reply.headers["retry-after"]) ?? 0,
+  };
+}
+
+/** How long to wait before the next try, in ms; undefined where another would not help. */
+function pauseBefore(failure: Failure, failures: number, hasFreshServer: boolean): number | undefined {
+  const { error } = failure;
+  // A proxy's page in place of a reply may be gone in a moment; a fault of the API will not be.
+  if (error.code === "REST_BODY") return failures === 1 ? backoffMs(failures) : undefined;
+  if (error instanceof NetworkError) {
+    if (hasFreshServer) return 0;
+    // A certificate that is refused now is refused in a second too: better to say so at once.
+    return error.code === "TLS" ? undefined : backoffMs(failures);
+  }
+  if (!isPassingStatus(error.status)) return undefined;
+  if (isServerTrouble(error.status) && hasFreshServer) return 0;
+  return Math.max(backoffMs(failures), failure.retryAfterMs);
+}

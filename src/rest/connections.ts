@@ -1,0 +1,207 @@
+/**
+ * The connections to one REST server under one TLS material: an undici Pool (HTTP/2 where offered, many calls
+ * on one connection), watched from outside. Replaced as a whole when the certificate changes or the
+ * server falls silent: the old ones finish what they carry, then close.
+ */
+import { Socket } from "node:net";
+import { createSecureContext, TLSSocket } from "node:tls";
+import type { buildConnector, Pool } from "undici";
+import { ProviderError } from "../errors.ts";
+import { describeSocketError } from "../net-errors.ts";
+import type { TlsMaterial } from "../tls.ts";
+import type { BaseUrl } from "./base-url.ts";
+import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
+
+/** What is taken from undici, which is loaded only where REST is used. */
+export interface Undici {
+  readonly Pool: typeof Pool;
+  readonly buildConnector: typeof buildConnector;
+}
+
+/** A change of a connection, for the observer. */
+export interface ConnectionChange {
+  readonly change: "opened" | "closed" | "failed";
+  /** What was agreed (`TLSv1.3, HTTP/2`), or why it ended. */
+  readonly message: string;
+  readonly durationMs?: number;
+}
+
+/** The connections to one server. */
+export interface Connections {
+  /** Sends a request on one of them, opened where needed. */
+  send(request: HttpRequest): Exchange;
+  /**
+   * When something last arrived that speaks for the connection of an exchange, in ms of `performance.now()`; 0: never.
+   * Over HTTP/2 that is anything for anyone; over HTTP/1.1 each exchange has a connection to itself.
+   */
+  lastHeardAt(exchange: Exchange): number;
+  /** When something last arrived on any of them. */
+  readonly anyHeardAt: number;
+  readonly open: number;
+  readonly connecting: number;
+  /** Requests sent or waiting to be. */
+  readonly inFlight: number;
+  /** Takes no new request from here on, and closes when those in flight have ended. */
+  retire(): void;
+  /** Ends everything at once; resolves when every socket is closed. */
+  destroy(reason: ProviderError): Promise<void>;
+}
+
+export interface ConnectionsOptions {
+  readonly undici: Undici;
+  readonly url: BaseUrl;
+  readonly tls: TlsMaterial;
+  readonly onChange: (change: ConnectionChange) => void;
+  /** Called once, when retired connections have closed. */
+  readonly onEnd: () => void;
+}
+
+const dialTimeoutMs = 5_000;
+/** Longer than the time between two probes, so that a connection is kept warm. */
+const idleTimeoutMs = 90_000;
+/** Most connections: over HTTP/1.1 each carries one request at a time; over HTTP/2 one carries 256. */
+const maxConnections = 16;
+const maxStreams = 256;
+
+/** Creates the connections to one server; dials none before the first request. */
+export function createConnections(options: ConnectionsOptions): Connections {
+  const sockets = createSocketWatch(options);
+  const pool = new options.undici.Pool(options.url.origin, {
+    connect: sockets.dial,
+    allowH2: true,
+    h2Options: { maxConcurrentStreams: maxStreams },
+    connections: maxConnections,
+    keepAliveTimeout: idleTimeoutMs,
+    // Each call has its own budget; undici's timers would only double it.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+  const running = new Set<Exchange>();
+  let anyHeardAt = 0;
+  let retired = false;
+  const heard = (now: number): void => {
+    anyHeardAt = now;
+  };
+  const closeWhenUnused = (): void => {
+    if (retired && running.size === 0 && !pool.closed) void pool.close().then(options.onEnd, options.onEnd);
+  };
+
+  return {
+    send(request) {
+      const exchange = sendRequest(pool, request, options.url.endpoint, heard);
+      running.add(exchange);
+      const ended = (): void => {
+        running.delete(exchange);
+        closeWhenUnused();
+      };
+      exchange.reply.then(ended, ended);
+      return exchange;
+    },
+    lastHeardAt: (exchange) => (sockets.isMultiplexed() ? anyHeardAt : exchange.lastHeardAt()),
+    get anyHeardAt() {
+      return anyHeardAt;
+    },
+    get open() {
+      return sockets.open.size;
+    },
+    get connecting() {
+      return sockets.dialling.size;
+    },
+    get inFlight() {
+      return running.size;
+    },
+    retire() {
+      retired = true;
+      closeWhenUnused();
+    },
+    async destroy(reason) {
+      for (const exchange of running) exchange.abort(reason);
+      // Also of a pool that is only closing: it would wait for replies that nobody wants.
+      await Promise.all([pool.destroy(reason), sockets.destroy()]);
+    },
+  };
+}
+
+interface SocketWatch {
+  readonly dial: buildConnector.connector;
+  readonly open: ReadonlySet<Socket>;
+  readonly dialling: ReadonlySet<Socket>;
+  /** Whether the server took HTTP/2. */
+  isMultiplexed(): boolean;
+  destroy(): Promise<void>;
+}
+
+/** undici's own connector, with an eye kept on every socket that it makes. */
+function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): SocketWatch {
+  const open = new Set<Socket>();
+  const dialling = new Set<Socket>();
+  let isMultiplexed = false;
+  const connect = undici.buildConnector({
+    secureContext: createSecureContext({ cert: tls.cert, key: tls.key, ca: tls.ca, minVersion: "TLSv1.2" }),
+    allowH2: true,
+    preferH2: true,
+    timeout: dialTimeoutMs,
+    keepAliveInitialDelay: 15_000,
+  });
+
+  function watch(socket: Socket, durationMs: number): void {
+    const openedAt = performance.now();
+    let why = `closed by ${url.endpoint}`;
+    open.add(socket);
+    isMultiplexed = isHttp2(socket);
+    socket.once("error", (error) => {
+      why = (error instanceof ProviderError ? error : describeSocketError(error, url.endpoint, true)).message;
+    });
+    socket.once("close", () => {
+      open.delete(socket);
+      onChange({ change: "closed", message: why, durationMs: performance.now() - openedAt });
+    });
+    onChange({ change: "opened", message: agreedOn(socket), durationMs });
+  }
+
+  const dial: buildConnector.connector = (target, callback) => {
+    const startedAt = performance.now();
+    // Typed as void, and yet it returns the socket: the one way to end a dial that hangs.
+    const dialled: unknown = connect(target, (error, socket) => {
+      if (dialled instanceof Socket) dialling.delete(dialled);
+      const durationMs = performance.now() - startedAt;
+      if (error === null) {
+        watch(socket, durationMs);
+        callback(null, socket);
+        return;
+      }
+      const described = describeSocketError(error, url.endpoint, false);
+      onChange({ change: "failed", message: described.message, durationMs });
+      callback(described, null);
+    });
+    if (dialled instanceof Socket) dialling.add(dialled);
+  };
+
+  return {
+    dial,
+    open,
+    dialling,
+    isMultiplexed: () => isMultiplexed,
+    destroy: () => destroyAll([...open, ...dialling]),
+  };
+}
+
+function agreedOn(socket: Socket): string {
+  const http = isHttp2(socket) ? "HTTP/2" : "HTTP/1.1";
+  return socket instanceof TLSSocket ? `${socket.getProtocol() ?? "TLS"}, ${http}` : `no TLS, ${http}`;
+}
+
+function isHttp2(socket: Socket): boolean {
+  return socket instanceof TLSSocket && socket.alpnProtocol === "h2";
+}
+
+async function destroyAll(sockets: readonly Socket[]): Promise<void> {
+  const closing = sockets.map((socket) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (socket.closed) resolve();
+    socket.once("close", () => resolve());
+    socket.destroy();
+    return promise;
+  });
+  await Promise.all(closing);
+}

@@ -1,0 +1,105 @@
+/**
+ * An error reply of the OKMS REST API as a RestError: the packed error_code taken apart, the messages cut and
+ * cleared of anything that could be a payload. Any body will do: what is not an error body costs only detail.
+ */
+import * as v from "valibot";
+import { type ErrorDetails, RestError } from "../errors.ts";
+import { type HttpReply, requestIdOf } from "./exchange.ts";
+import { isPassingStatus } from "./retry.ts";
+
+/** The parts of `error_code`. */
+export interface ErrorCodeParts {
+  /** Bits 24 to 31. */
+  readonly system: number;
+  /** Bits 16 to 23. */
+  readonly component: number;
+  /** Bits 12 to 15, in words where known, as `authorization`. */
+  readonly category: string;
+  /** Bits 0 to 11. */
+  readonly detail: number;
+}
+
+const categories: Readonly<Record<number, string>> = {
+  2: "argument",
+  3: "authentication",
+  4: "authorization",
+  5: "not found",
+  7: "unavailable",
+  9: "too many requests",
+};
+
+/** Takes `error_code` apart. Undefined where it is no 32-bit number. */
+export function decodeErrorCode(code: number): ErrorCodeParts | undefined {
+  if (!Number.isInteger(code) || code < 0 || code > 0xff_ff_ff_ff) return undefined;
+  const category = (code >>> 12) & 0xf;
+  return {
+    system: code >>> 24,
+    component: (code >>> 16) & 0xff,
+    category: categories[category] ?? `category ${category}`,
+    detail: code & 0xfff,
+  };
+}
+
+const errorBody = v.object({
+  error_code: v.fallback(v.optional(v.number()), undefined),
+  error_id: v.fallback(v.optional(v.string()), undefined),
+  request_id: v.fallback(v.optional(v.string()), undefined),
+  errors: v.fallback(v.optional(v.array(v.unknown())), undefined),
+});
+
+/**
+ * The error that a reply of another status than 200 is.
+ * @param call the call's name, as `encrypt`
+ * @param endpoint `host:port`
+ */
+export function restErrorOf(reply: HttpReply, call: string, endpoint: string): RestError {
+  const parsed = v.safeParse(errorBody, parseJson(reply.body));
+  const body = parsed.success ? parsed.output : {};
+  const code = body.error_code === undefined ? undefined : decodeErrorCode(body.error_code);
+  const said = messagesOf(body.errors ?? []);
+  const words = [`${call} answered by ${endpoint} with status ${reply.status}${meaningOf(reply.status)}`];
+  if (code !== undefined) words.push(`(${code.category})`);
+  return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
+    status: reply.status,
+    requestId: identifier(body.request_id) ?? requestIdOf(reply.headers),
+    retryable: isPassingStatus(reply.status) || reply.status >= 500,
+    details: { ...code, ...detailsOf(body.error_id, said), call, endpoint },
+  });
+}
+
+function detailsOf(errorId: string | undefined, said: string): ErrorDetails {
+  return { errorId: identifier(errorId), errors: said === "" ? undefined : said };
+}
+
+/** JSON of UTF-8 bytes; undefined where they are neither. */
+export function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function meaningOf(status: number): string {
+  return status >= 300 && status < 400 ? ", a redirect, which is never followed" : "";
+}
+
+/** An identifier for the log; undefined where it could be anything else. */
+function identifier(text: string | undefined): string | undefined {
+  return text !== undefined && /^[\w.:-]{1,128}$/.test(text) ? text : undefined;
+}
+
+/** The messages in one line of at most 256 characters. */
+function messagesOf(errors: readonly unknown[]): string {
+  const texts = errors.slice(0, 8).filter((one) => typeof one === "string");
+  const line = texts.map((text) => withoutPayload(text.slice(0, 1_024))).join("; ");
+  return line.slice(0, 256);
+}
+
+const uuid = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/** A server may quote what it was sent: whatever is as long as a payload is replaced by its length. */
+function withoutPayload(text: string): string {
+  const line = text.replaceAll(/[^\x20-\x7e]+/g, " ").trim();
+  return line.replaceAll(/[\w+/=-]{20,}/g, (run) => (uuid.test(run) ? run : `[${run.length} characters]`));
+}

@@ -1,0 +1,87 @@
+/**
+ * For each server the connections in use, and those being retired: made where first needed, exchanged as a
+ * whole for a new certificate or after a silence. Loads undici (15 MB) only once a call is made.
+ */
+import { ProviderError } from "../errors.ts";
+import type { TlsMaterial } from "../tls.ts";
+import { type Connections, createConnections, type Undici } from "./connections.ts";
+import type { RestObserver } from "./events.ts";
+import type { Server } from "./servers.ts";
+
+/** The connections to all servers. */
+export interface Links {
+  /** To be awaited before the first `to`. */
+  ready(): Promise<void>;
+  /**
+   * The connections in use to a server.
+   * @throws TLS_FILES before the first material; SHUTTING_DOWN after the end
+   */
+  to(server: Server): Connections;
+  /** Puts new connections in the place of `old`, if those are still in use; what `old` carries goes on. */
+  renew(server: Server, old: Connections): void;
+  /** The same for all servers, with a new certificate. */
+  setTlsMaterial(material: TlsMaterial): void;
+  /** Ends everything; resolves when every socket is closed. */
+  destroy(reason: ProviderError): Promise<void>;
+}
+
+/** Creates them; dials none. */
+export function createLinks(onEvent: RestObserver): Links {
+  const inUse = new Map<Server, Connections>();
+  const all = new Set<Connections>();
+  let undici: Undici | undefined;
+  let tls: TlsMaterial | undefined;
+  let ended: ProviderError | undefined;
+
+  function counts() {
+    let [idle, busy, connecting] = [0, 0, 0];
+    for (const one of all) {
+      const working = Math.min(one.open, one.inFlight);
+      busy += working;
+      idle += one.open - working;
+      connecting += one.connecting;
+    }
+    return { idle, busy, connecting };
+  }
+
+  function open(server: Server, loaded: Undici, material: TlsMaterial): Connections {
+    const { endpoint } = server.url;
+    const connections = createConnections({
+      undici: loaded,
+      url: server.url,
+      tls: material,
+      onChange: (change) => onEvent({ type: "connection", ...change, endpoint, counts: counts() }),
+      onEnd: () => all.delete(connections),
+    });
+    all.add(connections);
+    inUse.set(server, connections);
+    return connections;
+  }
+
+  return {
+    async ready() {
+      undici ??= await import("undici");
+    },
+    to(server) {
+      if (ended !== undefined) throw ended;
+      if (tls === undefined)
+        throw new ProviderError("TLS_FILES", "there is no client certificate yet to connect with");
+      if (undici === undefined) throw new ProviderError("INTERNAL", "undici is not loaded");
+      return inUse.get(server) ?? open(server, undici, tls);
+    },
+    renew(server, old) {
+      if (inUse.get(server) === old) inUse.delete(server);
+      old.retire();
+    },
+    setTlsMaterial(material) {
+      tls = material;
+      for (const connections of inUse.values()) connections.retire();
+      inUse.clear();
+    },
+    async destroy(reason) {
+      ended ??= reason;
+      inUse.clear();
+      await Promise.all([...all].map((connections) => connections.destroy(reason)));
+    },
+  };
+}
