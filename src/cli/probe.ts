@@ -1,0 +1,74 @@
+/**
+ * `probe`: speaks to a running plugin as kube-apiserver does, and says whether kube-apiserver would be content.
+ * Fit for a systemd or Pod probe. The work is in probe/, loaded only when it is asked for.
+ */
+import { defineCliCommand } from "./command.ts";
+import { serveFlags } from "./serve-flags.ts";
+
+/** Most rounds, and most at once, of one run. */
+const most = { count: 100_000, concurrency: 1000 } as const;
+
+/** See the file's head. */
+export const probeCommand = defineCliCommand({
+  name: "probe",
+  description: "ask a running plugin for Status, Encrypt and Decrypt, as kube-apiserver does",
+  flags: {
+    sock: {
+      ...serveFlags.sock,
+      group: "PROBE",
+      description:
+        "Unix socket of the plugin: a path, @name, or the endpoint as kube-apiserver has it (unix://…)",
+    },
+    count: {
+      group: "PROBE",
+      type: "string",
+      valueHint: "N",
+      fallback: "1",
+      description: "rounds of Status, Encrypt and Decrypt, each with fresh random bytes",
+    },
+    concurrency: {
+      group: "PROBE",
+      type: "string",
+      valueHint: "N",
+      fallback: "1",
+      description: "rounds at once",
+    },
+    timeout: {
+      group: "PROBE",
+      type: "string",
+      valueHint: "DURATION",
+      fallback: "3s",
+      description: "longest time of a call: the timeout of the EncryptionConfiguration",
+    },
+    watch: {
+      group: "PROBE",
+      type: "boolean",
+      description: "go on until interrupted, with a line for each run",
+    },
+    interval: {
+      group: "PROBE",
+      type: "string",
+      valueHint: "DURATION",
+      fallback: "10s",
+      description: "time between two runs of --watch",
+    },
+    json: { group: "PROBE", type: "boolean", description: "print JSON, one object a run" },
+  },
+  epilog:
+    "Exit code: 0 all well, 1 something is not (with --watch: in any run), 2 the command line is wrong.",
+  async run({ read, stdout }) {
+    const day = 86_400_000;
+    const options = {
+      sock: read.path("sock") ?? serveFlags.sock.fallback,
+      count: read.integer("count", { min: 1, max: most.count }, 1),
+      concurrency: read.integer("concurrency", { min: 1, max: most.concurrency }, 1),
+      timeoutMs: read.durationMs("timeout", { min: 1, max: day }, 3000),
+      intervalMs: read.durationMs("interval", { min: 100, max: day }, 10_000),
+      isWatch: read.boolean("watch"),
+      isJson: read.boolean("json"),
+    };
+    read.finish();
+    const { runProbe } = await import("./probe/run.ts");
+    return runProbe(options, stdout);
+  },
+});
