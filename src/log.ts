@@ -1,10 +1,14 @@
 /**
- * The log: text for people on a terminal, one JSON object a line otherwise.
+ * The log: text for people on a terminal, one JSON object a line otherwise. A trouble that repeats is written
+ * once a minute, with the count. What is written where is the callers' affair; see log-format.ts for the lines.
  */
+import { logLevels } from "./config.ts";
 import type { LogLevel } from "./config.ts";
+import { describeError, formatJson, formatText } from "./log-format.ts";
+import type { LogFields, LogLine } from "./log-format.ts";
+import { createLogLimiter } from "./log-limiter.ts";
 
-/** Facts beside a message: flat. An `error` is written as its message, its code and its causes'. */
-export type LogFields = Readonly<Record<string, string | number | boolean | bigint | undefined>>;
+export type { LogFields } from "./log-format.ts";
 
 /** Where the program's parts write. Never given a plaintext, seed, key, ciphertext or PEM. */
 export interface Logger {
@@ -15,4 +19,53 @@ export interface Logger {
   info(message: string, fields?: LogFields, error?: unknown): void;
   debug(message: string, fields?: LogFields, error?: unknown): void;
   trace(message: string, fields?: LogFields, error?: unknown): void;
+}
+
+/** How a {@link Logger} is made. */
+export interface LoggerOptions {
+  /** The least important level that is written. */
+  readonly level: LogLevel;
+  readonly format: "text" | "json";
+  /** Default: process.stderr. Coloured where it is a terminal and NO_COLOR is not set. */
+  readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean };
+}
+
+/** Makes a logger. It never throws: a stream that breaks loses its lines, not the process. */
+export function createLogger(options: LoggerOptions): Logger {
+  const stream = options.stream ?? process.stderr;
+  const highest = logLevels.indexOf(options.level);
+  const isColored = stream.isTTY === true && !process.env["NO_COLOR"];
+  stream.on("error", () => undefined);
+
+  function write(line: LogLine): void {
+    stream.write(`${options.format === "json" ? formatJson(line) : formatText(line, isColored)}\n`);
+  }
+  const writeLimited = createLogLimiter(write);
+
+  function log(level: LogLevel, message: string, fields: LogFields = {}, error?: unknown): void {
+    if (logLevels.indexOf(level) > highest) return;
+    const isTrouble = level === "error" || level === "warn";
+    const line = { time: new Date(), level, message, fields: { ...fields, ...describeError(error) } };
+    if (isTrouble) writeLimited(line);
+    else write(line);
+  }
+
+  return {
+    enabled: (level) => logLevels.indexOf(level) <= highest,
+    error: (...args) => {
+      log("error", ...args);
+    },
+    warn: (...args) => {
+      log("warn", ...args);
+    },
+    info: (...args) => {
+      log("info", ...args);
+    },
+    debug: (...args) => {
+      log("debug", ...args);
+    },
+    trace: (...args) => {
+      log("trace", ...args);
+    },
+  };
 }
