@@ -113,7 +113,7 @@ export function payloadOf<ResponseRead>(
   return definition.response.decodeItems(item.payload ?? [], `${place}/ResponsePayload`);
 }
 
-/** Finds the item that answers, by its ID where it has one, for a server may answer in another order. */
+/** Finds the item that answers, by its ID where it must have one, for a server may answer in another order. */
 function answerTo(
   response: ResponseMessage,
   request: RequestMessage,
@@ -127,8 +127,10 @@ function answerTo(
       `stands ${items.length} times for ${request.items.length} asked`,
     );
   const asked = request.items[index]?.uniqueBatchItemId;
-  const found =
-    request.items.length === 1 ? items[0] : items.find((item) => sameId(item.uniqueBatchItemId, asked));
+  const [found, another] =
+    request.items.length === 1 ? items : items.filter((item) => sameId(item.uniqueBatchItemId, asked));
+  if (another !== undefined)
+    throw unexpected(`ResponseMessage/BatchItem[${index}]`, "has another with its ID");
   if (found !== undefined) return checkId(found, asked, index);
   const failed = items.find((item) => isFailure(item.resultStatus));
   if (failed !== undefined) throw refusal(failed, name);
