@@ -1,0 +1,251 @@
+/**
+ * Which server a new connection goes to: the one in use, and where it does not answer at once the next, side
+ * by side, the first to be ready winning. Holds what a dial needs (secure context, TLS sessions) and what
+ * was last seen of each server. How many connections there are is pool.ts's affair.
+ */
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
+import type { TlsMaterial } from "../tls.ts";
+import { openConnection, type Connection } from "./connection.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { EndpointEvent } from "./events.ts";
+import { type Attempt, firstReady } from "./race.ts";
+
+/** What a dialer needs to know. Times in ms. */
+export interface DialerOptions {
+  /** In order of preference, at least one. */
+  readonly endpoints: readonly Endpoint[];
+  /** Makes a fresh connection fit for requests, before anybody gets it; says what was agreed, as `KMIP 1.4`. */
+  readonly prepare: (connection: Connection, signal: AbortSignal) => Promise<string>;
+  readonly maxMessageBytes: number;
+  /** Longest time for one attempt at one server. */
+  readonly attemptMs: number;
+  /** How long an attempt has to itself before the next server is tried as well. */
+  readonly staggerMs: number;
+  /** After how long an attempt that hangs is joined by another at the same server. */
+  readonly repeatMs: number;
+  readonly onEndpoint: (event: EndpointEvent) => void;
+  /** Told each attempt that failed of itself. */
+  readonly onFailure: (endpoint: Endpoint, error: ProviderError, durationMs: number) => void;
+}
+
+/** A connection that is ready for requests. */
+export interface Dialled {
+  readonly connection: Connection;
+  /** What was agreed, as `TLSv1.3, KMIP 1.4`. */
+  readonly agreed: string;
+  readonly durationMs: number;
+}
+
+/** Makes connections. */
+export interface Dialer {
+  /** The server in use: the last one that a dial reached. The most preferred at first. */
+  readonly inUse: Endpoint;
+  readonly isFirstInUse: boolean;
+  /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
+  setTlsMaterial(material: TlsMaterial): void;
+  /**
+   * Tries every server, the one in use first, until one is ready.
+   * @throws the failure where there is one server; CONNECT, or TLS where all failed with TLS, for several.
+   */
+  dial(signal: AbortSignal): Promise<Dialled>;
+  /** Tries only the servers that are preferred to the one in use, once. @throws as `dial`. */
+  dialPreferred(signal: AbortSignal): Promise<Dialled>;
+  /** Resolves when the sockets of every attempt that lost or was called off are closed. */
+  settled(): Promise<void>;
+}
+
+/** Whether a dial that failed so fails again in a moment: somebody has to change something first. */
+export function isHopeless(error: ProviderError): boolean {
+  if (error.code === "KMIP_RESULT") return !error.retryable;
+  return error.code === "TLS" || error.code === "TLS_FILES" || error.code === "KMIP_VERSION";
+}
+
+/** Makes a dialer; nothing is dialled yet. */
+export function createDialer(options: DialerOptions): Dialer {
+  const { endpoints } = options;
+  const isUp = new Map<Endpoint, boolean>();
+  let secureContext: SecureContext | undefined;
+  let sessions = new Map<Endpoint, Buffer>();
+  const running = new Set<Promise<unknown>>();
+  let inUse = firstOf(endpoints);
+
+  const report = (endpoint: Endpoint, up: boolean, message: string): void => {
+    const wasInUse = inUse;
+    if (up) inUse = endpoint;
+    if (isUp.get(endpoint) === up && wasInUse === inUse) return;
+    isUp.set(endpoint, up);
+    options.onEndpoint({
+      type: "endpoint",
+      endpoint: endpoint.name,
+      up,
+      inUse: endpoint === inUse,
+      message,
+    });
+  };
+
+  const connectAndPrepare = async (endpoint: Endpoint, signal: AbortSignal): Promise<Dialled> => {
+    if (secureContext === undefined)
+      throw new ProviderError("TLS_FILES", "no client certificate has been loaded yet");
+    const started = performance.now();
+    const known = sessions;
+    const connection = await openConnection({
+      endpoint,
+      secureContext,
+      signal,
+      maxMessageBytes: options.maxMessageBytes,
+      session: known.get(endpoint),
+      onSession: (session) => known.set(endpoint, session),
+    });
+    try {
+      const prepared = await options.prepare(connection, signal);
+      const agreed = `${connection.agreed}, ${prepared}`;
+      return { connection, agreed, durationMs: performance.now() - started };
+    } catch (error) {
+      const failure = toProviderError(error);
+      connection.destroy(failure);
+      await connection.closed;
+      throw failure;
+    }
+  };
+
+  /** One attempt, bounded in time; tells its outcome unless it was called off. */
+  const attempt = async (endpoint: Endpoint, calledOff: AbortSignal): Promise<Dialled> => {
+    const started = performance.now();
+    const limit = linkedSignal(calledOff, options.attemptMs);
+    try {
+      return await connectAndPrepare(endpoint, limit.signal);
+    } catch (error) {
+      const failure = timedOut(toProviderError(error), endpoint);
+      sessions.delete(endpoint);
+      if (!calledOff.aborted) {
+        options.onFailure(endpoint, failure, performance.now() - started);
+        report(endpoint, false, failure.message);
+      }
+      throw failure;
+    } finally {
+      limit.end();
+    }
+  };
+
+  const race = async (order: readonly Endpoint[], signal: AbortSignal): Promise<Dialled> => {
+    const won = await firstReady(
+      order,
+      tracked(running, attempt),
+      {
+        staggerMs: options.staggerMs,
+        repeatMs: options.repeatMs,
+        discard: ({ connection }) => connection.destroy(calledOffError()),
+        summary: (failures) => summaryOf(order, failures),
+      },
+      signal,
+    );
+    report(won.connection.endpoint, true, won.agreed);
+    return won;
+  };
+
+  return {
+    get inUse() {
+      return inUse;
+    },
+    get isFirstInUse() {
+      return inUse === endpoints[0];
+    },
+    setTlsMaterial(material) {
+      secureContext = secureContextOf(material);
+      sessions = new Map();
+    },
+    dial: (signal) => race([inUse, ...endpoints.filter((other) => other !== inUse)], signal),
+    dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal),
+    settled: async () => {
+      await Promise.allSettled(running);
+    },
+  };
+}
+
+/** Keeps what is under way in `running`. */
+function tracked(running: Set<Promise<unknown>>, attempt: Attempt<Dialled>): Attempt<Dialled> {
+  return async (endpoint, calledOff) => {
+    const promise = attempt(endpoint, calledOff);
+    running.add(promise);
+    try {
+      return await promise;
+    } finally {
+      running.delete(promise);
+    }
+  };
+}
+
+/** One error for a round in which nobody answered. */
+function summaryOf(order: readonly Endpoint[], failures: readonly ProviderError[]): ProviderError {
+  const [first] = failures;
+  if (order.length === 1 && first !== undefined) return first;
+  const code = failures.every((failure) => isHopeless(failure)) ? "TLS" : "CONNECT";
+  const each = [...new Set(failures.map((failure) => failure.message))].join("; ");
+  return new NetworkError(code, `no server answers: ${each}`, {
+    endpoint: namesOf(order),
+    sent: false,
+    cause: first,
+  });
+}
+
+/** The time-out of an attempt is a failure to connect: no caller's time was over. */
+function timedOut(error: ProviderError, endpoint: Endpoint): ProviderError {
+  if (error.code !== "TIMEOUT") return error;
+  return new NetworkError("CONNECT", `${endpoint.name} does not answer (no KMIP connection in time)`, {
+    endpoint: endpoint.name,
+    sent: false,
+    cause: error,
+  });
+}
+
+/** A signal that follows `parent` and times out after `ms`; AbortSignal.any would keep listeners on the parent. */
+function linkedSignal(parent: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
+  const controller = new AbortController();
+  const follow = (): void => controller.abort(parent.reason);
+  const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), ms);
+  parent.addEventListener("abort", follow, { once: true });
+  if (parent.aborted) follow();
+  return {
+    signal: controller.signal,
+    end: () => {
+      clearTimeout(timer);
+      parent.removeEventListener("abort", follow);
+    },
+  };
+}
+
+function secureContextOf(material: TlsMaterial): SecureContext {
+  try {
+    return createSecureContext({
+      cert: material.cert,
+      key: material.key,
+      ca: material.ca ?? systemRoots(),
+      minVersion: "TLSv1.2",
+    });
+  } catch (error) {
+    throw new ProviderError("TLS_FILES", "the client certificate, its key or the CA cannot be used", {
+      cause: error,
+    });
+  }
+}
+
+/** The system's own roots, as Go's programs have it; Node's where the system has none. */
+function systemRoots(): string[] | undefined {
+  const roots = getCACertificates("system");
+  return roots.length > 0 ? roots : undefined;
+}
+
+function calledOffError(): ProviderError {
+  return new ProviderError("CANCELED", "another connection was ready first");
+}
+
+function namesOf(endpoints: readonly Endpoint[]): string {
+  return endpoints.map((endpoint) => endpoint.name).join(", ");
+}
+
+function firstOf(endpoints: readonly Endpoint[]): Endpoint {
+  const [first] = endpoints;
+  if (first === undefined) throw new ProviderError("CONFIG", "at least one KMIP server must be given");
+  return first;
+}

@@ -1,0 +1,51 @@
+/**
+ * The KMIP stack, usable on its own: codec, tables, messages, operations, client. KMIP 1.0 to 1.4, TTLV over TLS.
+ * The layers are client → pool → connection → messages, operations → ttlv, spec.
+ */
+export { attribute, attributeValue, attributeValues, type Attribute, customAttribute } from "./attributes.ts";
+export { call, type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
+export {
+  createKmipClient,
+  type Exchange,
+  type KmipClient,
+  type KmipClientOptions,
+  type Reply,
+} from "./client.ts";
+export { type Endpoint, kmipPort, parseEndpoint } from "./endpoint.ts";
+export type {
+  ConnectionEvent,
+  EndpointEvent,
+  ExchangeEvent,
+  KmipEvent,
+  KmipObserver,
+  MessageEvent,
+  PoolCounts,
+} from "./events.ts";
+export {
+  decodeRequest,
+  decodeResponse,
+  encodeRequest,
+  encodeResponse,
+  type RequestItem,
+  type RequestMessage,
+  type ResponseItem,
+  type ResponseMessage,
+} from "./messages.ts";
+export * from "./operations/index.ts";
+export * from "./spec/enumerations.ts";
+export { Tag, tagByName, tagName } from "./spec/tags.ts";
+export type { RequestContext } from "./tries.ts";
+export { dumpItem } from "./ttlv/dump.ts";
+export { createFramer, type Framer, type FramerOptions } from "./ttlv/framer.ts";
+export { type Item, ItemType } from "./ttlv/item.ts";
+export { decodeItem } from "./ttlv/reader.ts";
+export { encodeItem } from "./ttlv/writer.ts";
+export {
+  compareVersions,
+  formatVersion,
+  isAtLeast,
+  parseVersion,
+  type ProtocolVersion,
+  supportedVersions,
+  type VersionText,
+} from "./version.ts";

@@ -1,0 +1,148 @@
+/**
+ * Brings the pool new connections: as many dials at a time as are wanted and allowed, one at a time with a
+ * growing pause while no server answers, and, while the most preferred server is not the one in use, a try at it
+ * now and then. A caller that stops waiting ends no dial.
+ */
+import { ProviderError, toProviderError } from "../errors.ts";
+import { isHopeless, type Dialled, type Dialer } from "./dialer.ts";
+
+/** What a supply needs to know. Times in ms. */
+export interface SupplyOptions {
+  readonly dialer: Dialer;
+  /** How many connections are wanted now beyond those that are there, dials under way not subtracted. */
+  readonly wanted: () => number;
+  readonly maxDials: number;
+  /** How often a server that is preferred to the one in use is tried. */
+  readonly recoverMs: number;
+  readonly onDialled: (dialled: Dialled) => void;
+  /** No server can be used until somebody changes something. */
+  readonly onHopeless: (error: ProviderError) => void;
+}
+
+/** See above. */
+export interface Supply {
+  /** Rounds of dialling that are under way for the callers. */
+  readonly dialling: number;
+  /** Why the last round failed; undefined once one has succeeded. */
+  readonly lastFailure: ProviderError | undefined;
+  /** Dials where more is wanted. */
+  check(): void;
+  /** Calls off what is under way and begins anew, with what the dialer has now. */
+  restart(): void;
+  /** Calls off what is under way and begins nothing more. */
+  stop(): void;
+}
+
+const firstPauseMs = 50;
+const longestPauseMs = 1000;
+/** After so many rounds in a row without hope the callers are told: their deadlines would change nothing. */
+const hopelessRounds = 3;
+
+/** Makes a supply; it begins at the first `check`. */
+export function createSupply(options: SupplyOptions): Supply {
+  const { dialer } = options;
+  let dialling = 0;
+  let failedRounds = 0;
+  let lastFailure: ProviderError | undefined;
+  let pause: NodeJS.Timeout | undefined;
+  let recovery: NodeJS.Timeout | undefined;
+  let callOff = new AbortController();
+  let isStopped = false;
+
+  const check = (): void => {
+    if (isStopped || pause !== undefined) return;
+    const most = failedRounds > 0 ? 1 : options.maxDials;
+    for (let more = Math.min(most, options.wanted()) - dialling; more > 0; more -= 1) void dialForCallers();
+  };
+
+  const dialForCallers = async (): Promise<void> => {
+    dialling += 1;
+    const { signal } = callOff;
+    try {
+      const dialled = await dialer.dial(signal);
+      dialling -= 1;
+      deliver(dialled, signal);
+    } catch (error) {
+      dialling -= 1;
+      if (!signal.aborted) onRoundFailed(toProviderError(error));
+    }
+    check();
+  };
+
+  const deliver = (dialled: Dialled, signal: AbortSignal): void => {
+    if (signal.aborted) return dialled.connection.destroy(calledOff());
+    failedRounds = 0;
+    lastFailure = undefined;
+    options.onDialled(dialled);
+    return planRecovery();
+  };
+
+  const onRoundFailed = (error: ProviderError): void => {
+    failedRounds += 1;
+    lastFailure = error;
+    if (isHopeless(error) && failedRounds >= hopelessRounds) options.onHopeless(error);
+    clearTimeout(pause);
+    pause = setTimeout(
+      () => {
+        pause = undefined;
+        check();
+      },
+      jittered(Math.min(firstPauseMs * 2 ** (failedRounds - 1), longestPauseMs)),
+    );
+  };
+
+  const planRecovery = (): void => {
+    clearTimeout(recovery);
+    if (isStopped || dialer.isFirstInUse) return;
+    recovery = setTimeout(() => void recover(), jittered(options.recoverMs));
+    recovery.unref();
+  };
+
+  const recover = async (): Promise<void> => {
+    if (dialer.isFirstInUse) return;
+    const { signal } = callOff;
+    try {
+      deliver(await dialer.dialPreferred(signal), signal);
+    } catch {
+      // The dialer has told why, and the server in use goes on serving.
+      planRecovery();
+    }
+  };
+
+  const endAll = (): void => {
+    callOff.abort(calledOff());
+    clearTimeout(pause);
+    clearTimeout(recovery);
+    pause = undefined;
+    failedRounds = 0;
+  };
+
+  return {
+    get dialling() {
+      return dialling;
+    },
+    get lastFailure() {
+      return lastFailure;
+    },
+    check,
+    restart: () => {
+      endAll();
+      callOff = new AbortController();
+      planRecovery();
+      check();
+    },
+    stop: () => {
+      isStopped = true;
+      endAll();
+    },
+  };
+}
+
+/** A quarter more or less, so that several control planes do not knock at the same moment. */
+function jittered(ms: number): number {
+  return ms * (0.75 + Math.random() / 2);
+}
+
+function calledOff(): ProviderError {
+  return new ProviderError("CANCELED", "the dial was called off");
+}

@@ -1,0 +1,140 @@
+/**
+ * One request, by as many tries as it takes inside the caller's time. Everything this program sends can be
+ * repeated safely. A try whose connection is lost, or that gets bytes which are no reply, is followed by
+ * another; a try whose reply is overdue is joined by another on a new connection, and the first reply wins.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { ProviderError, toProviderError, type ErrorCode } from "../errors.ts";
+import { abortError } from "./abort.ts";
+import type { Connection } from "./connection.ts";
+import type { Lease, Pool } from "./pool.ts";
+
+/** What bounds a request. */
+export interface RequestContext {
+  /** Everything stops when it aborts. */
+  readonly signal: AbortSignal;
+  /** When the caller's time is over, in ms of `performance.now()`. Default: never. */
+  readonly deadline?: number;
+  /** The caller's mark for the request, handed on in events. */
+  readonly uid?: string;
+}
+
+/** Sends a request on a connection, made anew for each try, and reads the reply. */
+export type Talk<T> = (connection: Connection, signal: AbortSignal) => Promise<T>;
+
+/** How long a reply may take before another connection is tried too, where the caller sets no deadline. */
+const patienceMs = 5000;
+const firstPauseMs = 50;
+const longestPauseMs = 1000;
+
+/** Failures of a connection, not answers of the server: another connection may do better. */
+const repeatable: ReadonlySet<ErrorCode> = new Set([
+  "CONNECT",
+  "TLS",
+  "CLOSED",
+  "TTLV_TRUNCATED",
+  "TTLV_LENGTH",
+  "TTLV_TYPE",
+  "TTLV_TAG",
+  "TTLV_DEPTH",
+  "TTLV_PADDING",
+  "TTLV_UTF8",
+  "TTLV_VALUE",
+  "KMIP_FRAME_TOO_LARGE",
+  "KMIP_UNEXPECTED",
+] satisfies ErrorCode[]);
+
+/**
+ * Does `talk` on connections of `pool` until it succeeds. The second try follows the first at once, the others
+ * after a growing pause.
+ * @throws what the last try failed with; what `checkOut` throws; TIMEOUT, CANCELED.
+ */
+export async function untilAnswered<T>(pool: Pool, context: RequestContext, talk: Talk<T>): Promise<T> {
+  for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(firstPauseMs, pauseMs * 2), longestPauseMs)) {
+    const lease = await pool.checkOut(context.signal);
+    try {
+      return await tryOnce(pool, lease, context, talk);
+    } catch (error) {
+      const failure = toProviderError(error);
+      if (!repeatable.has(failure.code) || remaining(context) <= pauseMs) throw failure;
+      if (pauseMs > 0) await pause(pauseMs, context.signal, failure);
+    }
+  }
+}
+
+/** One try, joined by a second where its reply is overdue. */
+async function tryOnce<T>(pool: Pool, lease: Lease, context: RequestContext, talk: Talk<T>): Promise<T> {
+  const first = talkOn(lease, talk, context.signal);
+  if (!(await isOverdue(first, overdueAfterMs(context)))) return first;
+  lease.doubt();
+  const callOff = new AbortController();
+  const follow = (): void => callOff.abort(context.signal.reason);
+  context.signal.addEventListener("abort", follow, { once: true });
+  try {
+    return await earliest(first, elsewhere(pool, talk, callOff.signal));
+  } finally {
+    context.signal.removeEventListener("abort", follow);
+    const reason = new ProviderError("CANCELED", "the reply came on another connection");
+    callOff.abort(reason);
+    lease.connection.destroy(reason);
+  }
+}
+
+async function elsewhere<T>(pool: Pool, talk: Talk<T>, signal: AbortSignal): Promise<T> {
+  return talkOn(await pool.checkOut(signal), talk, signal);
+}
+
+/** Talks, then gives the connection back; where it was lost the idle ones beside it are not trusted either. */
+async function talkOn<T>(lease: Lease, talk: Talk<T>, signal: AbortSignal): Promise<T> {
+  try {
+    return await talk(lease.connection, signal);
+  } catch (error) {
+    const failure = toProviderError(error);
+    if (repeatable.has(failure.code)) {
+      lease.doubt();
+      lease.connection.destroy(failure);
+    }
+    throw failure;
+  } finally {
+    lease.release();
+  }
+}
+
+/** Half of the time that is left: a second try then has as much as the first had. */
+function overdueAfterMs(context: RequestContext): number {
+  const left = remaining(context);
+  return left === Infinity ? patienceMs : left / 2;
+}
+
+function remaining({ deadline = Infinity }: RequestContext): number {
+  return deadline - performance.now();
+}
+
+/** Resolves to false as soon as `promise` has settled in either way, or to true after `ms`. */
+function isOverdue(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms, true);
+    const onSettled = (): void => {
+      clearTimeout(timer);
+      resolve(false);
+    };
+    promise.then(onSettled, onSettled);
+  });
+}
+
+/** The first to succeed; where both fail, what the first failed with. */
+async function earliest<T>(first: Promise<T>, second: Promise<T>): Promise<T> {
+  try {
+    return await Promise.any([first, second]);
+  } catch {
+    return first;
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal, cause: ProviderError): Promise<void> {
+  try {
+    await sleep(ms * (0.75 + Math.random() / 2), undefined, { signal });
+  } catch {
+    throw abortError(signal, "retry", "waiting to try again", cause);
+  }
+}
