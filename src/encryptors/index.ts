@@ -1,0 +1,35 @@
+/**
+ * The encryptors by name: what `--protocol` chooses between. The one place that knows every driver.
+ */
+import type { Config } from "../config.ts";
+import { ProviderError } from "../errors.ts";
+import type { Encryptor, KmsObserver } from "./encryptor.ts";
+import { createKmipEncryptor } from "./kmip.ts";
+import { createRestEncryptor } from "./rest.ts";
+import { shareDecrypts } from "./share-decrypts.ts";
+
+/** What of the configuration an encryptor is made from. */
+export type EncryptorConfig = Pick<
+  Config,
+  "protocol" | "servers" | "key" | "okmsId" | "kmipConnections" | "insecureHttp"
+>;
+
+const factories: Readonly<
+  Record<Config["protocol"], (config: EncryptorConfig, onEvent: KmsObserver) => Encryptor>
+> = {
+  kmip: ({ servers, key, kmipConnections }, onEvent) =>
+    createKmipEncryptor({ servers, key, maxConnections: kmipConnections, onEvent }),
+  rest: ({ servers, key, okmsId, insecureHttp }, onEvent) => {
+    if (okmsId === undefined) throw new ProviderError("CONFIG", "Missing required flag --okms-id");
+    return createRestEncryptor({ servers, key, okmsId, insecureHttp, onEvent });
+  },
+};
+
+/**
+ * Makes the encryptor that the configuration names, identical Decrypts in flight shared. It connects at its first
+ * call, and can only after its first `setTlsMaterial`.
+ * @throws CONFIG where the configuration can't be right.
+ */
+export function createEncryptor(config: EncryptorConfig, onEvent: KmsObserver): Encryptor {
+  return shareDecrypts(factories[config.protocol](config, onEvent));
+}

@@ -1,0 +1,96 @@
+/**
+ * Identical Decrypts in flight share one exchange. kube-apiserver has no single flight of its own: since 1.37 it
+ * decodes lists in parallel, and asks ten times for the same seed within a millisecond.
+ */
+import { ProviderError } from "../errors.ts";
+import type { CallContext, Encryptor, UnwrapRequest } from "./encryptor.ts";
+
+interface SharedDecrypt {
+  readonly plaintext: Promise<Uint8Array>;
+  /** Aborted when the last waiter has left. */
+  readonly control: AbortController;
+  waiters: number;
+  /** The latest of the waiters' deadlines. */
+  deadline: number;
+}
+
+/**
+ * The same encryptor, with Decrypts shared that are alike in key, ciphertext and annotations. A waiter that leaves
+ * does not disturb the others; the exchange ends when the last has left.
+ */
+export function shareDecrypts(encryptor: Encryptor): Encryptor {
+  const inFlight = new Map<string, SharedDecrypt>();
+
+  const begin = (key: string, request: UnwrapRequest, context: CallContext): SharedDecrypt => {
+    const control = new AbortController();
+    const shared: SharedDecrypt = {
+      control,
+      waiters: 0,
+      deadline: context.deadline,
+      plaintext: encryptor.decrypt(request, {
+        ...(context.uid === undefined ? {} : { uid: context.uid }),
+        signal: control.signal,
+        get deadline() {
+          return shared.deadline;
+        },
+      }),
+    };
+    inFlight.set(key, shared);
+    const forget = (): void => {
+      if (inFlight.get(key) === shared) inFlight.delete(key);
+    };
+    shared.plaintext.then(forget, forget);
+    control.signal.addEventListener("abort", forget, { once: true });
+    return shared;
+  };
+
+  return {
+    protocol: encryptor.protocol,
+    resolveKey: (context) => encryptor.resolveKey(context),
+    encrypt: (plaintext, keyId, context) => encryptor.encrypt(plaintext, keyId, context),
+    setTlsMaterial: (material) => encryptor.setTlsMaterial(material),
+    close: () => encryptor.close(),
+    decrypt: async (request, context) => {
+      if (context.signal.aborted) throw leaveReason(context.signal);
+      const key = identityOf(request);
+      const running = inFlight.get(key);
+      const plaintext = await join(running ?? begin(key, request, context), context);
+      // Each its own bytes: what one does with them must not reach another.
+      return running === undefined ? plaintext : plaintext.slice();
+    },
+  };
+}
+
+/** Waits for the shared result, or until this waiter leaves. The last to leave hears what the exchange says of it. */
+function join(shared: SharedDecrypt, context: CallContext): Promise<Uint8Array> {
+  const { signal } = context;
+  shared.waiters += 1;
+  shared.deadline = Math.max(shared.deadline, context.deadline);
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      shared.waiters -= 1;
+      if (shared.waiters === 0) shared.control.abort(signal.reason);
+      else reject(leaveReason(signal));
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    shared.plaintext.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+/** Equal for two requests exactly where they are alike, whatever the order of their annotations. */
+function identityOf({ keyId, ciphertext, annotations }: UnwrapRequest): string {
+  const sorted = Object.entries(annotations).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const texts = sorted.flatMap(([name, value]) => [name, base64(value)]);
+  return JSON.stringify([keyId, base64(ciphertext), ...texts]);
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}
+
+function leaveReason(signal: AbortSignal): ProviderError {
+  const reason: unknown = signal.reason;
+  return reason instanceof ProviderError
+    ? reason
+    : new ProviderError("CANCELED", "the caller left", { cause: reason });
+}
