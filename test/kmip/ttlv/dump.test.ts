@@ -1,7 +1,7 @@
 /** The dump: in the specification's words, and without anything that could be a secret. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Tag } from "../../../src/kmip/spec/tags.ts";
+import { Tag, tagName } from "../../../src/kmip/spec/tags.ts";
 import { dumpItem } from "../../../src/kmip/ttlv/dump.ts";
 import { type Item, ItemType } from "../../../src/kmip/ttlv/item.ts";
 import { decodeItem } from "../../../src/kmip/ttlv/reader.ts";
@@ -142,7 +142,9 @@ describe("a dump", () => {
     items.push(structure(Tag.BatchItem, ...items));
     const endless = { tag: Tag.RequestMessage, type: ItemType.Structure, value: items } as const;
     items[0] = endless;
-    assert.match(dumpItem(endless), /…$/);
+    const lines = dumpItem(endless).split("\n");
+    assert.equal(lines.length, 34);
+    assert.match(lines.at(-1) ?? "", /^ +…$/);
   });
 });
 
@@ -225,6 +227,19 @@ describe("a dump shows the length, and nothing else, of", () => {
       const dump = dumpItem(structure(Tag.RequestMessage, item));
       assert.match(dump, /<\d+ bytes>/);
       assert.doesNotMatch(dump, new RegExp(`s3cr3t|${hex}|${secretNumber}`, "i"));
+    });
+});
+
+describe("a dump seals whole", () => {
+  for (const tag of [Tag.KeyBlock, Tag.KeyValue, Tag.KeyMaterial, Tag.CredentialValue, Tag.VendorExtension])
+    test(`a Structure under ${tagName(tag)}, with the types and the number of its items`, () => {
+      const item = structure(tag, enumeration(Tag.KeyFormatType, 1), text(Tag.NameValue, secret));
+      assert.equal(dumpItem(item), `${tagName(tag)}: <40 bytes>`);
+    });
+
+  for (const tag of [Tag.Username, Tag.Password, Tag.Data, Tag.KeyMaterial, Tag.PrivateExponent])
+    test(`a text under ${tagName(tag)}, wherever it is`, () => {
+      assert.equal(dumpItem(text(tag, secret)), `${tagName(tag)}: <12 bytes>`);
     });
 });
 

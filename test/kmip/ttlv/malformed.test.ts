@@ -55,6 +55,20 @@ const malformed: readonly Malformed[] = [
     path: "0x474554",
   },
   {
+    name: "a fault in the only Batch Item",
+    hex: "420078 01 00000010 42000f 01 00000008 42005c 05 00000008",
+    code: "TTLV_LENGTH",
+    offset: 20,
+    path: "RequestMessage/BatchItem[0]/Operation",
+  },
+  {
+    name: "a fault in the third Unique Identifier, behind other items",
+    hex: "42007c 01 00000020 420094 07 00000000 4200d5 07 00000000 420094 07 00000000 420094 06 00000000",
+    code: "TTLV_LENGTH",
+    offset: 36,
+    path: "ResponsePayload/UniqueIdentifier[2]",
+  },
+  {
     name: "a tag beginning 0x43 in the second Batch Item",
     hex: "420078 01 00000020 42000f 01 00000000 42000f 01 00000010 430000 06 00000008 0000000000000000",
     code: "TTLV_TAG",

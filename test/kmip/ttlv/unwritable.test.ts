@@ -60,6 +60,23 @@ describe("items without an encoding", () => {
       assert.throws(() => encodeItem(integer(tag, 1)), { code: "TTLV_TAG" });
     });
 
+  test("the path counts the items before it that have the same tag, and no others", () => {
+    const good = text(Tag.UniqueIdentifier, "1");
+    const payload = structure(
+      Tag.ResponsePayload,
+      good,
+      integer(Tag.LocatedItems, 2),
+      text(Tag.UniqueIdentifier, "\uDC00"),
+    );
+    assert.throws(() => encodeItem(payload), { path: "ResponsePayload/UniqueIdentifier[1]" });
+    const single = structure(
+      Tag.ResponsePayload,
+      integer(Tag.LocatedItems, 2),
+      text(Tag.UniqueIdentifier, "\uDC00"),
+    );
+    assert.throws(() => encodeItem(single), { path: "ResponsePayload/UniqueIdentifier" });
+  });
+
   test("an item deeper than 32 is refused, and so is one that holds itself", () => {
     const items: Item[] = [];
     const endless = structure(Tag.RequestMessage);
