@@ -1,0 +1,174 @@
+/**
+ * The KMIP face of the embedded KMS: mutual TLS 1.2 or newer (KMIP Profiles 1.4, section 3.1) on the loopback
+ * interface, one request after another on each connection, and the faults that tests switch on.
+ */
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as wait } from "node:timers/promises";
+import { createServer, type TLSSocket } from "node:tls";
+import { createFramer, type Framer } from "../../src/kmip/ttlv/framer.ts";
+import { parseVersion, type VersionText } from "../../src/kmip/version.ts";
+import { type Fault, type Faults, takeFault } from "./faults.ts";
+import type { KeyStore } from "./key-store.ts";
+import { answer, type KmipServerState, operationsOf, receive, refuseMessage } from "./kmip-batch.ts";
+
+/** PEM texts of a TLS server that asks for client certificates. */
+export interface ServerTls {
+  readonly cert: string;
+  readonly key: string;
+  /** What client certificates must chain to. */
+  readonly ca: string;
+}
+
+/** How the KMIP face is started. */
+export interface KmipFaceOptions {
+  readonly keys: KeyStore;
+  readonly faults: Faults;
+  readonly tls: ServerTls;
+  /** Default: a free one. */
+  readonly port?: number;
+  /** The best version that this server speaks. Default: 1.4. */
+  readonly maxVersion?: VersionText;
+}
+
+/** A KMIP server that listens. */
+export interface KmipFace {
+  readonly port: number;
+  /** How often each operation was asked for, by its name as `GetAttributes`; a batch counts each of its items. */
+  requests(): Readonly<Record<string, number>>;
+  /** How many messages were received, and how often each batch, as `Locate+GetAttributes`. */
+  messages(): Readonly<Record<string, number>>;
+  /** Connections open now, with their handshake done. */
+  connections(): number;
+  /** Connections accepted since the start, handshakes that failed included. */
+  accepted(): number;
+  /** Closes every connection; gives how many. */
+  cutConnections(): number;
+  /** New connections get this certificate, and must show a client certificate of this authority. */
+  setTls(tls: ServerTls): void;
+  /** Closes everything; nothing listens when this resolves. */
+  close(): Promise<void>;
+}
+
+const garbageBytes = 64;
+
+/** Bytes that cannot begin a KMIP message. */
+function garbage(): Buffer {
+  const bytes = randomBytes(garbageBytes);
+  bytes[0] = 0;
+  return bytes;
+}
+
+interface Reply {
+  readonly bytes?: Uint8Array;
+  readonly end?: boolean;
+}
+
+/** What goes back for a request, the fault that befalls it included. */
+function replyTo(message: Uint8Array, state: KmipServerState, count: (operations: string[]) => void): Reply {
+  const received = receive(message, state.maxVersion);
+  if ("refusal" in received) return { bytes: received.refusal, end: true };
+  const operations = operationsOf(received.request);
+  count(operations);
+  const fault: Fault | undefined = takeFault(state.faults, "kmip", operations);
+  if (fault === "silent") return {};
+  if (fault === "closeAfterRequest") return { end: true };
+  if (fault === "garbage") return { bytes: garbage() };
+  const response = answer(received.request, state, fault === "refuse" ? state.faults.refuse : undefined);
+  return { bytes: fault === "halfFrame" ? response.subarray(0, response.length >>> 1) : response };
+}
+
+function framesOf(framer: Framer, chunk: Uint8Array): Uint8Array[] | { readonly error: unknown } {
+  try {
+    return framer.push(chunk);
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** Serves one connection to its end. A request waits until the one before it is answered, as does the socket. */
+async function serve(
+  socket: TLSSocket,
+  state: KmipServerState,
+  count: (operations: string[]) => void,
+): Promise<void> {
+  const framer = createFramer();
+  for await (const chunk of socket) {
+    const frames = framesOf(framer, chunk as Uint8Array);
+    if (!Array.isArray(frames)) {
+      socket.end(refuseMessage(state.maxVersion, frames.error));
+      return;
+    }
+    for (const frame of frames) {
+      const reply = replyTo(frame, state, count);
+      if (state.faults.delayMs > 0) await wait(state.faults.delayMs);
+      if (reply.bytes !== undefined && !socket.destroyed) socket.write(reply.bytes);
+      if (reply.end === true) {
+        socket.end();
+        return;
+      }
+    }
+  }
+}
+
+function increment(counts: Record<string, number>, name: string): void {
+  counts[name] = (counts[name] ?? 0) + 1;
+}
+
+/** Starts the KMIP face. */
+export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace> {
+  const { keys, faults } = options;
+  const state = { keys, faults, maxVersion: parseVersion(options.maxVersion ?? "1.4") };
+  const requests: Record<string, number> = {};
+  const messages: Record<string, number> = {};
+  const count = (operations: string[]): void => {
+    for (const operation of operations) increment(requests, operation);
+    increment(messages, operations.join("+"));
+  };
+
+  const raw = new Set<Socket>();
+  const secure = new Set<TLSSocket>();
+  let accepted = 0;
+  const server = createServer({
+    ...options.tls,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: "TLSv1.2",
+  });
+  server.on("connection", (socket: Socket) => {
+    accepted += 1;
+    raw.add(socket);
+    socket.on("close", () => raw.delete(socket)).setNoDelay(true);
+  });
+  // Without a listener nothing happens either; a client that is refused is the client's to report.
+  server.on("tlsClientError", (_error, socket) => socket.destroy());
+  server.on("secureConnection", (socket) => {
+    secure.add(socket);
+    socket.on("close", () => secure.delete(socket)).on("error", () => socket.destroy());
+    // A connection that is lost ends the iteration with an error, which is the end of it like any other.
+    serve(socket, state, count).catch(() => socket.destroy());
+  });
+  server.listen(options.port ?? 0, "127.0.0.1");
+  await once(server, "listening");
+
+  const cutConnections = (): number => {
+    const connections = secure.size;
+    for (const socket of [...secure, ...raw]) socket.destroy();
+    return connections;
+  };
+  return {
+    port: (server.address() as AddressInfo).port,
+    requests: () => ({ ...requests }),
+    messages: () => ({ ...messages }),
+    connections: () => secure.size,
+    accepted: () => accepted,
+    cutConnections,
+    setTls: (tls) => server.setSecureContext({ ...tls, minVersion: "TLSv1.2" }),
+    close() {
+      const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+      cutConnections();
+      return closed;
+    },
+  };
+}
