@@ -40,7 +40,8 @@ export function call<RequestWrite>(
 }
 
 /**
- * A request of one operation or several. Several get a Unique Batch Item ID each: their place, in one byte.
+ * A request of one operation or several. Several get a Unique Batch Item ID each: their place, in two bytes,
+ * which is more than fit in a message of 1 MiB.
  * @throws KMIP_VERSION where a call can't be put in `version`.
  */
 export function createRequest(
@@ -50,7 +51,7 @@ export function createRequest(
 ): RequestMessage {
   const items = calls.map(({ operation, encode }, index): RequestItem => {
     const item = { operation, payload: encode(version) };
-    return calls.length > 1 ? { ...item, uniqueBatchItemId: Uint8Array.of(index) } : item;
+    return calls.length > 1 ? { ...item, uniqueBatchItemId: Uint8Array.of(index >> 8, index) } : item;
   });
   return { ...options, version, items };
 }

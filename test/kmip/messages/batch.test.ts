@@ -55,8 +55,16 @@ describe("building a request", () => {
     assert.equal(single.items[0]?.uniqueBatchItemId, undefined);
     assert.deepEqual(
       pair.items.map(({ uniqueBatchItemId }) => uniqueBatchItemId),
-      [Uint8Array.of(0), Uint8Array.of(1)],
+      [Uint8Array.of(0, 0), Uint8Array.of(0, 1)],
     );
+  });
+
+  test("no two of many have the same ID", () => {
+    const { items } = createRequest(
+      newest,
+      Array.from({ length: 1000 }, () => call(locateOperation, {})),
+    );
+    assert.equal(new Set(items.map(({ uniqueBatchItemId }) => String(uniqueBatchItemId))).size, 1000);
   });
 
   test("options reach the header", () => {
@@ -304,7 +312,7 @@ describe("several operations", () => {
   });
 
   test("that have the same ID in a response are not answered", () => {
-    const twice = answer(located, { ...told, uniqueBatchItemId: Uint8Array.of(0) });
+    const twice = answer(located, { ...told, uniqueBatchItemId: Uint8Array.of(0, 0) });
     assert.throws(
       () => payloadOf(twice, pair, 1, getAttributesOperation),
       unexpectedly(/\[1\]: is missing$/),
