@@ -1,0 +1,57 @@
+/**
+ * The command line: finds the command (serve where none is named), answers --help and --version, hands the
+ * rest to it, and turns its end into an exit code: 0 as asked, 1 failed, 2 the command line is wrong.
+ */
+import { ConfigError } from "../settings.ts";
+import { version } from "../version.ts";
+import { asksFor, readArgv } from "./argv.ts";
+import { runCliCommand } from "./command.ts";
+import type { CliCommand, CommandIo } from "./command.ts";
+import { programName, renderHelp } from "./help.ts";
+import { nearest } from "./nearest.ts";
+import { probeCommand } from "./probe.ts";
+import { serveCommand } from "./serve.ts";
+
+const others = [probeCommand];
+const commands: ReadonlyMap<string, CliCommand> = new Map(
+  [serveCommand, ...others].map((command) => [command.name, command]),
+);
+
+/**
+ * Runs the program.
+ * @param argv arguments after the executable's name
+ * @returns the exit code
+ */
+export async function runCli(argv: readonly string[], io: CommandIo): Promise<number> {
+  const programHelp = renderHelp(serveCommand, others);
+  if (argv.length === 0) return print(io.stderr, programHelp, 0);
+
+  const named = commands.get(argv[0] ?? "");
+  const rest = named === undefined ? argv : argv.slice(1);
+  if (asksFor(rest, "help", "h"))
+    return print(io.stdout, named === undefined ? programHelp : renderHelp(named), 0);
+  if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
+
+  const command = named ?? serveCommand;
+  const { args, complaints } = readArgv(rest, command.flags, command.words.length);
+  const unknown = named === undefined ? unknownCommand(argv[0] ?? "") : [];
+  try {
+    return await runCliCommand(command, io, { args, complaints: [...unknown, ...complaints] });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const help = `${programName}${named === undefined ? "" : ` ${named.name}`} --help`;
+    return print(io.stderr, `${error.complaints.join("\n")}\nSee ${help}\n`, 2);
+  }
+}
+
+function print(stream: NodeJS.WritableStream, text: string, code: number): number {
+  stream.write(text);
+  return code;
+}
+
+/** A first word that is no command gets the more helpful complaint. */
+function unknownCommand(word: string): string[] {
+  if (word.startsWith("-")) return [];
+  const near = nearest(word, [...commands.keys()]);
+  return near === undefined ? [] : [`Unknown command: did you mean ${near}?`];
+}

@@ -1,0 +1,40 @@
+/** The process around the server: signals, and failures that nobody caught, none of which may end it. */
+import type { Logger } from "../../log.ts";
+import type { Metrics } from "../../metrics.ts";
+
+/**
+ * Resolves with the name of the first SIGTERM or SIGINT; a second one ends the process at once.
+ * @param onHangup called for each SIGHUP
+ */
+export function untilAskedToEnd(logger: Logger, onHangup: () => void): Promise<NodeJS.Signals> {
+  process.on("SIGHUP", () => {
+    logger.info("SIGHUP: reading the certificate files again");
+    onHangup();
+  });
+  return new Promise((resolve) => {
+    let isAsked = false;
+    for (const signal of ["SIGTERM", "SIGINT"] as const)
+      process.on(signal, () => {
+        if (isAsked) process.exit(1);
+        isAsked = true;
+        resolve(signal);
+      });
+  });
+}
+
+/**
+ * Logs what nobody caught, and goes on. Node's advice is to end the process, for its state may be unsound. Here
+ * each call's state is its own, the key's status is found anew by every probe, and an end would cost the control
+ * plane up to two minutes of back-off: an error that is logged and counted is the smaller harm.
+ */
+export function guardProcess(logger: Logger, metrics: Pick<Metrics, "rejected">): void {
+  process.on("uncaughtException", (error, origin) => {
+    metrics.rejected("unexpected");
+    logger.error("an unexpected failure: the process goes on; please report it", { origin }, error);
+  });
+  // Node's own listener prints plain text into what may be a log of JSON.
+  process.removeAllListeners("warning");
+  process.on("warning", (warning) => {
+    logger.warn("Node warns", { name: warning.name, reason: warning.message });
+  });
+}

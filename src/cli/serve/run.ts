@@ -1,0 +1,105 @@
+/**
+ * Serving, from the command line to the end: log, metrics, encryptor, key status, socket, certificates, in that
+ * order. The socket listens before the KMS, or even the certificates, are looked at (DESIGN.md, decision 1).
+ */
+import { parseServeConfig } from "../../config.ts";
+import type { Config } from "../../config.ts";
+import { createEncryptor } from "../../encryptors/index.ts";
+import type { Encryptor } from "../../encryptors/encryptor.ts";
+import { createLogger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
+import { createMetrics } from "../../metrics.ts";
+import type { Metrics } from "../../metrics.ts";
+import { createStatusReporter } from "../../server/call-log.ts";
+import { startHttpEndpoint } from "../../server/http.ts";
+import type { HttpEndpoint } from "../../server/http.ts";
+import { createKeyStatus } from "../../server/key-status.ts";
+import type { KeyStatus } from "../../server/key-status.ts";
+import { createKmsServer } from "../../server/server.ts";
+import type { KmsServer } from "../../server/server.ts";
+import type { TlsWatch } from "../../tls-watch.ts";
+import { version } from "../../version.ts";
+import type { Invocation } from "../command.ts";
+import { watchCertificates } from "./certificates.ts";
+import { createKmsReporter } from "./kms-events.ts";
+import { guardProcess, untilAskedToEnd } from "./process.ts";
+
+/** Time beyond --timeout in which the end must have come, in ms. */
+const endGraceMs = 3_000;
+
+/** What is running. */
+interface Running {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly encryptor: Encryptor;
+  readonly status: KeyStatus;
+  readonly server: KmsServer;
+}
+
+/**
+ * Serves until a signal asks for the end.
+ * @returns 0 ended as asked, 1 the socket could not be had
+ * @throws ConfigError
+ */
+export async function serve({ read, env, stderr }: Invocation): Promise<number> {
+  const stream: typeof stderr & { readonly isTTY?: boolean } = stderr;
+  const { config, warnings } = parseServeConfig(read, stream.isTTY === true);
+  const logger = createLogger({ level: config.logLevel, format: config.logFormat, stream });
+  logger.info("starting", { version, protocol: config.protocol, servers: config.servers.join(",") });
+  for (const warning of warnings) logger.warn(warning);
+
+  const running = build(config, logger, env);
+  const watch = watchCertificates(running);
+  guardProcess(logger, running.metrics);
+  const asked = untilAskedToEnd(logger, () => void watch.reload());
+  try {
+    await running.server.listen();
+  } catch (error) {
+    logger.error("cannot listen on the socket", { path: config.sock }, error);
+    await running.encryptor.close();
+    return 1;
+  }
+  await watch.start();
+  running.status.start();
+  const http = await startHttp(running);
+  const signal = await asked;
+  logger.info("ending", { signal, inflight: running.server.inflight() });
+  await end(running, watch, http);
+  logger.info("ended");
+  return 0;
+}
+
+function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running {
+  const { protocol, key, probeIntervalMs, statusGraceMs: graceMs, timeoutMs, maxInflight } = config;
+  const metrics = createMetrics({ version, protocol });
+  const encryptor = createEncryptor(config, createKmsReporter(logger, metrics));
+  const onEvent = createStatusReporter(logger, metrics);
+  const status = createKeyStatus({ encryptor, key, probeIntervalMs, graceMs, timeoutMs, onEvent });
+  const { sock: path, sockMode: mode, sockGroup: group, replace } = config;
+  const socket = { path, mode, group, replace, env };
+  const server = createKmsServer({ encryptor, status, logger, metrics, timeoutMs, maxInflight, socket });
+  return { config, logger, metrics, encryptor, status, server };
+}
+
+async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
+  const { config, logger, metrics, status, server } = running;
+  if (config.httpAddr === undefined) return undefined;
+  const listening = (): boolean => server.address() !== undefined;
+  return startHttpEndpoint({ addr: config.httpAddr, status, metrics, logger, listening });
+}
+
+/** Calls in flight finish first: they need the encryptor and what is known of the key. */
+async function end(running: Running, watch: TlsWatch, http: HttpEndpoint | undefined): Promise<void> {
+  const { config, logger, encryptor, status, server } = running;
+  const late = setTimeout(() => {
+    logger.error("the end takes too long: ending at once");
+    process.exit(0);
+  }, config.timeoutMs + endGraceMs);
+  watch.stop();
+  await server.close();
+  await status.stop();
+  await encryptor.close();
+  await http?.close();
+  clearTimeout(late);
+}
