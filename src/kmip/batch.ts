@@ -40,8 +40,8 @@ export function call<RequestWrite>(
 }
 
 /**
- * A request of one operation or several. Several get a Unique Batch Item ID each: their place, in two bytes,
- * which is more than fit in a message of 1 MiB.
+ * A request of one operation or several. Several get a Unique Batch Item ID each: their place, in one
+ * byte or two.
  * @throws KMIP_VERSION where a call can't be put in `version`.
  */
 export function createRequest(
@@ -51,9 +51,13 @@ export function createRequest(
 ): RequestMessage {
   const items = calls.map(({ operation, encode }, index): RequestItem => {
     const item = { operation, payload: encode(version) };
-    return calls.length > 1 ? { ...item, uniqueBatchItemId: Uint8Array.of(index >> 8, index) } : item;
+    return calls.length > 1 ? { ...item, uniqueBatchItemId: idOf(index) } : item;
   });
   return { ...options, version, items };
+}
+
+function idOf(index: number): Uint8Array {
+  return index < 0x100 ? Uint8Array.of(index) : Uint8Array.of(index >> 8, index);
 }
 
 /** The item of a response that says that `request` succeeded. */

@@ -55,7 +55,7 @@ describe("building a request", () => {
     assert.equal(single.items[0]?.uniqueBatchItemId, undefined);
     assert.deepEqual(
       pair.items.map(({ uniqueBatchItemId }) => uniqueBatchItemId),
-      [Uint8Array.of(0, 0), Uint8Array.of(0, 1)],
+      [Uint8Array.of(0), Uint8Array.of(1)],
     );
   });
 
@@ -312,7 +312,7 @@ describe("several operations", () => {
   });
 
   test("that have the same ID in a response are not answered", () => {
-    const twice = answer(located, { ...told, uniqueBatchItemId: Uint8Array.of(0, 0) });
+    const twice = answer(located, { ...told, uniqueBatchItemId: Uint8Array.of(0) });
     assert.throws(
       () => payloadOf(twice, pair, 1, getAttributesOperation),
       unexpectedly(/\[1\]: is missing$/),
