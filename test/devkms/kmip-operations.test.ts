@@ -366,7 +366,7 @@ for (const [option, expected] of [
     const { items } = await client.batch("1.4", [discover, failing, discover], options);
     assert.equal(items.length, expected);
     assert.deepEqual(
-      items.map(({ uniqueBatchItemId }) => uniqueBatchItemId?.[0]),
+      items.map(({ uniqueBatchItemId }) => uniqueBatchItemId?.at(-1)),
       [0, 1, 2].slice(0, expected),
     );
   });
