@@ -121,11 +121,11 @@ function tlsMeaning(code: string, message: string, endpoint: string): Meaning | 
   return { code: "TLS", text: text.replaceAll("{}", endpoint) };
 }
 
-/** Node's message names the certificate's own names after `altnames:`; they are what tells the mistake. */
+/** The certificate's own names are what tells the mistake; Node's message leaves some of them out. */
 function otherName(error: unknown, endpoint: string): Meaning {
-  const names = /altnames: (.*)$|cert's list: (.*)$|cert's CN: (.*)$/s.exec(messageOf(error));
-  const listed = (names?.[1] ?? names?.[2] ?? names?.[3] ?? "").replaceAll("address:", "address ");
-  const whose = listed === "" ? "another host" : printable(listed);
+  const { cert } = error as { readonly cert?: { subjectaltname?: string; subject?: { CN?: string } } };
+  const listed = printable(cert?.subjectaltname ?? cert?.subject?.CN ?? "").replaceAll("Address:", "");
+  const whose = listed === "" ? "another host" : listed.replaceAll("DNS:", "");
   return { code: "TLS", text: `the certificate of ${endpoint} is for ${whose}, not for this host` };
 }
 

@@ -85,11 +85,7 @@ function handshake(socket: TLSSocket, endpoint: Endpoint, signal: AbortSignal): 
     };
     const onClose = (): void => {
       signal.removeEventListener("abort", onAbort);
-      reject(
-        failure instanceof ProviderError
-          ? failure
-          : describeSocketError(failure ?? closedInHandshake(), endpoint.name, false),
-      );
+      reject(failure instanceof ProviderError ? failure : describeHandshakeFailure(failure, endpoint));
     };
     socket.on("error", onError);
     socket.once("close", onClose);
@@ -103,9 +99,15 @@ function handshake(socket: TLSSocket, endpoint: Endpoint, signal: AbortSignal): 
   });
 }
 
-/** What a FIN in the middle of the handshake amounts to: Node tells no error of its own for it in some cases. */
-function closedInHandshake(): Error {
-  return Object.assign(new Error("closed during the TLS handshake"), { code: "ECONNRESET" });
+/** A server that hangs up in the handshake gives no reason; a certificate that it does not take is the likely one. */
+function describeHandshakeFailure(failure: Error | undefined, endpoint: Endpoint): NetworkError {
+  const isSilent = failure === undefined || (failure as NodeJS.ErrnoException).code === "ECONNRESET";
+  if (!isSilent) return describeSocketError(failure, endpoint.name, false);
+  return new NetworkError(
+    "CONNECT",
+    `${endpoint.name} closed the connection during the TLS handshake; it may have refused the client certificate`,
+    { endpoint: endpoint.name, sent: false, cause: failure },
+  );
 }
 
 /** Sessions are handed on only here, after the peer was verified: a resumed handshake does not check it again. */
