@@ -42,7 +42,7 @@ export function formatText({ time, level, message, fields }: LogLine, isColored:
   const head = `${dim(time.toISOString())} ${paint(level.toUpperCase().padEnd(5))}`;
   const line = [head, escapeControls(clean(message)), ...pairs].join(" ");
   if (dump === undefined) return line;
-  const dumped = cut(String(dump), maxDumpLength).trimEnd().split("\n");
+  const dumped = cleanDump(String(dump)).trimEnd().split("\n");
   return [line, ...dumped.map((part) => `    ${escapeControls(part)}`)].join("\n");
 }
 
@@ -58,7 +58,7 @@ const levelColors = {
 function jsonValue(name: string, value: LogFields[string]): unknown {
   if (typeof value === "bigint") return String(value);
   if (typeof value !== "string") return value;
-  return name === "dump" ? redactPem(cut(value, maxDumpLength)) : clean(value);
+  return name === "dump" ? cleanDump(value) : clean(value);
 }
 
 function textValue(value: string): string {
@@ -69,6 +69,10 @@ function textValue(value: string): string {
 /** Redacted before it is cut: a cut could take away the line that tells a PEM. */
 function clean(value: string): string {
   return cut(redactPem(value.slice(0, maxDumpLength)), maxValueLength);
+}
+
+function cleanDump(value: string): string {
+  return redactPem(cut(value, maxDumpLength));
 }
 
 function cut(value: string, length: number): string {
