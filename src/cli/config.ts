@@ -1,0 +1,262 @@
+/**
+ * `config`: prints what has to be installed for the flags given. The flags are read and checked here; the
+ * generators are in config/, loaded only when they are asked for.
+ */
+import path from "node:path";
+import type { Config } from "../config.ts";
+import { parseServeConfig } from "../config.ts";
+import { quote } from "../settings.ts";
+import type { SettingsReader } from "../settings.ts";
+import { defineCliCommand } from "./command.ts";
+import type { FlagSet, Invocation } from "./command.ts";
+import { materialFiles, serveArguments } from "./config/output.ts";
+import type { ConfigOptions, InstanceOptions, Kind } from "./config/run.ts";
+import { programName } from "./help.ts";
+import { serveFlags } from "./serve-flags.ts";
+
+const defaults = {
+  providerName: "okms-encryption-provider",
+  exec: `/usr/local/bin/${programName}`,
+  httpAddr: "127.0.0.1:8088",
+} as const;
+
+const kinds: readonly Kind[] = ["encryption-configuration", "systemd", "static-pod"];
+
+const ownFlags = {
+  "provider-name": {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "NAME",
+    fallback: defaults.providerName,
+    description:
+      "name of the provider in the EncryptionConfiguration; part of what is stored, never to change",
+  },
+  "api-timeout": {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "DURATION",
+    fallback: "3s",
+    description: "how long kube-apiserver waits for an answer",
+  },
+  resources: {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "LIST",
+    fallback: "secrets",
+    description: "what kube-apiserver encrypts, with commas: secrets,configmaps",
+  },
+  exec: {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "PATH",
+    fallback: defaults.exec,
+    description: "systemd: where the program is installed",
+  },
+  user: {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "USER",
+    fallback: "root, without capabilities",
+    description: "systemd: user to run as; it must be able to read the key file",
+  },
+  image: {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "IMAGE",
+    description: "static-pod: image with the program on its PATH",
+  },
+  out: {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "FOLDER",
+    fallback: "standard output",
+    description: "write the files there",
+  },
+  "rotate-to": {
+    group: "ROTATION BY KEY ID",
+    type: "string",
+    valueHint: "ID",
+    description: "identifier of the next key: makes everything for both keys, the next one first",
+  },
+  "rotate-name": {
+    group: "ROTATION BY KEY ID",
+    type: "string",
+    valueHint: "NAME",
+    fallback: "--provider-name with the next key's first letters",
+    description: "name of the next key's provider",
+  },
+  "rotate-sock": {
+    group: "ROTATION BY KEY ID",
+    type: "string",
+    valueHint: "PATH",
+    fallback: "--sock with the same letters",
+    description: "socket of the next key's plugin",
+  },
+} as const satisfies FlagSet;
+
+/** See the file's head. */
+export const configCommand = defineCliCommand({
+  name: "config",
+  description: "print what to install: an EncryptionConfiguration, systemd units or a static Pod",
+  words: [{ name: "kind", description: kinds.join(", ") }],
+  flags: { ...ownFlags, ...serveFlags },
+  epilog: `For encryption-configuration --sock alone is enough; the others take the flags of serve, from the command
+line and from the environment, and write them out. Files are named in the first line of each part.
+
+A label (--encryption-key-label) rotates without any of this: give the name to another key.`,
+  async run(invocation) {
+    const options = readOptions(invocation);
+    const { runConfig } = await import("./config/run.ts");
+    return runConfig(options, invocation);
+  },
+});
+
+function readOptions(invocation: Invocation): ConfigOptions {
+  const { read, words, stderr } = invocation;
+  const kind = kinds.find((one) => one === words[0]);
+  if (kind === undefined) read.complain(`Missing or unknown kind: give one of ${kinds.join(", ")}`);
+  if (kind === "static-pod" && read.given("image") === undefined)
+    read.complain("Missing required flag --image: the image that the static Pod runs");
+  const rotation = readRotation(read);
+  const options = {
+    kind: kind ?? "encryption-configuration",
+    resources: readList(read.text("resources") ?? "secrets"),
+    apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }, 3000),
+    exec: readAbsolute(read, "exec", defaults.exec),
+    user: readName(read, "user"),
+    image: read.text("image") ?? "",
+    out: read.path("out"),
+  };
+  const providerName = readName(read, "provider-name") ?? defaults.providerName;
+  const config = kind === "systemd" || kind === "static-pod" ? readServe(read, stderr) : undefined;
+  const sock = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
+  if (kind === "static-pod") checkMountable(read, sock);
+  read.finish();
+  const current = instanceOf(invocation, options.kind, { config, sock, providerName, name: programName });
+  const next =
+    rotation === undefined
+      ? undefined
+      : nextInstance(invocation, options.kind, { config, sock, providerName }, rotation);
+  return { ...options, instances: next === undefined ? [current] : [next, current] };
+}
+
+interface Rotation {
+  readonly keyId: string;
+  /** Tells the next key's names from this one's. */
+  readonly suffix: string;
+  readonly providerName: string | undefined;
+  readonly sock: string | undefined;
+}
+
+function readRotation(read: SettingsReader): Rotation | undefined {
+  const keyId = read.text("rotate-to");
+  const others = ["rotate-name", "rotate-sock"].filter((flag) => read.given(flag) !== undefined);
+  if (keyId === undefined) {
+    for (const flag of others) read.complain(`--${flag} needs --rotate-to: the identifier of the next key`);
+    return undefined;
+  }
+  if (read.given("encryption-key-label") !== undefined)
+    read.complain(
+      "--rotate-to is for --encryption-key-id: a label rotates when its name is given to another key",
+    );
+  if (read.text("encryption-key-id") === keyId)
+    read.complain("--rotate-to names the key that is already in use");
+  const suffix =
+    keyId
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9]/g, "")
+      .slice(0, 8) || "next";
+  return { keyId, suffix, providerName: readName(read, "rotate-name"), sock: read.path("rotate-sock") };
+}
+
+/** A name that can stand in etcd's prefix, a unit's name and a Pod's. */
+function readName(read: SettingsReader, flag: string): string | undefined {
+  const given = read.given(flag);
+  if (given !== undefined && !/^[a-z0-9_](?:[a-z0-9_.-]{0,62})$/i.test(given.text))
+    read.complain(
+      `Invalid value for ${given.source}: ${quote(given.text)} may hold letters, digits, - . _ only`,
+    );
+  return given?.text;
+}
+
+function readAbsolute(read: SettingsReader, flag: string, fallback: string): string {
+  const given = read.path(flag) ?? fallback;
+  if (!path.isAbsolute(given))
+    read.complain(`Invalid value for --${flag}: ${quote(given)} is not an absolute path`);
+  return given;
+}
+
+function readList(text: string): string[] {
+  return text
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one !== "");
+}
+
+function readServe(read: SettingsReader, stderr: NodeJS.WritableStream): Config {
+  const { config, warnings } = parseServeConfig(read, false);
+  for (const warning of warnings) stderr.write(`Warning: ${warning}\n`);
+  return config;
+}
+
+function absoluteSock(sock: string): string {
+  const plain = sock.replace(/^unix:\/\/(?:\/(?=@))?/, "");
+  return plain.startsWith("@") ? plain : path.resolve(plain);
+}
+
+/** Folders that hold other programs' sockets or files: to mount one is to hand the host over. */
+const crowded = new Set(["/", "/run", "/var/run", "/var", "/tmp", "/var/tmp", "/etc", "/home", "/root"]);
+
+function checkMountable(read: SettingsReader, sock: string): void {
+  const folder = path.dirname(sock);
+  if (sock.startsWith("@") || !crowded.has(folder)) return;
+  read.complain(
+    `--sock ${sock} would mount all of ${folder} into the Pod: give the socket a folder of its own, ` +
+      `as --sock /run/${programName}/kms.sock`,
+  );
+}
+
+function instanceOf(
+  { settings }: Invocation,
+  kind: Kind,
+  instance: Omit<InstanceOptions, "serveArguments">,
+  overrides: Readonly<Record<string, string>> = {},
+): InstanceOptions {
+  const { config, sock } = instance;
+  // A Pod's liveness is asked over HTTP: there has to be something to ask.
+  const httpAddr =
+    overrides["http-addr"] ?? config?.httpAddr ?? (kind === "static-pod" ? defaults.httpAddr : undefined);
+  const files = config === undefined ? {} : materialFiles(config);
+  const given = { ...overrides, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr }) };
+  return {
+    ...instance,
+    config: config === undefined ? undefined : { ...config, httpAddr },
+    serveArguments: serveArguments(settings, given),
+  };
+}
+
+function nextInstance(
+  invocation: Invocation,
+  kind: Kind,
+  current: Pick<InstanceOptions, "config" | "sock" | "providerName">,
+  rotation: Rotation,
+): InstanceOptions {
+  const { keyId, suffix } = rotation;
+  const instance = {
+    config: current.config,
+    name: `${programName}-${suffix}`,
+    providerName: rotation.providerName ?? `${current.providerName}-${suffix}`,
+    sock: absoluteSock(rotation.sock ?? current.sock.replace(/(\.sock)?$/, `-${suffix}$1`)),
+  };
+  return instanceOf(invocation, kind, instance, {
+    "encryption-key-id": keyId,
+    ...nextHttpAddr(kind, current.config?.httpAddr),
+  });
+}
+
+/** Two plugins on one host cannot share a port. */
+function nextHttpAddr(kind: Kind, httpAddr: string | undefined): Record<string, string> {
+  const address = httpAddr ?? (kind === "static-pod" ? defaults.httpAddr : undefined);
+  if (address === undefined) return {};
+  return { "http-addr": address.replace(/\d+$/, (port) => String(Number(port) + 1)) };
+}

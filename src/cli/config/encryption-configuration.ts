@@ -1,0 +1,62 @@
+/**
+ * kube-apiserver's EncryptionConfiguration (apiserver.config.k8s.io/v1) for one plugin, or for two in a rotation by
+ * key id: the first provider writes, all of them read.
+ */
+import { Document } from "yaml";
+import { formatDuration } from "../../settings.ts";
+import { endpointOf } from "../kms-endpoint.ts";
+import type { Instance, OutputFile } from "./output.ts";
+
+/** What of an instance the API server has to know. */
+export type Provider = Pick<Instance, "providerName" | "sock">;
+
+/** What kube-apiserver is told. */
+export interface EncryptionConfigurationOptions {
+  /** The first writes. */
+  readonly providers: readonly Provider[];
+  /** As `secrets`, `configmaps`, `*.example.com`. */
+  readonly resources: readonly string[];
+  /** Of each call, in ms. */
+  readonly timeoutMs: number;
+}
+
+const installPath = "/etc/kubernetes/encryption-configuration.yaml";
+
+const head = ` For kube-apiserver:
+   --encryption-provider-config=${installPath}
+   --encryption-provider-config-automatic-reload=true
+ Where kube-apiserver is a Pod, mount this file and the socket's folder into it.
+ The name of a provider is part of what is stored in etcd: never change it.`;
+
+const rotation = `
+ Rotation: the first provider writes, the others still read. Once every API server has this file, rewrite what
+ is stored (kubectl get secrets -A -o json | kubectl replace -f -), then take the second provider out.`;
+
+/** Makes the file. */
+export function encryptionConfiguration(options: EncryptionConfigurationOptions): OutputFile {
+  const { providers, resources, timeoutMs } = options;
+  const document = new Document({
+    apiVersion: "apiserver.config.k8s.io/v1",
+    kind: "EncryptionConfiguration",
+    resources: [
+      {
+        resources,
+        providers: [
+          ...providers.map((provider) => ({
+            kms: {
+              // The default is v1, which kube-apiserver no longer has.
+              apiVersion: "v2",
+              name: provider.providerName,
+              endpoint: endpointOf(provider.sock),
+              timeout: formatDuration(timeoutMs),
+            },
+          })),
+          // What was stored before encryption was turned on can still be read.
+          { identity: {} },
+        ],
+      },
+    ],
+  });
+  document.commentBefore = providers.length > 1 ? `${head}${rotation}` : head;
+  return { path: installPath, text: document.toString({ lineWidth: 0 }) };
+}

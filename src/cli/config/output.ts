@@ -1,0 +1,54 @@
+/** What the generators of `config` share: files to install, and the arguments of serve that go into them. */
+import path from "node:path";
+import type { Config } from "../../config.ts";
+import type { Settings } from "../../settings.ts";
+import { serveFlags } from "../serve-flags.ts";
+
+/** A file to install. */
+export interface OutputFile {
+  /** Where it belongs. */
+  readonly path: string;
+  /** Its content, without the line that names the path. */
+  readonly text: string;
+}
+
+/** One plugin process: the running one, or in a rotation by key id the one with the next key. */
+export interface Instance {
+  /** Of its unit or Pod. */
+  readonly name: string;
+  /** In the EncryptionConfiguration, and so in etcd, for ever. */
+  readonly providerName: string;
+  /** Absolute path, or `@name`. */
+  readonly sock: string;
+  /** What serve is given, as `--flag=value`. */
+  readonly serveArguments: readonly string[];
+  readonly config: Config;
+}
+
+/**
+ * What serve must be given to run as the settings say. Flags that came from the environment are written out, for
+ * a unit has not this environment.
+ * @param overrides what takes the place of a setting, as a path that has been made absolute
+ */
+export function serveArguments(settings: Settings, overrides: Readonly<Record<string, string>>): string[] {
+  return Object.entries(serveFlags).flatMap(([name, { type }]) => {
+    const text = overrides[name] ?? settings[name]?.text;
+    if (text === undefined) return [];
+    if (type === "boolean") return text === "true" ? [`--${name}`] : [`--${name}=${text}`];
+    return [`--${name}=${text}`];
+  });
+}
+
+/** The files that the plugin reads, by their flags, with absolute paths: a unit has not this folder. */
+export function materialFiles(config: Config): Record<string, string> {
+  return {
+    "client-cert": path.resolve(config.clientCert),
+    "client-key": path.resolve(config.clientKey),
+    ...(config.ca !== undefined && { ca: path.resolve(config.ca) }),
+  };
+}
+
+/** Their folders, each once. */
+export function materialFolders(config: Config): string[] {
+  return [...new Set(Object.values(materialFiles(config)).map((file) => path.dirname(file)))].toSorted();
+}

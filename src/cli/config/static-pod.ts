@@ -1,0 +1,126 @@
+/**
+ * A static Pod for one plugin, for the kubelet's staticPodPath on each control-plane node: there before the API
+ * server is, on the host's network, with nothing of the host but its socket's folder and its certificates.
+ */
+import path from "node:path";
+import { Document } from "yaml";
+import { programName } from "../help.ts";
+import type { Instance, OutputFile } from "./output.ts";
+import { materialFolders } from "./output.ts";
+
+/** What the Pod needs beyond the plugin's own flags. */
+export interface StaticPodOptions {
+  /** Image with the program on its PATH. */
+  readonly image: string;
+}
+
+/** Priority of the class system-node-critical: a static Pod passes no admission that would fill it in. */
+const nodeCriticalPriority = 2_000_001_000;
+const folder = "/etc/kubernetes/manifests";
+
+const head = ` A static Pod: put it into the kubelet's staticPodPath on each control-plane node.
+ Its user is root without capabilities, so that it reads files that only root may read.`;
+
+/** Makes the manifest of an instance, whose configuration has an HTTP address. */
+export function staticPod(instance: Instance, { image }: StaticPodOptions): OutputFile {
+  const { name, config, serveArguments } = instance;
+  const volumes = volumesOf(instance);
+  const document = new Document({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name,
+      namespace: "kube-system",
+      labels: { "app.kubernetes.io/name": programName, component: name, tier: "control-plane" },
+    },
+    spec: {
+      hostNetwork: true,
+      // The cluster's DNS needs the API server, which needs this Pod.
+      dnsPolicy: "Default",
+      priorityClassName: "system-node-critical",
+      priority: nodeCriticalPriority,
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      terminationGracePeriodSeconds: Math.ceil(config.timeoutMs / 1000) + 5,
+      securityContext: { runAsUser: 0, seccompProfile: { type: "RuntimeDefault" } },
+      containers: [
+        {
+          name: programName,
+          image,
+          imagePullPolicy: "IfNotPresent",
+          command: [programName],
+          args: ["serve", ...serveArguments].map(escapeVariables),
+          securityContext: {
+            readOnlyRootFilesystem: true,
+            allowPrivilegeEscalation: false,
+            privileged: false,
+            capabilities: { drop: ["ALL"] },
+          },
+          resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "512Mi" } },
+          ...probes(instance),
+          volumeMounts: volumes.map(({ name: volume, path: mountPath, readOnly }) => ({
+            name: volume,
+            mountPath,
+            readOnly,
+          })),
+        },
+      ],
+      volumes: volumes.map(({ name: volume, path: hostPath, type }) => ({
+        name: volume,
+        hostPath: { path: hostPath, type },
+      })),
+    },
+  });
+  document.commentBefore = head;
+  return { path: `${folder}/${name}.yaml`, text: document.toString({ lineWidth: 0 }) };
+}
+
+/**
+ * Alive is the process and its socket alone: a restart mends no KMS. Ready is a Status, an Encrypt and a Decrypt
+ * as the API server would ask for.
+ */
+function probes({ config, sock }: Instance): Record<string, unknown> {
+  const { host, port } = splitAddress(config.httpAddr ?? "");
+  return {
+    livenessProbe: {
+      httpGet: { host, port, path: "/livez" },
+      periodSeconds: 10,
+      timeoutSeconds: 5,
+      failureThreshold: 6,
+    },
+    readinessProbe: {
+      exec: { command: [programName, "probe", `--sock=${sock}`, "--timeout=3s"] },
+      periodSeconds: 60,
+      timeoutSeconds: 15,
+      failureThreshold: 2,
+    },
+  };
+}
+
+/** The kubelet puts variables in for `$(NAME)`. */
+function escapeVariables(argument: string): string {
+  return argument.replaceAll("$(", "$$$$(");
+}
+
+function splitAddress(address: string): { readonly host: string; readonly port: number } {
+  const at = address.lastIndexOf(":");
+  return { host: address.slice(0, at).replaceAll(/[[\]]/g, ""), port: Number(address.slice(at + 1)) };
+}
+
+interface Volume {
+  readonly name: string;
+  readonly path: string;
+  readonly type: "Directory" | "DirectoryOrCreate";
+  readonly readOnly: boolean;
+}
+
+/** Folders and not files: a file that is exchanged by a rename would stay the old one in the Pod. */
+function volumesOf({ sock, config }: Instance): Volume[] {
+  const socket: Volume[] = sock.startsWith("@")
+    ? []
+    : [{ name: "socket", path: path.dirname(sock), type: "DirectoryOrCreate", readOnly: false }];
+  const material = materialFolders(config)
+    .filter((one) => one !== socket[0]?.path)
+    .map((one, index) => ({ name: `tls-${index}`, path: one, type: "Directory", readOnly: true }) as const);
+  return [...socket, ...material];
+}
