@@ -50,7 +50,7 @@ interface Pod {
     readonly dnsPolicy: string;
     readonly priorityClassName: string;
     readonly automountServiceAccountToken: boolean;
-    readonly securityContext: Readonly<Record<string, unknown>>;
+    readonly securityContext: { readonly seccompProfile: unknown };
     readonly containers: readonly [Container];
     readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
   };
