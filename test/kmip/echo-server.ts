@@ -56,6 +56,24 @@ export const echo: OnMessage = (message, socket) => {
   socket.write(message);
 };
 
+/** Replies that wait for the test's word. */
+export interface HeldReplies {
+  readonly onMessage: OnMessage;
+  /** Sends back what has come so far. */
+  release(): void;
+}
+
+/** Makes an `onMessage` that keeps every message until `release`. */
+export function holdReplies(): HeldReplies {
+  const held: (() => void)[] = [];
+  return {
+    onMessage: (message, socket) => held.push(() => echo(message, socket)),
+    release: () => {
+      for (const reply of held.splice(0)) reply();
+    },
+  };
+}
+
 /** A message of `size` bytes, the header included, that a framer takes; `mark` is in it. */
 export function messageOf(mark = 0, size = 64): Uint8Array {
   const message = new Uint8Array(size);

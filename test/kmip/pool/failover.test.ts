@@ -1,0 +1,91 @@
+/** Failover: the first server that answers serves, the next takes over, and the first is returned to. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startRelay } from "../../devkms/relay.ts";
+import { eventually, startEchoServer } from "../echo-server.ts";
+import { poolBefore, send, startLoad, within } from "./harness.ts";
+
+test("The most preferred server serves while it answers, and the others see nothing", async () => {
+  await using first = await startEchoServer();
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second]);
+  await Promise.all([1, 2, 3].map((mark) => send(pool, mark)));
+  assert.ok(first.messages() > 0);
+  assert.equal(second.accepted(), 0);
+});
+
+test("The next server takes over at once where the first refuses connections", async () => {
+  const first = await startEchoServer();
+  await first.close();
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second], { staggerMs: 60_000 });
+  assert.equal(await send(pool, 1), 1);
+  assert.equal(second.connections(), 1);
+});
+
+test("The next server takes over after the head start where the first hangs", async () => {
+  await using first = await startEchoServer({ onMessage: () => {} });
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second], { staggerMs: 20 });
+  assert.equal(await send(pool, 1), 1);
+  await eventually(() => first.connections() === 0, "the attempt at the first is called off");
+});
+
+test("A server that answers only after its head start still serves where no other does", async () => {
+  const second = await startEchoServer();
+  await second.close();
+  await using first = await startEchoServer({
+    onMessage: (message, socket) => setTimeout(() => socket.write(message), 40),
+  });
+  await using pool = poolBefore([first, second], { staggerMs: 5 });
+  assert.equal(await send(pool, 1), 1);
+});
+
+test("Callers go on at the next server when the first goes away, and return to it when it is back", async () => {
+  await using server = await startEchoServer();
+  const relay = await startRelay(server.address);
+  await using second = await startEchoServer();
+  await using pool = poolBefore([relay, second], { recoverMs: 20 });
+  await send(pool, 1);
+  await relay.stop();
+  assert.equal(await send(pool, 2).catch(() => send(pool, 2)), 2);
+  assert.equal(second.connections(), 1);
+  await relay.start();
+  await eventually(() => second.connections() === 0, "the second is not in use any more");
+  assert.equal(await send(pool, 3), 3);
+  const told = pool.events.flatMap((event) =>
+    event.type === "endpoint" ? [[event.endpoint === relay.address ? 1 : 2, event.up, event.inUse]] : [],
+  );
+  assert.deepEqual(told, [
+    [1, true, true],
+    [1, false, true],
+    [2, true, true],
+    [1, true, true],
+  ]);
+  await pool.close();
+  await relay.close();
+});
+
+test("No exchange fails while the first server is returned to", async () => {
+  const away = await startEchoServer();
+  await away.close();
+  await using second = await startEchoServer();
+  await using pool = poolBefore([away, second], { recoverMs: 20 });
+  await send(pool, 0);
+  const load = startLoad(pool, 8);
+  await using first = await startEchoServer({ port: away.port });
+  await eventually(() => second.connections() === 0, "the first is in use again");
+  await load.end();
+  assert.ok(first.messages() > 0);
+});
+
+test("Where no server answers the caller hears of each", async () => {
+  const servers = await Promise.all([startEchoServer(), startEchoServer()]);
+  for (const server of servers) await server.close();
+  await using pool = poolBefore(servers);
+  await assert.rejects(pool.checkOut(within(120)), (error) => {
+    assert.ok(error instanceof Error);
+    for (const { address } of servers) assert.ok(error.message.includes(address), error.message);
+    return true;
+  });
+});

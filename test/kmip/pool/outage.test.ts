@@ -1,0 +1,118 @@
+/** Outages: a server that is away is tried again inside each caller's time, and a hopeless one is told at once. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { NetworkError, TimeoutError } from "../../../src/errors.ts";
+import { startRelay } from "../../devkms/relay.ts";
+import { createAuthority } from "../../devkms/certificates.ts";
+import { clientMaterial, eventually, holdReplies, messageOf, startEchoServer } from "../echo-server.ts";
+import { poolBefore, send, within } from "./harness.ts";
+
+test("A caller waits out a server that starts again inside its time", async () => {
+  const before = await startEchoServer();
+  await before.close();
+  await using pool = poolBefore([before]);
+  const waiting = Promise.all([1, 2, 3].map((mark) => send(pool, mark)));
+  await eventually(() => pool.events.some((event) => event.type === "connection"), "a dial has failed");
+  await using server = await startEchoServer({ port: before.port });
+  assert.deepEqual(await waiting, [1, 2, 3]);
+  assert.ok(server.messages() > 3);
+});
+
+test("A caller whose time ends while nothing listens hears why there is no connection", async () => {
+  const server = await startEchoServer();
+  await server.close();
+  await using pool = poolBefore([server]);
+  await assert.rejects(pool.checkOut(within(150)), (error) => {
+    assert.ok(error instanceof TimeoutError);
+    assert.equal(error.phase, "connect");
+    assert.match(error.message, /connecting to 127\.0\.0\.1:\d+: nothing listens/);
+    assert.ok(error.cause instanceof NetworkError);
+    return true;
+  });
+});
+
+test("While a server is away it is dialled one at a time, with a growing pause", async () => {
+  const server = await startEchoServer();
+  await server.close();
+  await using pool = poolBefore([server]);
+  await Promise.allSettled(Array.from({ length: 20 }, () => pool.checkOut(within(500))));
+  const failed = pool.events.filter((event) => event.type === "connection" && event.change === "failed");
+  assert.ok(failed.length >= 2 && failed.length <= 8, `${failed.length} dials in 500 ms`);
+});
+
+test("Where the server's certificate is not to be trusted the callers are told long before their time ends", async () => {
+  await using server = await startEchoServer({ issuer: await createAuthority({ name: "another" }) });
+  await using pool = poolBefore([server]);
+  const results = await Promise.allSettled([1, 2, 3].map((mark) => send(pool, mark, within(30_000))));
+  for (const result of results) {
+    assert.equal(result.status, "rejected");
+    assert.equal(result.reason.code, "TLS");
+    assert.match(result.reason.message, /--ca/);
+  }
+});
+
+test("A dial that hangs is joined by another, so that a server that has come to itself is found in time", async () => {
+  await using server = await startEchoServer();
+  const relay = await startRelay(server.address);
+  relay.hang();
+  await using pool = poolBefore([relay], { repeatMs: 60 });
+  const waiting = send(pool, 4);
+  await eventually(() => relay.accepted() === 1, "the first dial hangs");
+  relay.resume();
+  assert.equal(await waiting, 4);
+  await pool.close();
+  await relay.close();
+});
+
+test("An attempt that takes too long fails as a connection, not as the caller's time", async () => {
+  await using server = await startEchoServer({ onMessage: () => {} });
+  await using pool = poolBefore([server], { attemptMs: 40 });
+  await assert.rejects(pool.checkOut(within(200)), (error) => {
+    assert.ok(error instanceof TimeoutError);
+    assert.match(error.message, /does not answer/);
+    return true;
+  });
+});
+
+test("A lost connection fails only what it carried", async () => {
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], { maxConnections: 2 });
+  const [first, second] = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
+  assert.ok(first && second);
+  const held = holdReplies();
+  server.onMessage = (message, socket) => {
+    if (message.length === 64) socket.destroy();
+    else held.onMessage(message, socket);
+  };
+  const staying = second.connection.exchange(messageOf(2, 72), within(3000));
+  await assert.rejects(first.connection.exchange(messageOf(1, 64), within(3000)), { code: "CLOSED" });
+  first.release();
+  held.release();
+  assert.equal((await staying).length, 72);
+  second.release();
+});
+
+test("A connection whose reply is overdue makes room for another, and takes the idle ones beside it along", async () => {
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], { maxConnections: 2 });
+  const [overdue, idle] = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
+  assert.ok(overdue && idle);
+  idle.release();
+  overdue.doubt();
+  assert.deepEqual(pool.counts(), { idle: 0, busy: 0, connecting: 0 });
+  await idle.connection.closed;
+  const others = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
+  assert.equal(overdue.connection.isOpen, true);
+  overdue.release();
+  await overdue.connection.closed;
+  for (const lease of others) lease.release();
+});
+
+test("A new TLS material ends the pause after a failure at once", async () => {
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server]);
+  pool.setTlsMaterial(await clientMaterial({}, undefined, await createAuthority({ name: "another" })));
+  await assert.rejects(send(pool, 1), { code: "TLS" });
+  pool.setTlsMaterial(await clientMaterial());
+  assert.equal(await send(pool, 2), 2);
+});
