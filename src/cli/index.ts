@@ -7,12 +7,13 @@ import { version } from "../version.ts";
 import { asksFor, readArgv } from "./argv.ts";
 import { runCliCommand } from "./command.ts";
 import type { CliCommand, CommandIo } from "./command.ts";
+import { configCommand } from "./config.ts";
 import { programName, renderHelp } from "./help.ts";
 import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [probeCommand];
+const others = [probeCommand, configCommand];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
   [serveCommand, ...others].map((command) => [command.name, command]),
 );
