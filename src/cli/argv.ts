@@ -15,14 +15,8 @@ export interface Argv {
   readonly complaints: readonly string[];
 }
 
-/** Flags that every command has; they are answered before a command is run. */
-export const builtinFlags = ["help", "h", "version"] as const;
-
-/** Whether `argv` asks for a builtin flag, up to `--`. */
-export function asksFor(
-  argv: readonly string[],
-  ...names: readonly (typeof builtinFlags)[number][]
-): boolean {
+/** Whether `argv` holds one of the flags that every command has, and that are answered before it is run. */
+export function asksFor(argv: readonly string[], ...names: readonly ("help" | "h" | "version")[]): boolean {
   const end = argv.indexOf("--");
   const flags = end === -1 ? argv : argv.slice(0, end);
   return flags.some((argument) => names.some((name) => argument === `-${name}` || argument === `--${name}`));
@@ -48,7 +42,7 @@ export function readArgv(argv: readonly string[], flags: FlagSet, wordCount: num
       continue;
     }
     const { name, value: attached } = splitFlag(argument);
-    const flag = flags[name];
+    const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
     if (flag === undefined) {
       complaints.push(unknownFlag(argument, name, flags));
       // Its value, as it will be one, is not to be complained about as well.
@@ -90,7 +84,7 @@ function isValue(argument: string | undefined, flags: FlagSet): boolean {
 function unknownFlag(argument: string, name: string, flags: FlagSet): string {
   const written = argument.split("=", 1)[0] ?? argument;
   const known = Object.keys(flags).filter((flag) => flags[flag]?.hidden !== true);
-  const near = nearest(name, [...known, ...builtinFlags]);
+  const near = nearest(name, [...known, "help", "version"]);
   return `Unknown flag ${quote(written)}${near === undefined ? "" : `: did you mean --${near}?`}`;
 }
 
