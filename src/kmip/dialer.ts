@@ -22,7 +22,7 @@ export interface DialerOptions {
   readonly attemptMs: number;
   /** How long an attempt has to itself before the next server is tried as well. */
   readonly staggerMs: number;
-  /** After how long an attempt that hangs is joined by another at the same server. */
+  /** After how long attempts that hang are joined by another at the same server, again and again. */
   readonly repeatMs: number;
   readonly onEndpoint: (event: EndpointEvent) => void;
   /** Told each attempt that failed of itself. */
@@ -42,6 +42,8 @@ export interface Dialer {
   /** The server in use: the last one that a dial reached. The most preferred at first. */
   readonly inUse: Endpoint;
   readonly isFirstInUse: boolean;
+  /** Why the last attempt failed; undefined once one has succeeded. */
+  readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
   /**
@@ -54,6 +56,9 @@ export interface Dialer {
   /** Resolves when the sockets of every attempt that lost or was called off are closed. */
   settled(): Promise<void>;
 }
+
+/** How many attempts may hang at a time before no further one joins them. */
+const mostHanging = 6;
 
 /** Whether a dial that failed so fails again in a moment: somebody has to change something first. */
 export function isHopeless(error: ProviderError): boolean {
@@ -69,6 +74,7 @@ export function createDialer(options: DialerOptions): Dialer {
   let sessions = new Map<Endpoint, Buffer>();
   const running = new Set<Promise<unknown>>();
   let inUse = firstOf(endpoints);
+  let lastFailure: ProviderError | undefined;
 
   const report = (endpoint: Endpoint, up: boolean, message: string): void => {
     const wasInUse = inUse;
@@ -119,6 +125,7 @@ export function createDialer(options: DialerOptions): Dialer {
       const failure = timedOut(toProviderError(error), endpoint);
       sessions.delete(endpoint);
       if (!calledOff.aborted) {
+        lastFailure = failure;
         options.onFailure(endpoint, failure, performance.now() - started);
         report(endpoint, false, failure.message);
       }
@@ -135,11 +142,13 @@ export function createDialer(options: DialerOptions): Dialer {
       {
         staggerMs: options.staggerMs,
         repeatMs: options.repeatMs,
+        mayRepeat: () => running.size < mostHanging,
         discard: ({ connection }) => connection.destroy(calledOffError()),
         summary: (failures) => summaryOf(order, failures),
       },
       signal,
     );
+    lastFailure = undefined;
     report(won.connection.endpoint, true, won.agreed);
     return won;
   };
@@ -151,9 +160,13 @@ export function createDialer(options: DialerOptions): Dialer {
     get isFirstInUse() {
       return inUse === endpoints[0];
     },
+    get lastFailure() {
+      return lastFailure;
+    },
     setTlsMaterial(material) {
       secureContext = secureContextOf(material);
       sessions = new Map();
+      lastFailure = undefined;
     },
     dial: (signal) => race([inUse, ...endpoints.filter((other) => other !== inUse)], signal),
     dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal),

@@ -26,11 +26,11 @@ export interface PoolOptions {
   readonly maxDials?: number | undefined;
   /** After this long without a request a connection is closed, unless it is the last. Default 5 min. */
   readonly idleMs?: number | undefined;
-  /** Longest time for one attempt to connect. Default 10 s. */
+  /** Longest time for one attempt to connect. Default 4 s. */
   readonly attemptMs?: number | undefined;
   /** Head start of a server over the next one in the list. Default 300 ms. */
   readonly staggerMs?: number | undefined;
-  /** After how long an attempt that hangs is joined by a second. Default 1 s. */
+  /** After how long attempts that hang are joined by another, again and again. Default 1 s. */
   readonly repeatMs?: number | undefined;
   /** How often a server that is preferred to the one in use is tried again. Default 5 s. */
   readonly recoverMs?: number | undefined;
@@ -90,7 +90,7 @@ export function createPool(options: PoolOptions): Pool {
     endpoints: options.endpoints,
     prepare: options.prepare,
     maxMessageBytes: options.maxMessageBytes,
-    attemptMs: options.attemptMs ?? 10_000,
+    attemptMs: options.attemptMs ?? 4000,
     staggerMs: options.staggerMs ?? 300,
     repeatMs: options.repeatMs ?? 1000,
     onEndpoint: (event) => options.onEvent?.(event),
@@ -194,7 +194,7 @@ export function createPool(options: PoolOptions): Pool {
   };
   const whyLeft = (signal: AbortSignal): ProviderError =>
     members.size === 0
-      ? abortError(signal, "connect", `connecting to ${dialer.inUse.name}`, supply.lastFailure)
+      ? abortError(signal, "connect", `connecting to ${dialer.inUse.name}`, dialer.lastFailure)
       : abortError(signal, "checkout", `all ${members.size} connections were in use`);
 
   const sweep = setInterval(

@@ -12,36 +12,38 @@ export type Attempt<T> = (endpoint: Endpoint, calledOff: AbortSignal) => Promise
 export interface RaceOptions<T> {
   /** Head start over the next server, in ms. */
   readonly staggerMs: number;
-  /** After how long attempts that hang are joined by second ones at the same servers, in ms. */
+  /** After how long attempts that all hang are joined by one more, in ms; again and again. */
   readonly repeatMs: number;
+  /** Whether there may be one more, beside those that hang. */
+  readonly mayRepeat: () => boolean;
   /** Given what was ready only when the race was over. */
   readonly discard: (late: T) => void;
-  /** One error for a race that nobody won. */
+  /** One error for a race that nobody won, from the last failure at each server. */
   readonly summary: (failures: readonly ProviderError[]) => ProviderError;
 }
 
 /**
- * Starts attempts in order, each as soon as the one before has failed or has had its time alone, and a second
- * round of them where the first hangs. The first that is ready wins; the others are called off.
- * @throws the reason of `signal`, or the summary.
+ * Starts attempts in order, each as soon as the one before has failed or has had its time alone, and further rounds
+ * of them while the first hang: what a server has swallowed it does not answer when it comes to itself. The first
+ * that is ready wins; the others are called off.
+ * @throws the reason of `signal`, or the summary once every server was tried and no attempt is left.
  */
 export function firstReady<T>(
   order: readonly Endpoint[],
   attempt: Attempt<T>,
-  { staggerMs, repeatMs, discard, summary }: RaceOptions<T>,
+  { staggerMs, repeatMs, mayRepeat, discard, summary }: RaceOptions<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const callOff = new AbortController();
-  const queue = [...order, ...order];
-  const failures: ProviderError[] = [];
+  const failures = new Map<Endpoint, ProviderError>();
+  let started = 0;
   let running = 0;
   let timer: NodeJS.Timeout | undefined;
 
   const end = (): void => {
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
-    queue.length = 0;
     callOff.abort();
   };
   const onAbort = (): void => {
@@ -53,30 +55,34 @@ export function firstReady<T>(
     end();
     return resolve(ready);
   };
-  const onFailure = (error: unknown): void => {
+  const onFailure = (endpoint: Endpoint, error: unknown): void => {
     running -= 1;
     if (callOff.signal.aborted) return;
-    failures.push(toProviderError(error));
-    const hasUntried = queue.length > order.length;
-    if (hasUntried) next();
+    failures.set(endpoint, toProviderError(error));
+    if (started < order.length) start();
     else if (running === 0) {
       end();
-      reject(summary(failures));
+      reject(summary([...failures.values()]));
     }
   };
-  const next = (): void => {
+  const start = (): void => {
     clearTimeout(timer);
-    const endpoint = queue.shift();
+    timer = setTimeout(next, started + 1 < order.length ? staggerMs : repeatMs);
+    const endpoint = order[started % order.length];
     if (endpoint === undefined) return;
+    started += 1;
     running += 1;
-    attempt(endpoint, callOff.signal).then(onReady, onFailure);
-    timer = setTimeout(next, queue.length > order.length ? staggerMs : repeatMs);
+    attempt(endpoint, callOff.signal).then(onReady, (error: unknown) => onFailure(endpoint, error));
+  };
+  const next = (): void => {
+    if (started < order.length || mayRepeat()) start();
+    else timer = setTimeout(next, repeatMs);
   };
 
   if (signal.aborted) onAbort();
   else {
     signal.addEventListener("abort", onAbort, { once: true });
-    next();
+    start();
   }
   return promise;
 }

@@ -23,8 +23,6 @@ export interface SupplyOptions {
 export interface Supply {
   /** Rounds of dialling that are under way for the callers. */
   readonly dialling: number;
-  /** Why the last round failed; undefined once one has succeeded. */
-  readonly lastFailure: ProviderError | undefined;
   /** Dials where more is wanted. */
   check(): void;
   /** Calls off what is under way and begins anew, with what the dialer has now. */
@@ -43,7 +41,6 @@ export function createSupply(options: SupplyOptions): Supply {
   const { dialer } = options;
   let dialling = 0;
   let failedRounds = 0;
-  let lastFailure: ProviderError | undefined;
   let pause: NodeJS.Timeout | undefined;
   let recovery: NodeJS.Timeout | undefined;
   let callOff = new AbortController();
@@ -72,14 +69,12 @@ export function createSupply(options: SupplyOptions): Supply {
   const deliver = (dialled: Dialled, signal: AbortSignal): void => {
     if (signal.aborted) return dialled.connection.destroy(calledOff());
     failedRounds = 0;
-    lastFailure = undefined;
     options.onDialled(dialled);
     return planRecovery();
   };
 
   const onRoundFailed = (error: ProviderError): void => {
     failedRounds += 1;
-    lastFailure = error;
     if (isHopeless(error) && failedRounds >= hopelessRounds) options.onHopeless(error);
     clearTimeout(pause);
     pause = setTimeout(
@@ -120,9 +115,6 @@ export function createSupply(options: SupplyOptions): Supply {
   return {
     get dialling() {
       return dialling;
-    },
-    get lastFailure() {
-      return lastFailure;
     },
     check,
     restart: () => {

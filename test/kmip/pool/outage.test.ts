@@ -51,13 +51,13 @@ test("Where the server's certificate is not to be trusted the callers are told l
   }
 });
 
-test("A dial that hangs is joined by another, so that a server that has come to itself is found in time", async () => {
+test("A dial that hangs is joined by others, so that a server that has come to itself is found in time", async () => {
   await using server = await startEchoServer();
   const relay = await startRelay(server.address);
   relay.hang();
-  await using pool = poolBefore([relay], { repeatMs: 60 });
+  await using pool = poolBefore([relay], { repeatMs: 30 });
   const waiting = send(pool, 4);
-  await eventually(() => relay.accepted() === 1, "the first dial hangs");
+  await eventually(() => relay.accepted() === 3, "three dials hang");
   relay.resume();
   assert.equal(await waiting, 4);
   await pool.close();
@@ -115,4 +115,11 @@ test("A new TLS material ends the pause after a failure at once", async () => {
   await assert.rejects(send(pool, 1), { code: "TLS" });
   pool.setTlsMaterial(await clientMaterial());
   assert.equal(await send(pool, 2), 2);
+});
+
+test("Dials that hang are joined by no more than a few others", async () => {
+  await using server = await startEchoServer({ onMessage: () => {} });
+  await using pool = poolBefore([server], { repeatMs: 5 });
+  await assert.rejects(pool.checkOut(within(200)), { code: "TIMEOUT" });
+  assert.ok(server.accepted() > 2 && server.accepted() <= 6, `${server.accepted()} dials`);
 });
