@@ -61,7 +61,7 @@ function refuseUnknown(request: Http2ServerRequest, response: Http2ServerRespons
       "grpc-message": "unknown service or method",
     });
   } else response.writeHead(404);
-  endResponse(request, response);
+  endResponse(request, response, false);
 }
 
 async function answer(
@@ -143,14 +143,18 @@ async function writeReply(
   if (response.stream.destroyed) return;
   if (!response.headersSent) response.writeHead(reply.status, Object.fromEntries(reply.header ?? []));
   if (reply.trailer !== undefined) response.addTrailers(Object.fromEntries(reply.trailer));
-  endResponse(request, response);
+  endResponse(request, response, reply.trailer !== undefined);
 }
 
 /** Ends the response; a request that is still being sent is of no use to anyone then, and is stopped. */
-function endResponse(request: Http2ServerRequest, response: Http2ServerResponse): void {
+function endResponse(request: Http2ServerRequest, response: Http2ServerResponse, hasTrailers: boolean): void {
+  const { stream } = request;
   if (!request.complete) {
-    response.once("finish", () => {
-      request.stream.close(constants.NGHTTP2_NO_ERROR);
+    // Trailers are written after "finish": the stream must not be closed before.
+    stream.once(hasTrailers ? "wantTrailers" : "finish", () => {
+      setImmediate(() => {
+        stream.close(constants.NGHTTP2_NO_ERROR);
+      });
     });
   }
   response.end();

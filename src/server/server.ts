@@ -4,6 +4,7 @@
  */
 import type { Http2Server, ServerHttp2Session } from "node:http2";
 import { createServer } from "node:http2";
+import type { Socket } from "node:net";
 import { createConnectRouter } from "@connectrpc/connect";
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.ts";
@@ -63,6 +64,7 @@ export interface KmsServer {
 export function createKmsServer(options: KmsServerOptions): KmsServer {
   const { logger, metrics } = options;
   const sessions = new Set<ServerHttp2Session>();
+  const connections = new Set<Socket>();
   const draining = new AbortController();
   const places = createPlaces(options.maxInflight, (delta) => {
     metrics.inflight(delta);
@@ -117,13 +119,20 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     }
   }
 
+  function onConnection(connection: Socket): void {
+    connections.add(connection);
+    connection.once("close", () => connections.delete(connection));
+    http2.emit("connection", connection);
+  }
+
   async function drain(): Promise<void> {
     await socket?.close();
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
-    const closed = [...sessions].map((session) => closeSession(session));
+    const closed = [...connections].map((connection) => closeWhenWritten(connection));
+    for (const session of sessions) session.close();
     const timer = setTimeout(() => {
-      for (const session of sessions) session.destroy();
+      for (const connection of connections) connection.destroy();
     }, options.timeoutMs);
     await Promise.all(closed);
     clearTimeout(timer);
@@ -133,7 +142,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     async listen() {
       socket = await listenOnSocket({
         ...options.socket,
-        onConnection: (connection) => http2.emit("connection", connection),
+        onConnection,
         onEvent: onSocketEvent,
       });
       logger.info("listening", { path: socket.address, origin: socket.origin });
@@ -143,7 +152,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     },
     close: () => (closing ??= drain()),
     inflight: places.taken,
-    connections: () => sessions.size,
+    connections: () => connections.size,
     address: () => socket?.address,
   };
 }
@@ -187,14 +196,13 @@ function createHttp2Server(
   return server;
 }
 
-/** Sends GOAWAY; resolves when the session's last stream has ended. */
-function closeSession(session: ServerHttp2Session): Promise<void> {
+/** Closes a connection as soon as its last answer and the GOAWAY are written: not when its client cares to. */
+function closeWhenWritten(connection: Socket): Promise<void> {
   return new Promise((resolve) => {
-    if (session.destroyed) {
+    connection.once("close", () => {
       resolve();
-      return;
-    }
-    session.once("close", resolve);
-    session.close();
+    });
+    if (connection.writableFinished) connection.destroy();
+    else connection.once("finish", () => connection.destroy());
   });
 }

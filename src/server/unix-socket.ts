@@ -65,7 +65,7 @@ export type SocketEvent =
 
 /** A socket that is listened on. */
 export interface ListeningSocket {
-  /** As --sock gives it, or the path that systemd bound. */
+  /** As --sock gives it; Node does not tell where systemd bound its own. */
   readonly address: string;
   /** Who bound it. */
   readonly origin: "file" | "abstract" | "systemd";
@@ -103,7 +103,7 @@ async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSock
     server.close();
     throw socketError("systemd passed a network socket: give ListenStream= in the socket unit a path");
   }
-  return { address: address ?? options.path, origin: "systemd", close: () => closed(server) };
+  return { address: options.path, origin: "systemd", close: () => closed(server) };
 }
 
 async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSocket> {

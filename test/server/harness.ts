@@ -154,7 +154,9 @@ export function connectClient(
 }
 
 /** What a call of @grpc/grpc-js ended with. */
-export type GrpcResult<T> = { readonly reply: T; readonly error?: never } | { readonly error: ServiceError };
+export type GrpcResult<T> =
+  | { readonly reply: T; readonly error?: never }
+  | { readonly reply?: never; readonly error: ServiceError };
 
 /** @grpc/grpc-js: a gRPC client that this project did not write, called as kube-apiserver calls. */
 export interface GrpcClient {

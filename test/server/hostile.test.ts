@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { constants } from "node:http2";
+import { connect } from "node:net";
+import type { TestContext } from "node:test";
+import { describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { EncryptRequestSchema, KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
+import { grpcClient, startServer } from "./harness.ts";
+import type { Harness } from "./harness.ts";
+import { frame, openSession, openStream, replyOf, roundTrip } from "./raw-http2.ts";
+
+const { status } = KeyManagementService.method;
+const statusRequest = frame(new Uint8Array());
+
+/** The server still answers a well-behaved client. */
+async function assertServes(t: TestContext, { socketPath }: Harness): Promise<void> {
+  const { reply } = await grpcClient(t, `unix://${socketPath}`).call(status, {});
+  assert.equal(reply?.healthz, "ok");
+}
+
+describe("what kube-apiserver and its gRPC library send is understood", () => {
+  for (const authority of ["localhost", "%2Fvar%2Frun%2Fokms_etcd_plugin.sock", "", "[::bad", "a b"]) {
+    test(`the authority ${JSON.stringify(authority)}`, async (t) => {
+      const it = await startServer(t);
+      const stream = openStream(await openSession(t, it.socketPath), "Status", { ":authority": authority });
+      const reply = replyOf(stream.end(statusRequest));
+      // Node's own HTTP/2 refuses what is no authority at all; that must harm one stream only.
+      if (authority === "localhost" || authority.startsWith("%2F")) assert.equal((await reply).status, 0);
+      else await reply;
+      await assertServes(t, it);
+    });
+  }
+
+  test("headers that are unknown, an accepted compression and a timeout in microseconds", async (t) => {
+    const it = await startServer(t);
+    const { reply } = await grpcClient(t, `unix://${it.socketPath}`).call(
+      status,
+      {},
+      { headers: { hasleader: "true", "grpc-accept-encoding": "gzip" }, deadline: Date.now() + 3000 },
+    );
+    assert.equal(reply?.version, "v2");
+    const stream = openStream(await openSession(t, it.socketPath), "Status", { "grpc-timeout": "2999876u" });
+    assert.equal((await replyOf(stream.end(statusRequest))).status, 0);
+  });
+
+  test("PING, WINDOW_UPDATE and SETTINGS between requests", async (t) => {
+    const it = await startServer(t);
+    const session = await openSession(t, it.socketPath);
+    await roundTrip(session);
+    session.setLocalWindowSize(1 << 20);
+    session.settings({ initialWindowSize: 1 << 20 });
+    assert.equal((await replyOf(openStream(session, "Status").end(statusRequest))).status, 0);
+  });
+
+  test("a GOAWAY with a request in flight, which is still answered", async (t) => {
+    const it = await startServer(t, { prepare: (encryptor) => (encryptor.delayMs = 30) });
+    const session = await openSession(t, it.socketPath);
+    const reply = replyOf(openStream(session, "Status").end(statusRequest));
+    await roundTrip(session);
+    session.close();
+    assert.equal((await reply).status, 0);
+  });
+});
+
+describe("what no good client sends does no harm", () => {
+  for (const [what, bytes] of [
+    ["garbage for a preface", Buffer.from("\0\u0001\u0002garbage".repeat(50))],
+    ["HTTP/1.1", Buffer.from("POST /v2.KeyManagementService/Status HTTP/1.1\r\nHost: localhost\r\n\r\n")],
+    ["TLS", Buffer.from("1603010200010001fc0303", "hex")],
+    [
+      "a preface and then a frame of another length than it says",
+      Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\x04\x00\x00\x00\x00\x00", "latin1"),
+    ],
+  ] as const) {
+    test(`${what} ends that connection alone, and is counted`, async (t) => {
+      const it = await startServer(t);
+      const client = connect({ path: it.socketPath });
+      client.on("error", () => undefined).resume();
+      client.write(bytes);
+      await once(client, "close");
+      await assertServes(t, it);
+      assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="session"[^}]*\} [1-9]/);
+    });
+  }
+
+  test("a connection that says nothing is kept, and costs nobody else anything", async (t) => {
+    const it = await startServer(t);
+    const clients = Array.from({ length: 50 }, () => connect({ path: it.socketPath }));
+    t.after(() => {
+      for (const client of clients) client.destroy();
+    });
+    await Promise.all(clients.map((client) => once(client, "connect")));
+    await assertServes(t, it);
+    assert.ok(clients.every((client) => !client.destroyed));
+  });
+
+  for (const [what, body, expected] of [
+    ["no message at all", Buffer.alloc(0), 12],
+    ["half a frame", frame(Buffer.alloc(10), 0, 20), 3],
+    ["a message of 64 KiB and one byte", frame(Buffer.alloc(64 * 1024 + 1)), 8],
+    ["a frame that says 4 GiB", frame(Buffer.alloc(10), 0, 0xff_ff_ff_ff), 8],
+    ["bytes that are not protobuf", frame(Buffer.from("ffffffffffffffffff", "hex")), 13],
+    ["two messages", Buffer.concat([statusRequest, statusRequest]), 12],
+  ] as const) {
+    test(`${what} gets an error of its own, and the next call works`, async (t) => {
+      const it = await startServer(t);
+      const session = await openSession(t, it.socketPath);
+      assert.equal((await replyOf(openStream(session, "Encrypt").end(body))).status, expected);
+      assert.equal((await replyOf(openStream(session, "Status").end(statusRequest))).status, 0);
+    });
+  }
+
+  test("a compressed message is refused before it is decompressed", async (t) => {
+    const it = await startServer(t);
+    const bomb = gzipSync(Buffer.alloc(10 << 20));
+    const stream = openStream(await openSession(t, it.socketPath), "Encrypt", { "grpc-encoding": "gzip" });
+    const reply = await replyOf(stream.end(frame(bomb, 1)));
+    assert.equal(reply.status, 12);
+    const unannounced = openStream(await openSession(t, it.socketPath), "Encrypt");
+    assert.notEqual((await replyOf(unannounced.end(frame(bomb, 1)))).status, 0);
+    await assertServes(t, it);
+  });
+
+  for (const [what, headers, httpStatus, grpcStatus] of [
+    ["another path", { ":path": "/nothing/here" }, 200, 12],
+    ["another path without gRPC", { ":path": "/", "content-type": "text/plain" }, 404, undefined],
+    ["another media type", { "content-type": "text/html" }, 415, undefined],
+    ["another HTTP method", { ":method": "PUT" }, 405, undefined],
+    ["a timeout that is none", { "grpc-timeout": "soon" }, 200, 3],
+  ] as const) {
+    test(`${what} is refused`, async (t) => {
+      const it = await startServer(t);
+      const stream = openStream(await openSession(t, it.socketPath), "Status", headers);
+      const reply = await replyOf(stream.end(statusRequest));
+      assert.deepEqual([reply.httpStatus, reply.status], [httpStatus, grpcStatus]);
+    });
+  }
+
+  test("headers beyond 16 KiB are refused", async (t) => {
+    const it = await startServer(t);
+    const session = await openSession(t, it.socketPath);
+    // The limit holds once the client has acknowledged the server's SETTINGS.
+    await roundTrip(session);
+    const stream = openStream(session, "Status", { padding: "x".repeat(40_000) });
+    assert.notEqual((await replyOf(stream.end(statusRequest))).status, 0);
+    await assertServes(t, it);
+  });
+
+  test("thousands of requests reset as soon as they are sent leave nothing behind", async (t) => {
+    const it = await startServer(t);
+    const session = await openSession(t, it.socketPath);
+    const request = frame(
+      toBinary(EncryptRequestSchema, create(EncryptRequestSchema, { plaintext: new Uint8Array(32) })),
+    );
+    for (let round = 0; round < 20 && !session.destroyed; round += 1) {
+      for (let each = 0; each < 200 && !session.destroyed; each += 1) {
+        const stream = openStream(session, "Encrypt");
+        stream.write(request);
+        stream.close(constants.NGHTTP2_CANCEL);
+      }
+      await new Promise(setImmediate);
+    }
+    session.destroy();
+    await assertServes(t, it);
+    assert.equal(it.server.inflight(), 0);
+  });
+
+  test("nothing of all this is printed on the console", async (t) => {
+    const printed = t.mock.method(console, "error", () => undefined);
+    const it = await startServer(t);
+    const session = await openSession(t, it.socketPath);
+    const stream = openStream(session, "Status");
+    stream.write(statusRequest.subarray(0, 2));
+    await roundTrip(session);
+    session.destroy();
+    await it.logger.waitFor((line) => line.message === "call failed");
+    assert.equal(printed.mock.callCount(), 0);
+  });
+});

@@ -1,0 +1,79 @@
+/**
+ * gRPC by hand on node:http2, for requests that no gRPC client would send.
+ */
+import { once } from "node:events";
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
+import { connect as connectHttp2 } from "node:http2";
+import { connect } from "node:net";
+import type { TestContext } from "node:test";
+
+/** A session to the socket, connected. Its errors are the test's subject, not its failure. */
+export async function openSession(t: TestContext, socketPath: string): Promise<ClientHttp2Session> {
+  const session = connectHttp2("http://localhost", { createConnection: () => connect({ path: socketPath }) });
+  session.on("error", () => undefined);
+  t.after(() => session.destroy());
+  await once(session, "connect");
+  return session;
+}
+
+/** Resolves when the server has seen all that was sent on the session before. */
+export async function roundTrip(session: ClientHttp2Session): Promise<Buffer> {
+  return await new Promise((resolve, reject) => {
+    session.ping((error, _duration, payload) => {
+      if (error === null) resolve(payload);
+      else reject(error);
+    });
+  });
+}
+
+/** A request to a method of the KMS service, its body not yet sent. */
+export function openStream(
+  session: ClientHttp2Session,
+  method: string,
+  headers: Record<string, string> = {},
+): ClientHttp2Stream {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": `/v2.KeyManagementService/${method}`,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
+  return stream.on("error", () => undefined);
+}
+
+/** A message in gRPC's frame: a flag, four bytes of length, the message. */
+export function frame(message: Uint8Array, flags = 0, length = message.length): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt8(flags, 0);
+  head.writeUInt32BE(length, 1);
+  return Buffer.concat([head, message]);
+}
+
+/** How a stream was answered. */
+export interface RawReply {
+  readonly httpStatus: number | undefined;
+  /** grpc-status; undefined where the stream ended without. */
+  readonly status: number | undefined;
+  readonly message: string;
+  readonly body: Buffer;
+}
+
+/** Waits until a stream has closed. */
+export async function replyOf(stream: ClientHttp2Stream): Promise<RawReply> {
+  let fields: IncomingHttpHeaders = {};
+  const take = (headers: IncomingHttpHeaders): void => {
+    fields = { ...fields, ...headers };
+  };
+  const chunks: Buffer[] = [];
+  stream.on("response", take).on("trailers", take);
+  stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await new Promise((resolve) => stream.once("close", resolve));
+  const status = fields["grpc-status"];
+  return {
+    httpStatus: fields[":status"] as number | undefined,
+    status: status === undefined ? undefined : Number(status),
+    message: decodeURIComponent(String(fields["grpc-message"] ?? "")),
+    body: Buffer.concat(chunks),
+  };
+}
