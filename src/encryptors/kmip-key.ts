@@ -2,7 +2,7 @@
  * Finds the configured key in a KMIP server and checks that it can be used, by Locate and Get Attributes (KMIP 1.4
  * sections 4.9 and 4.12), in one message where the server allows. Never asks for key material.
  */
-import { KmipResultError, ProviderError } from "../errors.ts";
+import { type ErrorCode, KmipResultError, ProviderError } from "../errors.ts";
 import {
   type Attribute,
   attribute,
@@ -52,6 +52,9 @@ interface FoundKey {
   readonly attributes: readonly Attribute[];
 }
 
+/** Failures that say more than "denied" does. */
+const tellsWhy: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["KEY_NOT_ACTIVE", "KEY_UNUSABLE"]);
+
 /** Makes a resolver for one key. */
 export function createKeyResolver(client: KmipClient, key: KeySelector): KeyResolver {
   if ("id" in key) return async (context) => usable(await attributesOf(client, key.id, context));
@@ -69,6 +72,25 @@ export function createKeyResolver(client: KmipClient, key: KeySelector): KeyReso
     isPlaceholderKept = false;
     return usable(found, key.label);
   };
+}
+
+/**
+ * Says why the use of a key was denied. Before KMIP 2.0 there is no Result Reason for a key in the wrong state, and
+ * servers say Permission Denied of it: its attributes tell the two apart.
+ * @param denied the KEY_ACCESS_DENIED to give back where the attributes tell nothing against the key.
+ */
+export async function explainDenial(
+  client: KmipClient,
+  keyId: string,
+  denied: ProviderError,
+  context: RequestContext,
+): Promise<ProviderError> {
+  try {
+    usable(await attributesOf(client, keyId, context));
+    return denied;
+  } catch (error) {
+    return error instanceof ProviderError && tellsWhy.has(error.code) ? error : denied;
+  }
 }
 
 interface Located {

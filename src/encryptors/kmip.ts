@@ -26,7 +26,7 @@ import type {
   Wrapped,
 } from "./encryptor.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
-import { createKeyResolver } from "./kmip-key.ts";
+import { createKeyResolver, explainDenial } from "./kmip-key.ts";
 
 /** How the driver is made. What is not given is as in the client's options. */
 export interface KmipEncryptorOptions extends Omit<KmipClientOptions, "onEvent"> {
@@ -61,6 +61,13 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
   const client = createKmipClient(options);
   const resolveKey = createKeyResolver(client, options.key);
 
+  /** Throws what the refusal means for the key. */
+  const refuse = async (error: unknown, keyId: string, context: CallContext): Promise<never> => {
+    const failure = asKeyFailure(error, keyId);
+    const isDenied = failure instanceof ProviderError && failure.code === "KEY_ACCESS_DENIED";
+    throw isDenied ? await explainDenial(client, keyId, failure, context) : failure;
+  };
+
   const encrypt = async (plaintext: Uint8Array, keyId: string, context: CallContext): Promise<Wrapped> => {
     checkPlaintext(plaintext);
     const { iv, answer } = await client
@@ -77,9 +84,7 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
           read: (reply) => ({ iv: fresh, answer: reply.payload(0, encryptOperation) }),
         };
       }, context)
-      .catch((error: unknown) => {
-        throw asKeyFailure(error, keyId);
-      });
+      .catch((error: unknown) => refuse(error, keyId, context));
     checkIdentity(keyId, answer.uniqueIdentifier);
     return {
       ciphertext: sealedData(answer, plaintext.length),
@@ -108,9 +113,7 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
         }),
         context,
       )
-      .catch((error: unknown) => {
-        throw asKeyFailure(asTampering(error), keyId);
-      });
+      .catch((error: unknown) => refuse(asTampering(error), keyId, context));
     if (data.length !== ciphertext.length - tagBytes)
       throw broken(`Decrypt gave ${data.length} bytes for ${ciphertext.length - tagBytes}`);
     return data;
