@@ -1,0 +1,144 @@
+/**
+ * The key, through the encryptor that serve uses: protocol version, found, kind, state, usage, and a round trip of
+ * random bytes. The encryptor's error codes tell which of them failed; what comes after it has not been looked at.
+ */
+import { randomBytes } from "node:crypto";
+import type { Config } from "../../config.ts";
+import type { CallContext, Encryptor, KeyInfo, KmsEvent } from "../../encryptors/encryptor.ts";
+import { createEncryptor } from "../../encryptors/index.ts";
+import { toProviderError } from "../../errors.ts";
+import type { ProviderError } from "../../errors.ts";
+import type { TlsMaterial } from "../../tls.ts";
+import { failed, ok, skipped } from "./finding.ts";
+import type { Finding } from "./finding.ts";
+
+/** The checks of this file, in the order in which they build on one another. */
+const names = ["protocol", "key", "kind", "state", "usage", "round trip"] as const;
+type Name = (typeof names)[number];
+
+/** What kube-apiserver has wrapped: a seed of 32 bytes. */
+const seedBytes = 32;
+
+/** All of this file's checks, not tried. */
+export function skipKey(because: string): Finding[] {
+  return names.map((name) => skipped(name, because));
+}
+
+/** Checks the key. */
+export async function checkKey(config: Config, material: TlsMaterial): Promise<Finding[]> {
+  let agreed = "";
+  const encryptor = createEncryptor(config, (event: KmsEvent) => {
+    if (event.type === "connection" && event.change === "opened") agreed = event.message;
+  });
+  try {
+    encryptor.setTlsMaterial(material);
+    const found = await resolve(encryptor, config);
+    if ("error" in found) return explainResolve(found.error, agreed, encryptor.protocol);
+    return [
+      ok("protocol", agreed),
+      ok("key", describeKey(found.key)),
+      ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
+      ok("state", "active"),
+      ok("usage", "Encrypt and Decrypt"),
+      await roundTrip(encryptor, found.key.keyId, config),
+    ];
+  } finally {
+    await encryptor.close();
+  }
+}
+
+type Resolved = { readonly key: KeyInfo } | { readonly error: ProviderError };
+
+async function resolve(encryptor: Encryptor, config: Config): Promise<Resolved> {
+  try {
+    return { key: await encryptor.resolveKey(contextFor(config)) };
+  } catch (error) {
+    return { error: toProviderError(error) };
+  }
+}
+
+function contextFor({ timeoutMs }: Config): CallContext {
+  return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
+}
+
+function describeKey({ keyId, name }: KeyInfo): string {
+  return name === undefined ? keyId : `${keyId} ("${name}")`;
+}
+
+/** Which check an error of resolveKey failed, and what it says of those before. */
+function explainResolve(error: ProviderError, agreed: string, protocol: Config["protocol"]): Finding[] {
+  const culprit = failedCheck(error);
+  const at = names.indexOf(culprit);
+  return names.map((name, index) => {
+    // The REST driver looks at the usage before the state.
+    const isUnseen = index > at || (name === "state" && protocol === "rest");
+    if (index === at) return failed(name, error.message, advice[name]);
+    if (isUnseen) return skipped(name, `${culprit} failed`);
+    return ok(name, seenBefore(name, error, agreed));
+  });
+}
+
+/** What is known of a check when a later one fails. */
+function seenBefore(name: Name, { details: { keyId } }: ProviderError, agreed: string): string {
+  switch (name) {
+    case "protocol":
+      return agreed;
+    case "key":
+      return typeof keyId === "string" ? keyId : "found";
+    case "kind":
+      return "AES";
+    default:
+      return "active";
+  }
+}
+
+const advice: Readonly<Record<Name, string>> = {
+  protocol: "compare --protocol and --serv-addr with the KMS, and look at its log",
+  key: "compare --encryption-key-id or --encryption-key-label (and --okms-id) with the KMS, and this client's rights",
+  kind: "make a symmetric AES key for Encrypt and Decrypt, and give its identifier or label",
+  state: "activate the key in the KMS, or choose one that is active",
+  usage: "make a key whose usage is both Encrypt and Decrypt",
+  "round trip": "let this client certificate use the key for Encrypt and Decrypt, and look at the KMS's log",
+};
+
+function failedCheck({ code, message }: ProviderError): Name {
+  switch (code) {
+    case "KEY_NOT_FOUND":
+    case "KEY_AMBIGUOUS":
+    case "KEY_ACCESS_DENIED":
+    case "KMIP_RESULT":
+    case "REST_STATUS":
+      return "key";
+    case "KEY_NOT_ACTIVE":
+      return "state";
+    case "KEY_UNUSABLE":
+      return /may not be used for|it is not for/.test(message) ? "usage" : "kind";
+    default:
+      return "protocol";
+  }
+}
+
+/** Wraps random bytes, and unwraps them. */
+async function roundTrip(encryptor: Encryptor, keyId: string, config: Config): Promise<Finding> {
+  const seed = randomBytes(seedBytes);
+  const started = performance.now();
+  try {
+    const wrapped = await encryptor.encrypt(seed, keyId, contextFor(config));
+    const encrypted = performance.now();
+    const opened = await encryptor.decrypt({ ...wrapped, keyId }, contextFor(config));
+    const ended = performance.now();
+    if (!seed.equals(opened))
+      return failed(
+        "round trip",
+        "Decrypt gave other bytes than Encrypt was given",
+        "do not use this KMS: report it",
+      );
+    return ok("round trip", `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`);
+  } catch (error) {
+    return failed("round trip", toProviderError(error).message, advice["round trip"]);
+  }
+}
+
+function inMs(duration: number): string {
+  return `${duration.toFixed(1)} ms`;
+}

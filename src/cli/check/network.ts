@@ -1,0 +1,151 @@
+/**
+ * The way to each server, by itself and not through the encryptor, so that it is clear which step fails: name and
+ * TCP, then TLS with the client certificate and the server's name checked.
+ */
+import { connect as connectTcp, isIP } from "node:net";
+import type { Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { TLSSocket } from "node:tls";
+import type { Config } from "../../config.ts";
+import { describeSocketError } from "../../net-errors.ts";
+import type { TlsMaterial } from "../../tls.ts";
+import { failed, ok, skipped } from "./finding.ts";
+import type { Finding } from "./finding.ts";
+
+/**
+ * How long a server has to refuse the client certificate after a handshake, in ms: in TLS 1.3 it does so only
+ * when the client thinks that all is done.
+ */
+const refusalMs = 300;
+
+/** Where a server is. */
+interface Target {
+  /** `host:port`, for messages. */
+  readonly endpoint: string;
+  readonly host: string;
+  readonly port: number;
+  readonly isTls: boolean;
+}
+
+/** What came of the way to one server. */
+export interface NetworkChecked {
+  readonly findings: readonly Finding[];
+  /** Whether requests can be sent there. */
+  readonly isReachable: boolean;
+}
+
+/** Checks the way to one server of the configuration. */
+export async function checkServer(
+  server: string,
+  config: Pick<Config, "protocol" | "timeoutMs">,
+  material: TlsMaterial | undefined,
+): Promise<NetworkChecked> {
+  const target = targetOf(server, config.protocol);
+  const names = { tcp: `tcp ${target.endpoint}`, tls: `tls ${target.endpoint}` };
+  const started = performance.now();
+  const deadline = AbortSignal.timeout(config.timeoutMs);
+  const tcp = await reach(target, deadline);
+  if ("failure" in tcp) {
+    const advice = "compare --serv-addr, and look at DNS, routes and firewalls between this host and the KMS";
+    const findings = [failed(names.tcp, tcp.failure, advice), skipped(names.tls, "tcp failed")];
+    return { findings, isReachable: false };
+  }
+  const { remoteAddress } = tcp.socket;
+  const reached = ok(names.tcp, `connected to ${remoteAddress ?? "the server"} in ${since(started)}`);
+  try {
+    if (!target.isTls) return { findings: [reached], isReachable: true };
+    if (material === undefined)
+      return { findings: [reached, skipped(names.tls, "the files failed")], isReachable: false };
+    const tls = await shakeHands(tcp.socket, target, material, deadline);
+    return { findings: [reached, { ...tls, name: names.tls }], isReachable: tls.status !== "failed" };
+  } finally {
+    tcp.socket.destroy();
+  }
+}
+
+function targetOf(server: string, protocol: Config["protocol"]): Target {
+  const url = new URL(protocol === "rest" ? server : `kmip://${server}`);
+  const port = Number(url.port) || (url.protocol === "http:" ? 80 : 443);
+  const host = url.hostname.replaceAll(/[[\]]/g, "");
+  return { endpoint: `${url.hostname}:${port}`, host, port, isTls: url.protocol !== "http:" };
+}
+
+type Reached = { readonly socket: Socket } | { readonly failure: string };
+
+function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise<Reached> {
+  return new Promise((resolve) => {
+    const socket = connectTcp({ host, port });
+    const onDeadline = (): void => {
+      socket.destroy();
+      resolve({ failure: `${endpoint} does not answer within --timeout` });
+    };
+    deadline.addEventListener("abort", onDeadline, { once: true });
+    socket.once("connect", () => {
+      deadline.removeEventListener("abort", onDeadline);
+      resolve({ socket });
+    });
+    socket.once("error", (error) => {
+      resolve({ failure: describeSocketError(error, endpoint, false).message });
+    });
+  });
+}
+
+function shakeHands(
+  socket: Socket,
+  target: Target,
+  { cert, key, ca }: TlsMaterial,
+  deadline: AbortSignal,
+): Promise<Finding> {
+  const { endpoint, host } = target;
+  const started = performance.now();
+  return new Promise((resolve) => {
+    const tls = connectTls({
+      socket,
+      host,
+      ...(isIP(host) === 0 && { servername: host }),
+      cert,
+      key,
+      ...(ca !== undefined && { ca }),
+      minVersion: "TLSv1.2",
+    });
+    const fail = (message: string): void => {
+      resolve(failed("", message, adviceFor(message)));
+    };
+    deadline.addEventListener("abort", () => {
+      fail(`${endpoint} does not end the TLS handshake within --timeout`);
+    });
+    tls.on("error", (error) => {
+      fail(describeSocketError(error, endpoint, false).message);
+    });
+    tls.once("close", () => {
+      fail(`${endpoint} closed the connection when it had seen the client certificate`);
+    });
+    tls.once("secureConnect", () => {
+      const took = since(started);
+      // Reading is what makes an alert known.
+      tls.resume();
+      setTimeout(() => {
+        resolve(ok("", describeSession(tls, took)));
+      }, refusalMs);
+    });
+  });
+}
+
+function adviceFor(message: string): string {
+  if (message.includes("--client-cert") || message.includes("client certificate"))
+    return "have the KMS accept this client certificate: its authority, its rights, its dates";
+  if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
+  if (message.includes("is for ")) return "give --serv-addr one of the names in the server's certificate";
+  if (message.includes("does not speak TLS")) return "compare the port of --serv-addr with the KMS's";
+  return "compare --serv-addr with the KMS's, and look at its log";
+}
+
+function describeSession(tls: TLSSocket, took: string): string {
+  const { valid_to: end } = tls.getPeerCertificate();
+  const until = end === undefined ? "" : `, server certificate valid until ${new Date(end).toISOString()}`;
+  return `${tls.getProtocol() ?? "TLS"} in ${took}, chain and name verified${until}`;
+}
+
+function since(started: number): string {
+  return `${(performance.now() - started).toFixed(1)} ms`;
+}
