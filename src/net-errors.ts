@@ -19,7 +19,8 @@ export function describeSocketError(error: unknown, endpoint: string, sent: bool
   if (error instanceof NetworkError) return error;
   const root = rootOf(error);
   const { code, text } = meaningOf(root, endpoint) ?? fallback(root, endpoint, sent);
-  return new NetworkError(code, text, { endpoint, sent, cause: root });
+  // undici keeps what it could not parse in such an error: it may be part of a reply with a plaintext.
+  return new NetworkError(code, text, { endpoint, sent, ...(isParserError(root) ? {} : { cause: root }) });
 }
 
 /** The failure at the bottom: below fetch's `fetch failed`, and the most telling one of several addresses. */
@@ -44,10 +45,12 @@ function belowOf(error: unknown): unknown {
 function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
   const code = codeOf(error);
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return otherName(error, endpoint);
+  // Node gives ECONNRESET to this one too.
+  if (messageOf(error).includes("before secure TLS connection was established"))
+    return { code: "CONNECT", text: `${endpoint} closed the connection during the TLS handshake` };
   const known = socketMeanings[code] ?? certificateMeanings[code];
   if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
-  if (code.startsWith("HPE_"))
-    return { code: "CLOSED", text: `${endpoint} answered with something not HTTP` };
+  if (isParserError(error)) return { code: "CLOSED", text: `${endpoint} answered with what is not HTTP` };
   return tlsMeaning(code, messageOf(error), endpoint);
 }
 
@@ -113,8 +116,6 @@ const handshakeMeanings: readonly (readonly [RegExp, string])[] = [
 
 function tlsMeaning(code: string, message: string, endpoint: string): Meaning | undefined {
   const isTls = code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_") || code.startsWith("ERR_OSSL_");
-  if (message.includes("before secure TLS connection was established"))
-    return { code: "CONNECT", text: `${endpoint} closed the connection during the TLS handshake` };
   if (!isTls && code !== "EPROTO") return undefined;
   const match = handshakeMeanings.find(([pattern]) => pattern.test(code) || pattern.test(message));
   const text = match?.[1] ?? `TLS with {} failed (${reasonIn(message, code)})`;
@@ -139,6 +140,10 @@ function fallback(error: unknown, endpoint: string, sent: boolean): Meaning {
 /** `…:error:0A000412:SSL routines:ssl3_read_bytes:REASON:…` → `REASON`. */
 function reasonIn(message: string, code: string): string {
   return printable(/SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code);
+}
+
+function isParserError(error: unknown): boolean {
+  return error instanceof Error && error.name === "HTTPParserError";
 }
 
 /** Cut and cleared of control characters: part of it may come from the other side. */

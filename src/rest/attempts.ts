@@ -1,7 +1,7 @@
 /**
- * One request until something answers it. A reply that stays out while nothing at all arrives on its connections
- * may mean a slow KMS, or a path that died without FIN or RST: after a patience the request is sent a second time,
- * on another server or on fresh connections, and the first answer wins. All calls can be repeated safely.
+ * One request until something answers it. A reply that stays out may mean a slow KMS, or a path that died without
+ * FIN or RST: after a patience the request is sent a second time, on another server or on fresh connections, and
+ * the first answer wins. All calls can be repeated safely.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
 import { abortedError, type CallBudget, remainingMs } from "./budget.ts";
@@ -56,6 +56,7 @@ interface Outcome<T> {
 
 const leastPatienceMs = 100;
 const firstPatienceMs = 1_000;
+const leastAgeMs = 5_000;
 
 /**
  * Sends the call to the server in use until a reply is there.
@@ -72,7 +73,7 @@ export async function ask<T>(
   const tried = new Set([first.server]);
   const waiting = watchBudget(budget.signal);
   let patienceMs = Math.max(leastPatienceMs, Math.min(firstPatienceMs, remainingMs(budget) / 3));
-  let giveUp = new ProviderError("CANCELED", "another try was answered first");
+  let giveUp: ProviderError | undefined;
   try {
     for (;;) {
       const event = await nextEvent(running, patienceMs, waiting.aborted);
@@ -91,7 +92,7 @@ export async function ask<T>(
     }
   } finally {
     waiting.end();
-    for (const attempt of running) attempt.exchange.abort(giveUp);
+    for (const { exchange } of running) exchange.abort(giveUp ?? superseded());
   }
 }
 
@@ -157,12 +158,11 @@ async function nextEvent<T>(
   }
 }
 
-/** For how long nothing has arrived that speaks for the newest attempt's connection. */
+/** For how long nothing of the newest attempt's reply has arrived. */
 function silentMs<T>(running: readonly Attempt<T>[]): number {
   const newest = running.at(-1);
   if (newest === undefined) return 0;
-  const heardAt = newest.connections.lastHeardAt(newest.exchange);
-  return performance.now() - Math.max(heardAt, newest.startedAt);
+  return performance.now() - Math.max(newest.exchange.lastHeardAt(), newest.startedAt);
 }
 
 /** Sends the call again, elsewhere; the first attempt goes on, for the KMS may only be slow. */
@@ -176,13 +176,20 @@ function repeat<T>(
 ): void {
   const newest = running.at(-1);
   if (newest === undefined) return;
-  const isAllSilent = performance.now() - newest.connections.anyHeardAt >= patienceMs;
-  if (isAllSilent) context.links.renew(newest.server, newest.connections);
+  if (areDoubtful(newest.connections, patienceMs)) context.links.renew(newest.server, newest.connections);
   const server = context.servers.other(tried) ?? context.servers.current();
   tried.add(server);
-  for (const between of running.splice(1))
-    between.exchange.abort(new ProviderError("CANCELED", "given up for a newer try"));
+  for (const { exchange } of running.splice(1)) exchange.abort(superseded());
   running.push(begin(call, server, budget, context));
+}
+
+/**
+ * Whether connections should be left: all are silent, or one may be and undici would choose it again. The young
+ * and lively are kept, lest a slow KMS be met with ever new handshakes.
+ */
+function areDoubtful({ lastHeardAt, createdAt }: Connections, patienceMs: number): boolean {
+  const now = performance.now();
+  return now - lastHeardAt >= patienceMs || now - createdAt >= leastAgeMs;
 }
 
 /** An answer is there: whoever was asked before and is still silent has failed. */
@@ -214,6 +221,10 @@ function outOfTime<T>(
   return isConnected
     ? abortedError(budget, "response", `${endpoint} was asked for ${call.name}`)
     : abortedError(budget, "connect", `connecting to ${endpoint}`);
+}
+
+function superseded(): ProviderError {
+  return new ProviderError("CANCELED", "given up for another try of the same call");
 }
 
 function silence(server: Server, forMs: number): string {

@@ -6,6 +6,7 @@ import { NetworkError, ProviderError, RestError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
 import { ask, type RestCall } from "./attempts.ts";
 import { parseBaseUrl } from "./base-url.ts";
+import type { Connections } from "./connections.ts";
 import { abortedError, type CallBudget, pause, remainingMs } from "./budget.ts";
 import { restErrorOf } from "./error-body.ts";
 import type { RestObserver } from "./events.ts";
@@ -73,18 +74,14 @@ export function createRestClient(options: RestClientOptions): RestClient {
   });
 
   async function isReachable(server: Server): Promise<boolean> {
-    const connections = links.to(server);
-    const path = server.url.pathPrefix + options.reachabilityPath;
-    const exchange = connections.send({ method: "GET", path, body: undefined, maxReplyBytes: 1 << 20 });
-    const timer = setTimeout(exchange.abort, reachabilityTimeoutMs, tookTooLong);
     try {
-      return !isServerTrouble((await exchange.reply).status);
-    } catch {
+      const connections = links.to(server);
+      const isThere = await answers(connections, server.url.pathPrefix + options.reachabilityPath);
       // Connections that hang would hang the next time too.
-      links.renew(server, connections);
+      if (!isThere) links.renew(server, connections);
+      return isThere;
+    } catch {
       return false;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -140,6 +137,18 @@ export function createRestClient(options: RestClientOptions): RestClient {
 }
 
 const tookTooLong = new ProviderError("TIMEOUT", "no answer while looking whether the server is back");
+
+async function answers(connections: Connections, path: string): Promise<boolean> {
+  const exchange = connections.send({ method: "GET", path, body: undefined, maxReplyBytes: 1 << 20 });
+  const timer = setTimeout(exchange.abort, reachabilityTimeoutMs, tookTooLong);
+  try {
+    return !isServerTrouble((await exchange.reply).status);
+  } catch {
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 function refused(server: Server, reply: HttpReply, name: string): Failure {
   return {

@@ -71,10 +71,12 @@ function detailsOf(errorId: string | undefined, said: string): ErrorDetails {
   return { errorId: identifier(errorId), errors: said === "" ? undefined : said };
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 /** JSON of UTF-8 bytes; undefined where they are neither. */
 export function parseJson(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
+    return JSON.parse(utf8.decode(bytes)) as unknown;
   } catch {
     return undefined;
   }

@@ -6,7 +6,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Dispatcher } from "undici";
 import { RestError, type ProviderError } from "../errors.ts";
-import { describeSocketError } from "../net-errors.ts";
 
 /** What is sent. */
 export interface HttpRequest {
@@ -37,16 +36,21 @@ export interface Exchange {
   lastHeardAt(): number;
 }
 
-/**
- * Sends a request.
- * @param endpoint `host:port` for messages
- * @param onHeard called whenever something of the reply arrives: the connection is alive
- */
+/** Who is told, and who puts things in words. */
+interface Listeners {
+  /** `host:port` for messages. */
+  readonly endpoint: string;
+  /** Called whenever something of the reply arrives: the connection is alive. */
+  readonly onHeard: (now: number) => void;
+  /** What a failure of the connection is to be called. */
+  readonly describe: (error: Error, sent: boolean) => ProviderError;
+}
+
+/** Sends a request. */
 export function sendRequest(
   dispatcher: Dispatcher,
   request: HttpRequest,
-  endpoint: string,
-  onHeard: (now: number) => void,
+  { endpoint, onHeard, describe }: Listeners,
 ): Exchange {
   const { promise, resolve, reject } = Promise.withResolvers<HttpReply>();
   const reader = createReader(request.maxReplyBytes, endpoint);
@@ -86,7 +90,7 @@ export function sendRequest(
         resolve(reader.finish());
       },
       onResponseError(_, error) {
-        reject(aborted ?? describeSocketError(error, endpoint, controller !== undefined));
+        reject(aborted ?? describe(error, controller !== undefined));
       },
     },
   );

@@ -184,7 +184,7 @@ function misbehave(response: Response, fault: Fault, faults: Faults): void {
     (response as ServerResponse).write('{"ciphertext":"eyJhbGciOiJkaXIi');
   } else if (fault === "garbage") response.end(Buffer.from("\u0000\u0001<html>\u00ff not what was promised"));
   else if (faults.rest.brokenBody === true) response.end('{"ciphertext":"eyJhbGciOiJkaXIi');
-  else response.end(Buffer.alloc(8 * 1024 * 1024, 0x20));
+  else response.end(Buffer.alloc(2 * 1024 * 1024, 0x20));
 }
 
 function endConnection(response: Response): void {
