@@ -1,0 +1,92 @@
+/** Several base URLs: which one is asked, when the next one takes over, and how the first one comes back. */
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import { startRelay } from "../devkms/relay.ts";
+import { callCount, type RestKms, seed, startKms, type Watched, watch, withCode, within } from "./harness.ts";
+
+/** Two faces of one KMS, and an encryptor that prefers the first. */
+async function startPair(
+  t: TestContext,
+): Promise<{ a: RestKms; b: RestKms; keyId: string; watched: Watched }> {
+  const a = await startKms(t);
+  const b = await startKms(t, { keys: a.keys, okmsId: a.okmsId });
+  const keyId = a.keys.create({ name: "kek" }).id;
+  const servers = [a.url, `${b.url}/`];
+  const watched = watch(t, a, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  return { a, b, keyId, watched };
+}
+
+test("while the first server answers, the second is never asked", async (t) => {
+  const { b, keyId, watched } = await startPair(t);
+  for (let index = 0; index < 5; index += 1) await watched.encryptor.encrypt(seed, keyId, within(5_000));
+  assert.equal(callCount(b, "encrypt"), 0);
+  assert.equal(b.face.connections(), 0);
+});
+
+test("a first server that is away makes the second serve at once, and the first takes over when it is back", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  const { encryptor, next } = watched;
+  a.faults.rest = { status: 503 };
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  assert.equal(callCount(b, "encrypt"), 1);
+  const taken = await next(
+    (event) => event.type === "endpoint" && event.endpoint === b.endpoint && event.inUse,
+  );
+  assert.match(taken.type === "endpoint" ? (taken.message ?? "") : "", new RegExp(`from ${a.endpoint}`));
+
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  assert.equal(callCount(a, "encrypt"), 1, "the server that failed is not asked by calls");
+
+  a.faults.rest = {};
+  await next(
+    (event) => event.type === "endpoint" && event.endpoint === a.endpoint && event.up && event.inUse,
+  );
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  assert.deepEqual([callCount(a, "encrypt"), callCount(b, "encrypt")], [2, 2]);
+});
+
+test("a first server where nothing listens costs the call no pause", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  await a.face.close();
+  await watched.encryptor.encrypt(seed, keyId, within(5_000));
+  assert.equal(callCount(b, "encrypt"), 1);
+});
+
+test("a first server that hangs is overtaken by the second within the budget of one call", async (t) => {
+  const { a, b, keyId } = await startPair(t);
+  const relay = await startRelay(a.endpoint);
+  t.after(() => relay.close());
+  relay.hang();
+  const servers = [`https://127.0.0.1:${relay.port}`, b.url];
+  const { encryptor, next } = watch(t, b, { key: { id: keyId }, servers });
+  await encryptor.encrypt(seed, keyId, within(3_000));
+  assert.equal(callCount(b, "encrypt"), 1);
+  await next((event) => event.type === "endpoint" && event.endpoint === b.endpoint && event.inUse);
+  await encryptor.encrypt(seed, keyId, within(3_000));
+  assert.equal(callCount(b, "encrypt"), 2);
+});
+
+test("a certificate that is not trusted at the first server is no reason not to ask the second", async (t) => {
+  const { b, keyId } = await startPair(t);
+  const stranger = await startKms(t, { certificate: { ipAddresses: ["127.0.0.2"] }, okmsId: b.okmsId });
+  const { encryptor, events } = watch(t, b, { key: { id: keyId }, servers: [stranger.url, b.url] });
+  await encryptor.encrypt(seed, keyId, within(3_000));
+  assert.ok(events.some((event) => event.type === "exchange" && event.outcome === "TLS"));
+});
+
+test("a refusal of the request by the first server is the answer: the second is not asked", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  a.faults.rest = { status: 403 };
+  await assert.rejects(watched.encryptor.encrypt(seed, keyId, within(3_000)), withCode("REST_STATUS", /403/));
+  assert.equal(callCount(b, "encrypt"), 0);
+});
+
+test("with both servers away a call keeps trying both, and is answered by the one that comes back", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  a.faults.rest = { status: 503 };
+  b.faults.rest = { status: 502 };
+  const call = watched.encryptor.encrypt(seed, keyId, within(8_000));
+  await watched.next((event) => event.type === "endpoint" && event.endpoint === b.endpoint && !event.up);
+  b.faults.rest = {};
+  await call;
+});

@@ -1,0 +1,106 @@
+/** The REST client where the network or the server is away, hangs, or ends in the middle; and its own end. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startRelay } from "../devkms/relay.ts";
+import { startRestFace } from "../devkms/rest-face.ts";
+import { outcomes, seed, startWithKey, watch, withCode, within } from "./harness.ts";
+
+for (const http2 of [true, false]) {
+  const name = http2 ? "HTTP/2" : "HTTP/1.1";
+
+  test(`128 callers at once over ${name} are all answered`, async (t) => {
+    const { keyId, watched } = await startWithKey(t, http2);
+    const calls = Array.from({ length: 128 }, () => watched.encryptor.encrypt(seed, keyId, within(8_000)));
+    const texts = (await Promise.all(calls)).map(({ ciphertext }) => Buffer.from(ciphertext).toString());
+    assert.equal(new Set(texts).size, 128);
+  });
+
+  test(`a server away for a second under a load of 16 callers over ${name} fails no call`, async (t) => {
+    const { kms, keyId, watched } = await startWithKey(t, http2);
+    const { encryptor } = watched;
+    const end = new AbortController();
+    const caller = async (): Promise<number> => {
+      let calls = 0;
+      for (; !end.signal.aborted; calls += 1) {
+        const wrapped = await encryptor.encrypt(seed, keyId, within(10_000));
+        assert.deepEqual(await encryptor.decrypt({ ...wrapped, keyId }, within(10_000)), seed);
+      }
+      return calls;
+    };
+    const load = Promise.all(Array.from({ length: 16 }, caller));
+    await kms.face.close();
+    await watched.next((event) => event.type === "endpoint" && !event.up);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const issued = await kms.authority.issue({ commonName: "kms", ipAddresses: ["127.0.0.1"], server: true });
+    const tls = { ...issued, ca: kms.authority.caPem };
+    const back = await startRestFace({ ...kms, tls, http2, port: kms.face.port });
+    t.after(() => back.close());
+    await watched.next((event) => event.type === "endpoint" && event.up && watched.events.indexOf(event) > 5);
+    end.abort();
+    const calls = await load;
+    assert.ok(calls.every((count) => count > 0));
+  });
+}
+
+test("a KMS that stays away is repeated within the budget, and ends with what stood in the way", async (t) => {
+  const { kms, keyId, watched } = await startWithKey(t);
+  await kms.face.close();
+  await assert.rejects(
+    watched.encryptor.encrypt(seed, keyId, within(700)),
+    withCode("CONNECT", /nothing listens/),
+  );
+  assert.ok(outcomes(watched.events).filter((outcome) => outcome === "CONNECT").length >= 3);
+});
+
+test("a path that swallows bytes without a word is left for fresh connections once these work", async (t) => {
+  const { kms, keyId } = await startWithKey(t);
+  const relay = await startRelay(kms.endpoint);
+  t.after(() => relay.close());
+  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  await watched.encryptor.resolveKey(within(5_000));
+  relay.hang();
+  const call = watched.encryptor.encrypt(seed, keyId, within(8_000));
+  // Resumed, the relay takes new connections again; what it swallowed of the old one is lost for good.
+  await watched.next((event) => event.type === "message" && watched.events.indexOf(event) > 3);
+  relay.resume();
+  await call;
+});
+
+test("closing in mid-call fails it with SHUTTING_DOWN and leaves no socket", async (t) => {
+  const { kms, keyId, watched } = await startWithKey(t);
+  kms.faults.silent = true;
+  const calls = Array.from({ length: 20 }, () => watched.encryptor.encrypt(seed, keyId, within(60_000)));
+  const settled = Promise.allSettled(calls);
+  await watched.next((event) => event.type === "connection" && watched.events.indexOf(event) > 3);
+  await Promise.all([watched.encryptor.close(), watched.encryptor.close()]);
+  for (const result of await settled)
+    assert.ok(result.status === "rejected" && withCode("SHUTTING_DOWN")(result.reason));
+  const last = watched.events.findLast((event) => event.type === "connection");
+  assert.deepEqual(last?.type === "connection" && last.counts, { idle: 0, busy: 0, connecting: 0 });
+  await assert.rejects(watched.encryptor.encrypt(seed, keyId, within(1_000)), withCode("SHUTTING_DOWN"));
+});
+
+test("closing while a dial hangs ends the dial too", async (t) => {
+  const { kms, keyId } = await startWithKey(t);
+  const relay = await startRelay(kms.endpoint);
+  t.after(() => relay.close());
+  relay.hang();
+  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const call = watched.encryptor.resolveKey(within(60_000));
+  const failed = assert.rejects(call, withCode("SHUTTING_DOWN"));
+  await watched.next((event) => event.type === "message");
+  await watched.encryptor.close();
+  await failed;
+});
+
+test("a dial that hangs is TIMEOUT of the connect", async (t) => {
+  const { kms, keyId } = await startWithKey(t);
+  const relay = await startRelay(kms.endpoint);
+  t.after(() => relay.close());
+  relay.hang();
+  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  await assert.rejects(watched.encryptor.resolveKey(within(400)), (error: { phase?: string }) => {
+    assert.equal(error.phase, "connect");
+    return withCode("TIMEOUT", /connecting to 127.0.0.1/)(error);
+  });
+});

@@ -1,0 +1,170 @@
+/** The small parts of rest/ as tables: base URLs, Retry-After, back-off, error bodies, the outline of a JWE. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseBaseUrl } from "../../src/rest/base-url.ts";
+import { decodeErrorCode, restErrorOf } from "../../src/rest/error-body.ts";
+import { isCompactJwe } from "../../src/rest/jwe.ts";
+import { backoffMs, retryAfterMs } from "../../src/rest/retry.ts";
+import { withCode } from "./harness.ts";
+
+const goodUrls: readonly (readonly [string, string, string, string])[] = [
+  ["https://kms.example.com", "https://kms.example.com", "", "kms.example.com:443"],
+  ["https://kms.example.com/", "https://kms.example.com", "", "kms.example.com:443"],
+  ["https://kms.example.com:8443/a/b//", "https://kms.example.com:8443", "/a/b", "kms.example.com:8443"],
+  ["https://[2001:db8::7]/okms", "https://[2001:db8::7]", "/okms", "[2001:db8::7]:443"],
+];
+
+for (const [text, origin, pathPrefix, endpoint] of goodUrls)
+  test(`${text} is a base URL`, () => {
+    assert.deepEqual(parseBaseUrl(text, { insecureHttp: false }), { origin, pathPrefix, endpoint });
+  });
+
+const badUrls: readonly (readonly [string, boolean, RegExp])[] = [
+  ["kms.example.com", false, /not a URL/],
+  ["kms.example.com:443", false, /https/],
+  ["ftp://kms.example.com", true, /https/],
+  ["http://kms.example.com", true, /https/],
+  ["http://127.0.0.1:8080", false, /--insecure-http/],
+  ["https://user:secret@kms.example.com", false, /user name/],
+  ["https://kms.example.com/?a=b", false, /query/],
+  ["https://kms.example.com/#a", false, /fragment/],
+];
+
+for (const [text, insecureHttp, message] of badUrls)
+  test(`${text} is refused as a base URL${insecureHttp ? ", insecure HTTP allowed" : ""}`, () => {
+    assert.throws(() => parseBaseUrl(text, { insecureHttp }), withCode("CONFIG", message));
+  });
+
+test("a password in a base URL is not repeated in the complaint", () => {
+  assert.throws(
+    () => parseBaseUrl("https://user:secret@kms", { insecureHttp: false }),
+    (error: Error) => !error.message.includes("secret"),
+  );
+});
+
+for (const host of ["localhost", "127.0.0.1", "[::1]"])
+  test(`http://${host} is a base URL where insecure HTTP is allowed`, () => {
+    assert.equal(parseBaseUrl(`http://${host}`, { insecureHttp: true }).endpoint, `${host}:80`);
+  });
+
+const now = Date.parse("2030-01-01T00:00:00Z");
+const retryAfters: readonly (readonly [unknown, number | undefined])[] = [
+  ["0", 0],
+  [" 7 ", 7_000],
+  ["Tue, 01 Jan 2030 00:00:30 GMT", 30_000],
+  ["Mon, 31 Dec 2029 00:00:00 GMT", 0],
+  ["Tuesday, 01-Jan-30 00:01:00 GMT", 60_000],
+  ["-5", undefined],
+  ["1.5", undefined],
+  ["soon", undefined],
+  ["Tue, soon", undefined],
+  ["", undefined],
+  ["99999999999999999999", undefined],
+  [["1", "2"], undefined],
+  [undefined, undefined],
+];
+
+for (const [header, expected] of retryAfters)
+  test(`Retry-After: ${JSON.stringify(header) ?? "none"} is ${expected ?? "not understood"}`, () => {
+    assert.equal(retryAfterMs(header, now), expected);
+  });
+
+const backoffs = [
+  [1, 50, 100],
+  [2, 100, 200],
+  [4, 400, 800],
+  [5, 500, 1_000],
+  [40, 500, 1_000],
+] as const;
+
+for (const [failures, least, most] of backoffs)
+  test(`after ${failures} failures the pause is from ${least} to ${most} ms`, () => {
+    assert.equal(
+      backoffMs(failures, () => 0),
+      least,
+    );
+    assert.equal(
+      backoffMs(failures, () => 1),
+      most,
+    );
+  });
+
+const codes: readonly (readonly [number, ReturnType<typeof decodeErrorCode>])[] = [
+  [0x01_02_20_07, { system: 1, component: 2, category: "argument", detail: 7 }],
+  [0xff_ff_ff_ff, { system: 255, component: 255, category: "category 15", detail: 4095 }],
+  [0x00_00_30_00, { system: 0, component: 0, category: "authentication", detail: 0 }],
+  [0x00_00_40_00, { system: 0, component: 0, category: "authorization", detail: 0 }],
+  [0x00_00_50_00, { system: 0, component: 0, category: "not found", detail: 0 }],
+  [0x00_00_70_00, { system: 0, component: 0, category: "unavailable", detail: 0 }],
+  [0x00_00_90_00, { system: 0, component: 0, category: "too many requests", detail: 0 }],
+  [0x1_00_00_00_00, undefined],
+  [-1, undefined],
+  [1.5, undefined],
+];
+
+for (const [code, expected] of codes)
+  test(`error_code ${code} is ${expected === undefined ? "no error code" : expected.category}`, () => {
+    assert.deepEqual(decodeErrorCode(code), expected);
+  });
+
+function errorOf(status: number, body: unknown, headers = {}): ReturnType<typeof restErrorOf> {
+  const bytes = body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body));
+  return restErrorOf({ status, headers, body: bytes }, "encrypt", "kms:443");
+}
+
+const strangeBodies: readonly (readonly [string, unknown])[] = [
+  ["nothing", new Uint8Array()],
+  ["bytes that are not UTF-8", new Uint8Array([0xff, 0xfe])],
+  ["HTML", Buffer.from("<html>Bad Gateway</html>")],
+  ["null", null],
+  ["a list", [1, 2]],
+  ["fields of other types", { error_code: "1", error_id: 2, errors: "no", request_id: [] }],
+  ["errors that are no strings", { errors: [1, null, {}] }],
+];
+
+for (const [what, body] of strangeBodies)
+  test(`an error reply with ${what} for a body still tells its status`, () => {
+    const error = errorOf(502, body);
+    assert.equal(error.message, "encrypt answered by kms:443 with status 502");
+    assert.equal(error.retryable, true);
+  });
+
+test("the request id of a reply's header is used where the body has none", () => {
+  assert.equal(errorOf(500, {}, { "x-request-id": "abc-1" }).requestId, "abc-1");
+  assert.equal(errorOf(500, {}, { "x-request-id": "a\tb" }).requestId, undefined);
+});
+
+test("what an error message quotes of a payload is replaced by its length, and an id is kept", () => {
+  const id = "0b2c4a5e-1111-4222-8333-944444444444";
+  const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
+  const { message } = errorOf(400, { errors: [`bad plaintext ${secret}= of ${id}`] });
+  assert.ok(message.endsWith(`: bad plaintext [33 characters] of ${id}`), message);
+});
+
+test("error messages are joined, cleared of control characters and cut", () => {
+  const error = errorOf(400, {
+    errors: ["a\nb\u001b[31m", "c", ...Array.from({ length: 20 }, () => "word ".repeat(40))],
+  });
+  assert.match(error.message, /: a b \[31m; c; word/);
+  assert.ok(error.message.length < 400);
+  assert.equal(error.retryable, false);
+});
+
+test("a redirect is told as one that is never followed", () => {
+  assert.match(errorOf(302, new Uint8Array()).message, /302, a redirect, which is never followed/);
+});
+
+for (const [text, expected] of [
+  ["a..b.c.d", true],
+  ["a.e.b.c.d", true],
+  ["a..b..d", true],
+  ["..b.c.d", false],
+  ["a..b.c", false],
+  ["a..b.c.d.e", false],
+  ["a..b.c.d ", false],
+  ["a..b.c+.d", false],
+  ["", false],
+] as const)
+  test(`${JSON.stringify(text)} ${expected ? "has" : "has not"} the outline of a compact JWE`, () => {
+    assert.equal(isCompactJwe(text), expected);
+  });
