@@ -64,14 +64,20 @@ export function createReflectionServices(
 /** The items of a stream, until it or `ended` ends. */
 async function* until<T>(stream: AsyncIterable<T>, ended: AbortSignal): AsyncGenerator<T> {
   const iterator = stream[Symbol.asyncIterator]();
-  const end = new Promise<undefined>((resolve) => {
-    if (ended.aborted) resolve(undefined);
-    ended.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
-  for (;;) {
-    const next = await Promise.race([iterator.next(), end]);
-    if (next === undefined || next.done === true) return;
-    yield next.value;
+  const end = Promise.withResolvers<undefined>();
+  const onEnd = (): void => {
+    end.resolve(undefined);
+  };
+  if (ended.aborted) onEnd();
+  ended.addEventListener("abort", onEnd, { once: true });
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), end.promise]);
+      if (next === undefined || next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    ended.removeEventListener("abort", onEnd);
   }
 }
 
