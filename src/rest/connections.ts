@@ -85,7 +85,8 @@ export function createConnections(options: ConnectionsOptions): Connections {
   };
   const describe = (error: Error, sent: boolean): ProviderError => {
     const described = describeSocketError(error, options.url.endpoint, sent);
-    return lastHeardAt === 0 && wasDropped(error) ? neverAnswered(described) : described;
+    if (lastHeardAt > 0 || !wasDropped(error)) return described;
+    return sockets.refusal() ?? neverAnswered(described);
   };
   const closeWhenUnused = (): void => {
     if (retired && running.size === 0 && !pool.closed) void pool.close().then(options.onEnd, options.onEnd);
@@ -135,6 +136,8 @@ interface SocketWatch {
   readonly dial: buildConnector.connector;
   readonly open: ReadonlySet<Socket>;
   readonly dialling: ReadonlySet<Socket>;
+  /** What a server said on dropping a connection after the handshake: undici tells only that it was dropped. */
+  refusal(): NetworkError | undefined;
   destroy(): Promise<void>;
 }
 
@@ -142,6 +145,7 @@ interface SocketWatch {
 function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): SocketWatch {
   const open = new Set<Socket>();
   const dialling = new Set<Socket>();
+  let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
     secureContext: createSecureContext({ cert: tls.cert, key: tls.key, ca: tls.ca, minVersion: "TLSv1.2" }),
     allowH2: true,
@@ -155,7 +159,10 @@ function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): 
     let why = `closed by ${url.endpoint}`;
     open.add(socket);
     socket.once("error", (error) => {
-      why = (error instanceof ProviderError ? error : describeSocketError(error, url.endpoint, true)).message;
+      const described =
+        error instanceof ProviderError ? error : describeSocketError(error, url.endpoint, true);
+      why = described.message;
+      if (described instanceof NetworkError && described.code === "TLS") refusal = described;
     });
     socket.once("close", () => {
       open.delete(socket);
@@ -193,6 +200,7 @@ function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): 
     dial,
     open,
     dialling,
+    refusal: () => refusal,
     destroy: () => destroyAll([...open, ...dialling]),
   };
 }
