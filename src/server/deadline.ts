@@ -24,7 +24,7 @@ export interface Budget {
   readonly deadline: number;
   /** Aborts now: the caller left, or the program ends. */
   cancel(reason?: ProviderError): void;
-  /** Stops the timer. To be called when the call has been answered. */
+  /** Stops the timer; what comes later aborts nothing. To be called when the call has been answered. */
   end(): void;
 }
 
@@ -56,16 +56,17 @@ export function startBudget(...limitsMs: readonly (number | undefined)[]): Budge
           },
           Math.min(Math.max(limitMs, 0), maxTimerMs),
         );
+  let hasEnded = false;
   return {
     signal: controller.signal,
     deadline: performance.now() + limitMs,
     cancel(reason) {
       clearTimeout(timer);
-      if (!controller.signal.aborted) {
-        controller.abort(reason ?? new ProviderError("CANCELED", "the caller left before it was answered"));
-      }
+      if (hasEnded || controller.signal.aborted) return;
+      controller.abort(reason ?? new ProviderError("CANCELED", "the caller left before it was answered"));
     },
     end() {
+      hasEnded = true;
       clearTimeout(timer);
     },
   };

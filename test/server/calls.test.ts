@@ -227,6 +227,22 @@ test("more calls than --max-inflight are refused at once, Status is not, and the
   assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="overloaded"[^}]*\} 1/);
 });
 
+test("a thousand calls at once on one connection: each is answered or told of the overload, at once", async (t) => {
+  const it = await startServer(t);
+  const client = grpcClient(t, `unix://${it.socketPath}`);
+  await client.call(status, {});
+  it.encryptor.delayMs = 300;
+  const results = await Promise.all(
+    Array.from({ length: 1000 }, () =>
+      client.call(encrypt, { plaintext: seed }, { deadline: Date.now() + 8000 }),
+    ),
+  );
+  const failures = results.flatMap(({ error }) => (error === undefined ? [] : [error.code]));
+  assert.deepEqual([...new Set(failures)], [GrpcStatus.RESOURCE_EXHAUSTED]);
+  assert.ok(failures.length <= 1000 - 512);
+  assert.equal(it.server.inflight(), 0);
+});
+
 test("Encrypt and Status change to a new key in one step, and values of the old key still decrypt", async (t) => {
   const it = await startServer(t, { key: { label: "kek" }, probeIntervalMs: 20 });
   const client = connectClient(t, it.socketPath);
