@@ -4,7 +4,6 @@ import type { Encryptor } from "../../encryptors/encryptor.ts";
 import type { Logger } from "../../log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key-status.ts";
-import { dateTrouble } from "../../tls.ts";
 import type { TlsMaterial } from "../../tls.ts";
 import { watchTlsMaterial } from "../../tls-watch.ts";
 import type { Expiry, TlsWatch } from "../../tls-watch.ts";
@@ -33,13 +32,9 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
       until,
       fingerprint: material.fingerprint.slice(0, 16),
     });
-    if (dateTrouble(material).length > 0) tellDates(material);
+    warnOfEarly(logger, material);
     status.probeSoon("certificate");
     isFirst = false;
-  }
-
-  function tellDates(material: TlsMaterial): void {
-    for (const trouble of dateTrouble(material)) logger.warn(`${trouble}; the KMS will hardly take it`);
   }
 
   return watchTlsMaterial(
@@ -58,8 +53,17 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   );
 }
 
+/** One that has expired is the watch's to tell. */
+function warnOfEarly(logger: Logger, material: TlsMaterial): void {
+  for (const { file, notBefore } of material.notAfter)
+    if (notBefore !== undefined && notBefore > new Date()) {
+      const fields = { file, notBefore: notBefore.toISOString() };
+      logger.warn("the certificate is not valid yet: is the clock of this host right?", fields);
+    }
+}
+
 function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry): void {
   const fields = { file, notAfter: notAfter.toISOString() };
-  if (days < 0) logger.error("a certificate in use has expired", fields);
+  if (days < 0) logger.error("a certificate in use has expired: the KMS will hardly take it", fields);
   else logger.warn(`a certificate in use expires in ${days} ${days === 1 ? "day" : "days"}`, fields);
 }
