@@ -1,0 +1,182 @@
+/**
+ * PyKMIP for tests: a KMIP server and a KMIP client that nobody here wrote, in a Python environment of their own,
+ * which is made at the first use and kept in .venv/ of the checkout.
+ */
+import { type ChildProcessByStdio, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { promisify } from "node:util";
+import type { VersionText } from "../../src/kmip/version.ts";
+import { type Authority, type CertificateFiles, writeCertificateFiles } from "../devkms/certificates.ts";
+
+const run = promisify(execFile);
+const checkout = path.resolve(import.meta.dirname, "../..");
+const requirement = "PyKMIP==0.11.0";
+const environment = path.join(checkout, ".venv", "pykmip-0.11.0");
+
+function pythonOf(folder: string): string {
+  return path.join(folder, "bin", "python");
+}
+
+/** Whether this machine has a Python that can make an environment. */
+export async function hasPython(): Promise<boolean> {
+  return run("python3", ["-c", "import venv, ensurepip"]).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function works(): Promise<boolean> {
+  if (!existsSync(environment)) return false;
+  const check = ["-c", "import kmip.services.server, kmip.pie.client"];
+  return run(pythonOf(environment), check).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * The interpreter of an environment with PyKMIP in it, made where there is none that works. Made aside and renamed into
+ * place, so that an interrupted or a second run never meets half of one.
+ */
+export async function preparePyKmip(): Promise<string> {
+  if (await works()) return pythonOf(environment);
+  const aside = `${environment}.${process.pid}`;
+  await mkdir(path.dirname(environment), { recursive: true });
+  await run("python3", ["-m", "venv", aside]);
+  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement];
+  await run(pythonOf(aside), pip);
+  await rm(environment, { recursive: true, force: true });
+  await rename(aside, environment);
+  return pythonOf(environment);
+}
+
+type PythonProcess = ChildProcessByStdio<Writable, Readable, Readable>;
+
+interface Conversation {
+  /** The next line of JSON that the process writes; rejects with what it said on stderr where it ends before. */
+  next(): Promise<unknown>;
+  write(line: unknown): void;
+  /** Ends its input, which ends it, and waits. */
+  close(): Promise<void>;
+}
+
+function converse(child: PythonProcess): Conversation {
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  let complaints = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    complaints = (complaints + text).slice(-4000);
+  });
+  const closed = once(child, "close");
+  return {
+    async next() {
+      const { value, done } = await lines.next();
+      if (done !== true) return JSON.parse(value);
+      await closed;
+      throw new Error(`PyKMIP has ended:\n${complaints}`);
+    },
+    write: (line) => child.stdin.write(`${JSON.stringify(line)}\n`),
+    async close() {
+      child.stdin.end();
+      await closed;
+    },
+  };
+}
+
+function startPython(python: string, script: string, args: readonly string[]): Conversation {
+  const file = path.join(import.meta.dirname, script);
+  // A process group of its own: PyKMIP's server starts helpers, which end with it.
+  const child = spawn(python, ["-W", "ignore", file, ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
+    detached: true,
+  });
+  // Where the process ends before it has read all, `next` says why.
+  child.stdin.on("error", () => undefined);
+  return converse(child);
+}
+
+/** A running PyKMIP server. */
+export interface PyKmipServer {
+  /** `127.0.0.1:PORT`. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+/** Starts PyKMIP's server with everything of its in `folder`. */
+export async function startPyKmipServer(
+  python: string,
+  folder: string,
+  authority: Authority,
+  maxVersion: VersionText,
+): Promise<PyKmipServer> {
+  const issued = await authority.issue({ commonName: "pykmip", ipAddresses: ["127.0.0.1"], server: true });
+  const files = await writeCertificateFiles(path.join(folder, "tls"), issued, authority.caPem);
+  await mkdir(path.join(folder, "policy"));
+  const settings = {
+    hostname: "127.0.0.1",
+    port: 5696,
+    certificate_path: files.cert,
+    key_path: files.key,
+    ca_path: files.ca,
+    auth_suite: "TLS1.2",
+    policy_path: path.join(folder, "policy"),
+    enable_tls_client_auth: "True",
+    logging_level: "WARNING",
+    database_path: path.join(folder, "pykmip.database"),
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
+  const configuration = path.join(folder, "server.conf");
+  await writeFile(configuration, ["[server]", ...lines, ""].join("\n"));
+  const server = startPython(python, "pykmip-server.py", [
+    configuration,
+    path.join(folder, "server.log"),
+    maxVersion,
+  ]);
+  const { port } = (await server.next()) as { port: number };
+  return { address: `127.0.0.1:${port}`, close: () => server.close() };
+}
+
+/** What PyKMIP's client answers; `refused` is the Result Reason, as `PERMISSION_DENIED`. */
+export interface PyKmipReply {
+  readonly refused?: string;
+  readonly id?: string;
+  readonly ids?: readonly string[];
+  readonly names?: readonly string[];
+  /** Hexadecimal. */
+  readonly data?: string;
+  /** Hexadecimal; null before KMIP 1.4. */
+  readonly tag?: string | null;
+}
+
+/** PyKMIP's client, connected. */
+export interface PyKmipClient {
+  /** Carries out one action of pykmip-client.py, as `{ do: "create", name: "x" }`. */
+  act(request: { readonly do: string } & Readonly<Record<string, unknown>>): Promise<PyKmipReply>;
+  close(): Promise<void>;
+}
+
+/** Connects PyKMIP's client to a KMIP server. */
+export async function startPyKmipClient(
+  python: string,
+  folder: string,
+  address: string,
+  files: CertificateFiles,
+  version: VersionText,
+): Promise<PyKmipClient> {
+  const configuration = path.join(folder, "client.conf");
+  await writeFile(configuration, "[client]\n");
+  const [host = "", port = ""] = address.split(":");
+  const args = [host, port, files.cert, files.key, files.ca, configuration, version];
+  const client = startPython(python, "pykmip-client.py", args);
+  return {
+    async act(request) {
+      client.write(request);
+      return (await client.next()) as PyKmipReply;
+    },
+    close: () => client.close(),
+  };
+}
