@@ -17,8 +17,8 @@ export const durationBuckets = [
 
 /** The methods that the socket serves; a call of any other counts as `other`. */
 const knownMethods = new Set(["Status", "Encrypt", "Decrypt", "Check", "Watch", "ServerReflectionInfo"]);
-/** Why a call, connection or session was turned away. */
-const rejectionReasons = ["overloaded", "connection", "session"] as const;
+/** Why a call, connection or session was turned away; `unexpected` counts failures that nobody caught. */
+const rejectionReasons = ["overloaded", "connection", "session", "unexpected"] as const;
 /** Most distinct values of a label whose values this file does not list. */
 const maxLabelValues = 64;
 

@@ -5,6 +5,7 @@
 import { ConfigError } from "../settings.ts";
 import { version } from "../version.ts";
 import { asksFor, readArgv } from "./argv.ts";
+import { checkCommand } from "./check.ts";
 import { runCliCommand } from "./command.ts";
 import type { CliCommand, CommandIo } from "./command.ts";
 import { configCommand } from "./config.ts";
@@ -13,7 +14,7 @@ import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [probeCommand, configCommand];
+const others = [checkCommand, probeCommand, configCommand];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
   [serveCommand, ...others].map((command) => [command.name, command]),
 );

@@ -101,7 +101,7 @@ test("the help names every flag with its variable, and none that is hidden, in a
   );
 });
 
-for (const command of ["serve", "probe", "config"])
+for (const command of ["serve", "check", "probe", "config"])
   test(`${command} --help prints that command's own flags`, async (t) => {
     const { code, stdout } = await runProgram(t, [command, "--help"]);
     assert.equal(code, 0);
