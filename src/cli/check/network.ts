@@ -13,10 +13,10 @@ import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
 /**
- * How long a server has to refuse the client certificate after a handshake, in ms: in TLS 1.3 it does so only
- * when the client thinks that all is done.
+ * How long a server has to refuse the client certificate after a handshake, in round trips and at least and most
+ * in ms: in TLS 1.3 it does so only when the client thinks that all is done.
  */
-const refusalMs = 300;
+const refusal = { roundTrips: 4, minMs: 100, maxMs: 1000 } as const;
 
 /** Where a server is. */
 interface Target {
@@ -50,13 +50,14 @@ export async function checkServer(
     const findings = [failed(names.tcp, tcp.failure, advice), skipped(names.tls, "tcp failed")];
     return { findings, isReachable: false };
   }
+  const roundTripMs = performance.now() - started;
   const { remoteAddress } = tcp.socket;
   const reached = ok(names.tcp, `connected to ${remoteAddress ?? "the server"} in ${since(started)}`);
   try {
     if (!target.isTls) return { findings: [reached], isReachable: true };
     if (material === undefined)
       return { findings: [reached, skipped(names.tls, "the files failed")], isReachable: false };
-    const tls = await shakeHands(tcp.socket, target, material, deadline);
+    const tls = await shakeHands(tcp.socket, target, { material, roundTripMs, deadline });
     return { findings: [reached, { ...tls, name: names.tls }], isReachable: tls.status !== "failed" };
   } finally {
     tcp.socket.destroy();
@@ -90,45 +91,50 @@ function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise
   });
 }
 
+interface Handshake {
+  readonly material: TlsMaterial;
+  /** How long the TCP connection took. */
+  readonly roundTripMs: number;
+  readonly deadline: AbortSignal;
+}
+
+/** A finding without its name. */
 function shakeHands(
   socket: Socket,
-  target: Target,
-  { cert, key, ca }: TlsMaterial,
-  deadline: AbortSignal,
+  { endpoint, host }: Target,
+  { material: { cert, key, ca }, roundTripMs, deadline }: Handshake,
 ): Promise<Finding> {
-  const { endpoint, host } = target;
+  const { promise, resolve } = Promise.withResolvers<Finding>();
   const started = performance.now();
-  return new Promise((resolve) => {
-    const tls = connectTls({
-      socket,
-      host,
-      ...(isIP(host) === 0 && { servername: host }),
-      cert,
-      key,
-      ...(ca !== undefined && { ca }),
-      minVersion: "TLSv1.2",
-    });
-    const fail = (message: string): void => {
-      resolve(failed("", message, adviceFor(message)));
-    };
-    deadline.addEventListener("abort", () => {
-      fail(`${endpoint} does not end the TLS handshake within --timeout`);
-    });
-    tls.on("error", (error) => {
-      fail(describeSocketError(error, endpoint, false).message);
-    });
-    tls.once("close", () => {
-      fail(`${endpoint} closed the connection when it had seen the client certificate`);
-    });
-    tls.once("secureConnect", () => {
-      const took = since(started);
-      // Reading is what makes an alert known.
-      tls.resume();
-      setTimeout(() => {
-        resolve(ok("", describeSession(tls, took)));
-      }, refusalMs);
-    });
+  const { roundTrips, minMs, maxMs } = refusal;
+  const fail = (message: string): void => {
+    resolve(failed("", message, adviceFor(message)));
+  };
+  const tls = connectTls({
+    socket,
+    host,
+    ...(isIP(host) === 0 && { servername: host }),
+    cert,
+    key,
+    ...(ca !== undefined && { ca }),
+    minVersion: "TLSv1.2",
   });
+  tls.on("error", (error) => {
+    fail(describeSocketError(error, endpoint, false).message);
+  });
+  tls.once("close", () => {
+    fail(`${endpoint} closed the connection when it had seen the client certificate`);
+  });
+  tls.once("secureConnect", () => {
+    const seen = ok("", describeSession(tls, since(started)));
+    // Reading is what makes an alert known.
+    tls.resume();
+    setTimeout(resolve, Math.min(Math.max(roundTrips * roundTripMs, minMs), maxMs), seen);
+  });
+  deadline.addEventListener("abort", () => {
+    fail(`${endpoint} does not end the TLS handshake within --timeout`);
+  });
+  return promise;
 }
 
 function adviceFor(message: string): string {
