@@ -127,3 +127,16 @@ test("two KMS share keys and authority where told to, and a face that was not as
   await client.run(discoverVersionsOperation, {});
   assert.throws(() => one.restUrl, /no REST face/);
 });
+
+test("a port that is taken is said, and nothing of the KMS stays behind", async (t) => {
+  const kms = await start(t, { kmip: false });
+  const port = Number(new URL(kms.restUrl).port);
+  const free = net.createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const kmipPort = (free.address() as net.AddressInfo).port;
+  await new Promise((resolve) => void free.close(resolve));
+  const half = startDevKms({ kmip: { port: kmipPort }, rest: { port } });
+  await assert.rejects(half, { code: "EADDRINUSE", port });
+  const [error] = await once(net.connect(kmipPort, "127.0.0.1"), "error");
+  assert.equal((error as NodeJS.ErrnoException).code, "ECONNREFUSED");
+});

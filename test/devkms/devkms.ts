@@ -188,7 +188,14 @@ export async function startDevKms(options: DevKmsOptions = {}): Promise<DevKms> 
   const openRest = (port?: number): Promise<RestFace> =>
     startRestFace({ keys, faults, tls, ...rest, okmsId, ...(port === undefined ? {} : { port }) });
   const kmipFace = kmip === false ? undefined : await restartable(openKmip);
-  const restFace = rest === false ? undefined : await restartable(openRest);
+  const restFace =
+    rest === false
+      ? undefined
+      : await restartable(openRest).catch(async (error: unknown) => {
+          // A port that is taken must not leave half a KMS behind, which would keep the process alive.
+          await kmipFace?.stop();
+          throw error;
+        });
   const faces = [kmipFace, restFace].filter((face) => face !== undefined);
   const total = (count: (face: KmipFace | RestFace) => number): number =>
     faces.reduce((all, { current }) => all + (current === undefined ? 0 : count(current)), 0);

@@ -94,10 +94,12 @@ async function serve(
   count: (operations: string[]) => void,
 ): Promise<void> {
   const framer = createFramer();
-  for await (const chunk of socket) {
+  // Not destroyed on return: what was written last must still go out.
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
     const frames = framesOf(framer, chunk as Uint8Array);
     if (!Array.isArray(frames)) {
-      socket.end(refuseMessage(state.maxVersion, frames.error));
+      socket.write(refuseMessage(state.maxVersion, frames.error));
+      socket.destroySoon();
       return;
     }
     for (const frame of frames) {
@@ -105,7 +107,7 @@ async function serve(
       if (state.faults.delayMs > 0) await wait(state.faults.delayMs);
       if (reply.bytes !== undefined && !socket.destroyed) socket.write(reply.bytes);
       if (reply.end === true) {
-        socket.end();
+        socket.destroySoon();
         return;
       }
     }
