@@ -28,43 +28,41 @@ export function asksFor(argv: readonly string[], ...names: readonly ("help" | "h
  * @param wordCount how many words (arguments that are no flags) it takes
  */
 export function readArgv(argv: readonly string[], flags: FlagSet, wordCount: number): Argv {
-  const values = new Map<string, string>();
-  const words: string[] = [];
-  const complaints: string[] = [];
-  for (let index = 0; index < argv.length; index += 1) {
-    const argument = argv[index] ?? "";
-    if (argument === "--") {
-      words.push(...argv.slice(index + 1));
-      break;
-    }
-    if (!argument.startsWith("-") || argument === "-") {
-      words.push(argument);
-      continue;
-    }
-    const { name, value: attached } = splitFlag(argument);
-    const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
-    if (flag === undefined) {
-      complaints.push(unknownFlag(argument, name, flags));
-      // Its value, as it will be one, is not to be complained about as well.
-      if (attached === undefined && argv[index + 1]?.startsWith("-") === false) index += 1;
-    } else if (flag.type === "boolean") {
-      const value = parseGoBoolean(attached ?? "true");
-      if (value === undefined)
-        complaints.push(`Invalid value for --${name}: ${quote(attached ?? "")} is not true or false`);
-      else values.set(name, String(value));
-    } else if (attached !== undefined) {
-      values.set(name, attached);
-    } else if (isValue(argv[index + 1], flags)) {
-      index += 1;
-      values.set(name, argv[index] ?? "");
-    } else {
-      complaints.push(`Missing value: flag --${name} needs one (--${name} ${flag.valueHint ?? "VALUE"})`);
-    }
+  const found: Found = { values: new Map(), words: [], complaints: [] };
+  const rest = [...argv];
+  for (let argument = rest.shift(); argument !== undefined; argument = rest.shift()) {
+    if (argument === "--") found.words.push(...rest.splice(0));
+    else if (!argument.startsWith("-") || argument === "-") found.words.push(argument);
+    else takeFlag(argument, rest, flags, found);
   }
-  complaints.push(...words.slice(wordCount).map((word) => spareWord(word, flags)));
-  const args = [...values].map(([name, value]) => `--${name}=${value}`);
-  // citty would take a word that begins with a dash for a flag.
-  return { args: [...args, "--", ...words.slice(0, wordCount)], complaints };
+  const words = found.words.slice(0, wordCount);
+  const spare = found.words.slice(wordCount).map((word) => spareWord(word, flags));
+  const args = [...found.values].map(([name, value]) => `--${name}=${value}`);
+  // After `--`: citty would take a word that begins with a dash for a flag.
+  return { args: [...args, "--", ...words], complaints: [...found.complaints, ...spare] };
+}
+
+interface Found {
+  readonly values: Map<string, string>;
+  readonly words: string[];
+  readonly complaints: string[];
+}
+
+/** Takes a flag, and from `rest` its value where it stands apart. */
+function takeFlag(argument: string, rest: string[], flags: FlagSet, { values, complaints }: Found): void {
+  const { name, value: attached } = splitFlag(argument);
+  const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
+  if (flag === undefined) {
+    complaints.push(unknownFlag(argument, name, flags));
+    // What follows is most likely its value, and not to be complained about as well.
+    if (attached === undefined && rest[0]?.startsWith("-") === false) rest.shift();
+  } else if (flag.type === "boolean") {
+    const value = parseGoBoolean(attached ?? "true");
+    if (value !== undefined) values.set(name, String(value));
+    else complaints.push(`Invalid value for --${name}: ${quote(attached ?? "")} is not true or false`);
+  } else if (attached !== undefined) values.set(name, attached);
+  else if (isValue(rest[0], flags)) values.set(name, rest.shift() ?? "");
+  else complaints.push(`Missing value: flag --${name} needs one (--${name} ${flag.valueHint ?? "VALUE"})`);
 }
 
 function splitFlag(argument: string): { name: string; value: string | undefined } {

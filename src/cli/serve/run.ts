@@ -46,7 +46,8 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const stream: typeof stderr & { readonly isTTY?: boolean } = stderr;
   const { config, warnings } = parseServeConfig(read, stream.isTTY === true);
   const logger = createLogger({ level: config.logLevel, format: config.logFormat, stream });
-  logger.info("starting", { version, protocol: config.protocol, servers: config.servers.join(",") });
+  const { protocol, servers, key } = config;
+  logger.info("starting", { version, protocol, servers: servers.join(","), ...key });
   for (const warning of warnings) logger.warn(warning);
 
   const running = build(config, logger, env);
