@@ -100,7 +100,7 @@ function belongs(name: string, family: Family): boolean {
 function check(family: Family): void {
   if (family.type === "counter" && !family.name.endsWith("_total"))
     throw new Error(`a counter's name must end in _total: ${family.name}`);
-  if (family.type !== "counter" && family.name.endsWith("_total") && !family.name.startsWith("nodejs_"))
+  if (family.type !== "counter" && family.name.endsWith("_total"))
     throw new Error(`only a counter's name ends in _total: ${family.name}`);
   if (family.type === "histogram") checkHistogram(family);
   if (family.type === "counter" && family.samples.some(({ value }) => !(value >= 0)))
