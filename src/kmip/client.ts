@@ -11,6 +11,7 @@ import type { KmipObserver, PoolCounts } from "./events.ts";
 import { decodeResponse, encodeRequest, type RequestMessage, type ResponseMessage } from "./messages.ts";
 import { type Discovered, negotiateVersion } from "./negotiate.ts";
 import { discoverVersionsOperation, type OperationDefinition, operations } from "./operations/index.ts";
+import { createPatience } from "./patience.ts";
 import { createPool, type PoolOptions } from "./pool.ts";
 import { type RequestContext, untilAnswered } from "./tries.ts";
 import { dumpItem } from "./ttlv/dump.ts";
@@ -91,6 +92,8 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
     },
   });
 
+  const channel = { pool, patience: createPatience() };
+
   const exchange = async <T>(
     connection: Connection,
     version: ProtocolVersion,
@@ -116,7 +119,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   return {
     send: async (make, context) => {
       let isOnWire = false;
-      const outcome = await untilAnswered(pool, context, async (connection, signal) => {
+      const outcome = await untilAnswered(channel, context, async (connection, signal) => {
         isOnWire = true;
         const version = versions.get(connection) ?? parseVersion("1.0");
         const asked = make(version);

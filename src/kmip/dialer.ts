@@ -9,7 +9,7 @@ import type { TlsMaterial } from "../tls.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { EndpointEvent } from "./events.ts";
-import { type Attempt, firstReady } from "./race.ts";
+import { type Attempt, firstReady, type RaceOptions } from "./race.ts";
 
 /** What a dialer needs to know. Times in ms. */
 export interface DialerOptions {
@@ -56,9 +56,6 @@ export interface Dialer {
   /** Resolves when the sockets of every attempt that lost or was called off are closed. */
   settled(): Promise<void>;
 }
-
-/** How many attempts may hang at a time before no further one joins them. */
-const mostHanging = 6;
 
 /** Whether a dial that failed so fails again in a moment: somebody has to change something first. */
 export function isHopeless(error: ProviderError): boolean {
@@ -135,18 +132,20 @@ export function createDialer(options: DialerOptions): Dialer {
     }
   };
 
+  /** Of several races at a time only the oldest adds to its attempts while they hang. */
+  const races = new Set<object>();
   const race = async (order: readonly Endpoint[], signal: AbortSignal): Promise<Dialled> => {
-    const won = await firstReady(
-      order,
-      tracked(running, attempt),
-      {
-        staggerMs: options.staggerMs,
-        repeatMs: options.repeatMs,
-        mayRepeat: () => running.size < mostHanging,
-        discard: ({ connection }) => connection.destroy(calledOffError()),
-        summary: (failures) => summaryOf(order, failures),
-      },
-      signal,
+    const self = {};
+    races.add(self);
+    const raceOptions: RaceOptions<Dialled> = {
+      staggerMs: options.staggerMs,
+      repeatMs: options.repeatMs,
+      mayRepeat: () => races.values().next().value === self,
+      discard: ({ connection }) => connection.destroy(calledOffError()),
+      summary: (failures) => summaryOf(order, failures),
+    };
+    const won = await firstReady(order, tracked(running, attempt), raceOptions, signal).finally(() =>
+      races.delete(self),
     );
     lastFailure = undefined;
     report(won.connection.endpoint, true, won.agreed);

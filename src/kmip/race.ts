@@ -14,7 +14,7 @@ export interface RaceOptions<T> {
   readonly staggerMs: number;
   /** After how long attempts that all hang are joined by one more, in ms; again and again. */
   readonly repeatMs: number;
-  /** Whether there may be one more, beside those that hang. */
+  /** Whether one more may join those that hang. */
   readonly mayRepeat: () => boolean;
   /** Given what was ready only when the race was over. */
   readonly discard: (late: T) => void;

@@ -31,8 +31,9 @@ export interface Supply {
   stop(): void;
 }
 
+/** Somebody waits whenever there is a pause: a long one would cost a call that could have been saved. */
 const firstPauseMs = 50;
-const longestPauseMs = 1000;
+const longestPauseMs = 250;
 /** After so many rounds in a row without hope the callers are told: their deadlines would change nothing. */
 const hopelessRounds = 3;
 

@@ -1,12 +1,13 @@
 /**
  * One request, by as many tries as it takes inside the caller's time. Everything this program sends can be
  * repeated safely. A try whose connection is lost, or that gets bytes which are no reply, is followed by
- * another; a try whose reply is overdue is joined by another on a new connection, and the first reply wins.
+ * another; a try whose reply is overdue is joined by others on new connections, and the first reply wins.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ProviderError, toProviderError, type ErrorCode } from "../errors.ts";
 import { abortError } from "./abort.ts";
 import type { Connection } from "./connection.ts";
+import type { Patience } from "./patience.ts";
 import type { Lease, Pool } from "./pool.ts";
 
 /** What bounds a request. */
@@ -22,10 +23,8 @@ export interface RequestContext {
 /** Sends a request on a connection, made anew for each try, and reads the reply. */
 export type Talk<T> = (connection: Connection, signal: AbortSignal) => Promise<T>;
 
-/** How long a reply may take before another connection is tried too, where the caller sets no deadline. */
-const patienceMs = 5000;
 const firstPauseMs = 50;
-const longestPauseMs = 1000;
+const longestPauseMs = 250;
 
 /** Failures of a connection, not answers of the server: another connection may do better. */
 const repeatable: ReadonlySet<ErrorCode> = new Set([
@@ -44,16 +43,23 @@ const repeatable: ReadonlySet<ErrorCode> = new Set([
   "KMIP_UNEXPECTED",
 ] satisfies ErrorCode[]);
 
+/** What requests are sent through. */
+export interface Channel {
+  readonly pool: Pool;
+  /** Judges when a reply is overdue. */
+  readonly patience: Patience;
+}
+
 /**
- * Does `talk` on connections of `pool` until it succeeds. The second try follows the first at once, the others
+ * Does `talk` on connections of the pool until it succeeds. The second try follows the first at once, the others
  * after a growing pause.
  * @throws what the last try failed with; what `checkOut` throws; TIMEOUT, CANCELED.
  */
-export async function untilAnswered<T>(pool: Pool, context: RequestContext, talk: Talk<T>): Promise<T> {
+export async function untilAnswered<T>(channel: Channel, context: RequestContext, talk: Talk<T>): Promise<T> {
   for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(firstPauseMs, pauseMs * 2), longestPauseMs)) {
-    const lease = await pool.checkOut(context.signal);
+    const lease = await channel.pool.checkOut(context.signal);
     try {
-      return await tryOnce(pool, lease, context, talk);
+      return await tryOnce(channel, lease, context, talk);
     } catch (error) {
       const failure = toProviderError(error);
       if (!repeatable.has(failure.code) || remaining(context) <= pauseMs) throw failure;
@@ -62,26 +68,29 @@ export async function untilAnswered<T>(pool: Pool, context: RequestContext, talk
   }
 }
 
-/** One try, joined by a second where its reply is overdue. */
-async function tryOnce<T>(pool: Pool, lease: Lease, context: RequestContext, talk: Talk<T>): Promise<T> {
-  const first = talkOn(lease, talk, context.signal);
-  if (!(await isOverdue(first, overdueAfterMs(context)))) return first;
+/** One try, joined by others where its reply is overdue. */
+async function tryOnce<T>(
+  channel: Channel,
+  lease: Lease,
+  context: RequestContext,
+  talk: Talk<T>,
+): Promise<T> {
+  const { patience } = channel;
+  const first = talkOn(lease, patience.timed(talk), context.signal);
+  if (!(await isOverdue(first, patience.forReply(remaining(context))))) return first;
   lease.doubt();
   const callOff = new AbortController();
   const follow = (): void => callOff.abort(context.signal.reason);
   context.signal.addEventListener("abort", follow, { once: true });
+  if (context.signal.aborted) follow();
   try {
-    return await earliest(first, elsewhere(pool, talk, callOff.signal));
+    return await earliest(first, untilAnswered(channel, { ...context, signal: callOff.signal }, talk));
   } finally {
     context.signal.removeEventListener("abort", follow);
     const reason = new ProviderError("CANCELED", "the reply came on another connection");
     callOff.abort(reason);
     lease.connection.destroy(reason);
   }
-}
-
-async function elsewhere<T>(pool: Pool, talk: Talk<T>, signal: AbortSignal): Promise<T> {
-  return talkOn(await pool.checkOut(signal), talk, signal);
 }
 
 /** Talks, then gives the connection back; where it was lost the idle ones beside it are not trusted either. */
@@ -98,12 +107,6 @@ async function talkOn<T>(lease: Lease, talk: Talk<T>, signal: AbortSignal): Prom
   } finally {
     lease.release();
   }
-}
-
-/** Half of the time that is left: a second try then has as much as the first had. */
-function overdueAfterMs(context: RequestContext): number {
-  const left = remaining(context);
-  return left === Infinity ? patienceMs : left / 2;
 }
 
 function remaining({ deadline = Infinity }: RequestContext): number {
@@ -123,9 +126,9 @@ function isOverdue(promise: Promise<unknown>, ms: number): Promise<boolean> {
 }
 
 /** The first to succeed; where both fail, what the first failed with. */
-async function earliest<T>(first: Promise<T>, second: Promise<T>): Promise<T> {
+async function earliest<T>(first: Promise<T>, others: Promise<T>): Promise<T> {
   try {
-    return await Promise.any([first, second]);
+    return await Promise.any([first, others]);
   } catch {
     return first;
   }
