@@ -14,6 +14,8 @@ export type Stored = Pick<EncryptResponse, "ciphertext" | "keyId" | "annotations
 
 /** The three calls of KMS v2. Each throws ConnectError. */
 export interface PluginClient {
+  /** Connects, so that no call's time holds the connecting. A failure shows at the first call. */
+  connect(): Promise<void>;
   status(): Promise<StatusResponse>;
   encrypt(plaintext: Uint8Array, uid: string): Promise<EncryptResponse>;
   decrypt(stored: Stored, uid: string): Promise<DecryptResponse>;
@@ -30,7 +32,7 @@ export interface Explanation {
 }
 
 /**
- * Makes a client; it connects with its first call.
+ * Makes a client; it connects with its first call, where it has not been told to before.
  * @param sock a path, `@name`, or an endpoint as kube-apiserver has it (`unix:///path`, `unix:///@name`)
  */
 export function createPluginClient(sock: string, timeoutMs: number): PluginClient {
@@ -42,6 +44,9 @@ export function createPluginClient(sock: string, timeoutMs: number): PluginClien
   const client = createClient(KeyManagementService, createGrpcTransport({ baseUrl, sessionManager }));
   const options = { timeoutMs };
   return {
+    async connect() {
+      await sessionManager.connect();
+    },
     status: () => client.status({}, options),
     encrypt: (plaintext, uid) => client.encrypt({ plaintext, uid }, options),
     decrypt: ({ ciphertext, keyId, annotations }, uid) =>

@@ -25,6 +25,7 @@ export interface ProbeOptions {
 export async function runProbe(options: ProbeOptions, stdout: NodeJS.WritableStream): Promise<number> {
   const client = createPluginClient(options.sock, options.timeoutMs);
   try {
+    await client.connect();
     if (options.isWatch) return await watch(client, options, stdout);
     const summary = summarize(await runRounds(client, options));
     stdout.write(options.isJson ? renderJson(summary, new Date()) : renderSummary(summary));

@@ -38,6 +38,9 @@ export interface Summary {
 /** What the Kubernetes documentation asks of a plugin, in ms. Nothing enforces it. */
 const recommendedMs: Readonly<Partial<Record<Step, number>>> = { Encrypt: 100, Decrypt: 10 };
 
+/** From so many rounds on the times are the plugin's, and not those of a program that has just started. */
+const tellingRounds = 10;
+
 /** Adds rounds up. */
 export function summarize(rounds: readonly Round[]): Summary {
   const failures = countFailures(rounds);
@@ -56,7 +59,7 @@ export function summarize(rounds: readonly Round[]): Summary {
     failures,
     seen,
     times,
-    notes: notesOn(times),
+    notes: rounds.length < tellingRounds ? [] : notesOn(times),
     ...(keyId !== undefined && { keyIdHash: keyIdHash(keyId) }),
   };
 }
