@@ -36,7 +36,7 @@ export function createPatience(): Patience {
       // Never more than half of what is left: what joins the first try is to have as much time as it had.
       const most = Math.min(leftMs / 2, mostMs);
       if (smoothedMs === undefined) return most;
-      return Math.min(Math.max(smoothedMs + 4 * variationMs, leastMs), most);
+      return Math.min(Math.max(smoothedMs + 4 * variationMs, 2 * smoothedMs, leastMs), most);
     },
     timed: (talk) => async (connection, signal) => {
       const started = performance.now();

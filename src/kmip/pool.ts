@@ -30,7 +30,7 @@ export interface PoolOptions {
   readonly attemptMs?: number | undefined;
   /** Head start of a server over the next one in the list. Default 300 ms. */
   readonly staggerMs?: number | undefined;
-  /** After how long attempts that hang are joined by another, again and again. Default 400 ms. */
+  /** After how long attempts that hang are joined by another, again and again. Default 300 ms. */
   readonly repeatMs?: number | undefined;
   /** How often a server that is preferred to the one in use is tried again. Default 5 s. */
   readonly recoverMs?: number | undefined;
@@ -92,7 +92,7 @@ export function createPool(options: PoolOptions): Pool {
     maxMessageBytes: options.maxMessageBytes,
     attemptMs: options.attemptMs ?? 4000,
     staggerMs: options.staggerMs ?? 300,
-    repeatMs: options.repeatMs ?? 400,
+    repeatMs: options.repeatMs ?? 300,
     onEndpoint: (event) => options.onEvent?.(event),
     onFailure: (endpoint, error, durationMs) => tell("failed", endpoint, error.message, durationMs),
   });

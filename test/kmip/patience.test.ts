@@ -1,0 +1,41 @@
+/** Patience: how long a reply is waited for, by what came before it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Connection } from "../../src/kmip/connection.ts";
+import { createPatience, type Patience } from "../../src/kmip/patience.ts";
+
+const connection = {} as Connection;
+const never = new AbortController().signal;
+
+async function replyAfter(patience: Patience, ms: number): Promise<void> {
+  await patience.timed(() => sleep(ms))(connection, never);
+}
+
+test("Before the first reply half of the caller's time is waited, and 5 s at the most", () => {
+  const patience = createPatience();
+  assert.equal(patience.forReply(3000), 1500);
+  assert.equal(patience.forReply(60_000), 5000);
+  assert.equal(patience.forReply(Infinity), 5000);
+});
+
+test("After quick replies a quarter of a second is waited, and never more than half of what is left", async () => {
+  const patience = createPatience();
+  for (let nth = 0; nth < 3; nth += 1) await replyAfter(patience, 1);
+  assert.equal(patience.forReply(10_000), 250);
+  assert.equal(patience.forReply(100), 50);
+});
+
+test("After slow replies a multiple of them is waited", async () => {
+  const patience = createPatience();
+  for (let nth = 0; nth < 3; nth += 1) await replyAfter(patience, 200);
+  const waited = patience.forReply(10_000);
+  assert.ok(waited >= 390 && waited < 5000, `${waited} ms`);
+});
+
+test("A failure says nothing of how long replies take", async () => {
+  const patience = createPatience();
+  const failing = patience.timed(() => Promise.reject(new Error("lost")));
+  await assert.rejects(failing(connection, never), { message: "lost" });
+  assert.equal(patience.forReply(3000), 1500);
+});
