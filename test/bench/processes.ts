@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { nodeOptions } from "../../src/cli/config/output.ts";
 import { connectCaller, type Caller } from "./caller.ts";
 
 const here = import.meta.dirname;
@@ -97,12 +98,23 @@ export function residentBytes(pid: number): number {
   return Number(match?.[1] ?? Number.NaN) * 1024;
 }
 
-/** Starts the plugin from dist/ on `sock` and waits for the first Status that says ok. */
-export async function startPlugin(sock: string, flags: readonly string[]): Promise<Plugin> {
+/**
+ * Starts the plugin from dist/ on `sock` and waits for the first Status that says ok. Node's options are those of
+ * the generated units, unless told otherwise.
+ */
+export async function startPlugin(
+  sock: string,
+  flags: readonly string[],
+  nodeFlags: readonly string[] = [nodeOptions],
+): Promise<Plugin> {
   const began = performance.now();
-  const child = spawn(process.execPath, [dist, "--sock", sock, "--log-level", "error", ...flags], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  const child = spawn(
+    process.execPath,
+    [...nodeFlags, dist, "--sock", sock, "--log-level", "error", ...flags],
+    {
+      stdio: ["ignore", "ignore", "inherit"],
+    },
+  );
   const pid = child.pid;
   if (pid === undefined) throw new Error("the plugin did not start");
   let caller: Caller | undefined;

@@ -52,3 +52,9 @@ export function materialFiles(config: Config): Record<string, string> {
 export function materialFolders(config: Config): string[] {
   return [...new Set(Object.values(materialFiles(config)).map((file) => path.dirname(file)))].toSorted();
 }
+
+/**
+ * Options of Node.js for a process that nobody watches: a young generation of 2 MiB instead of 16 bounds the
+ * memory after a load to about 60 % of the default's, at the same speed (`npm run bench -- process`).
+ */
+export const nodeOptions = "--max-semi-space-size=2";

@@ -6,7 +6,7 @@ import path from "node:path";
 import { Document } from "yaml";
 import { programName } from "../help.ts";
 import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders } from "./output.ts";
+import { materialFolders, nodeOptions } from "./output.ts";
 
 /** What the Pod needs beyond the plugin's own flags. */
 export interface StaticPodOptions {
@@ -50,6 +50,7 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
           imagePullPolicy: "IfNotPresent",
           command: [programName],
           args: ["serve", ...serveArguments].map(escapeVariables),
+          env: [{ name: "NODE_OPTIONS", value: nodeOptions }],
           securityContext: {
             readOnlyRootFilesystem: true,
             allowPrivilegeEscalation: false,

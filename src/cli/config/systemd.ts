@@ -4,7 +4,7 @@
  */
 import path from "node:path";
 import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders } from "./output.ts";
+import { materialFolders, nodeOptions } from "./output.ts";
 
 /** What the units need beyond the plugin's own flags. */
 export interface SystemdOptions {
@@ -42,6 +42,7 @@ Restart=always
 RestartSec=1
 TimeoutStopSec=${Math.ceil(config.timeoutMs / 1000) + 5}
 ${user === undefined ? "" : `User=${user}\n`}UMask=0077
+Environment=NODE_OPTIONS=${nodeOptions}
 OOMScoreAdjust=-900
 
 # The socket lives here: without Preserve its folder would be another one after each restart, and the one that
