@@ -48,9 +48,10 @@ export interface Dialer {
   setTlsMaterial(material: TlsMaterial): void;
   /**
    * Tries every server, the one in use first, until one is ready.
+   * @param mayRepeat asked while every attempt hangs: whether one more may join them.
    * @throws the failure where there is one server; CONNECT, or TLS where all failed with TLS, for several.
    */
-  dial(signal: AbortSignal): Promise<Dialled>;
+  dial(signal: AbortSignal, mayRepeat: () => boolean): Promise<Dialled>;
   /** Tries only the servers that are preferred to the one in use, once. @throws as `dial`. */
   dialPreferred(signal: AbortSignal): Promise<Dialled>;
   /** Resolves when the sockets of every attempt that lost or was called off are closed. */
@@ -120,8 +121,8 @@ export function createDialer(options: DialerOptions): Dialer {
       return await connectAndPrepare(endpoint, limit.signal);
     } catch (error) {
       const failure = timedOut(toProviderError(error), endpoint);
-      sessions.delete(endpoint);
       if (!calledOff.aborted) {
+        sessions.delete(endpoint);
         lastFailure = failure;
         options.onFailure(endpoint, failure, performance.now() - started);
         report(endpoint, false, failure.message);
@@ -132,21 +133,19 @@ export function createDialer(options: DialerOptions): Dialer {
     }
   };
 
-  /** Of several races at a time only the oldest adds to its attempts while they hang. */
-  const races = new Set<object>();
-  const race = async (order: readonly Endpoint[], signal: AbortSignal): Promise<Dialled> => {
-    const self = {};
-    races.add(self);
+  const race = async (
+    order: readonly Endpoint[],
+    signal: AbortSignal,
+    mayRepeat: () => boolean,
+  ): Promise<Dialled> => {
     const raceOptions: RaceOptions<Dialled> = {
       staggerMs: options.staggerMs,
       repeatMs: options.repeatMs,
-      mayRepeat: () => races.values().next().value === self,
+      mayRepeat,
       discard: ({ connection }) => connection.destroy(calledOffError()),
       summary: (failures) => summaryOf(order, failures),
     };
-    const won = await firstReady(order, tracked(running, attempt), raceOptions, signal).finally(() =>
-      races.delete(self),
-    );
+    const won = await firstReady(order, tracked(running, attempt), raceOptions, signal);
     lastFailure = undefined;
     report(won.connection.endpoint, true, won.agreed);
     return won;
@@ -167,8 +166,9 @@ export function createDialer(options: DialerOptions): Dialer {
       sessions = new Map();
       lastFailure = undefined;
     },
-    dial: (signal) => race([inUse, ...endpoints.filter((other) => other !== inUse)], signal),
-    dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal),
+    dial: (signal, mayRepeat) =>
+      race([inUse, ...endpoints.filter((other) => other !== inUse)], signal, mayRepeat),
+    dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal, () => false),
     settled: async () => {
       await Promise.allSettled(running);
     },

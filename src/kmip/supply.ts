@@ -40,7 +40,7 @@ const hopelessRounds = 3;
 /** Makes a supply; it begins at the first `check`. */
 export function createSupply(options: SupplyOptions): Supply {
   const { dialer } = options;
-  let dialling = 0;
+  const rounds = new Set<object>();
   let failedRounds = 0;
   let pause: NodeJS.Timeout | undefined;
   let recovery: NodeJS.Timeout | undefined;
@@ -50,18 +50,22 @@ export function createSupply(options: SupplyOptions): Supply {
   const check = (): void => {
     if (isStopped || pause !== undefined) return;
     const most = failedRounds > 0 ? 1 : options.maxDials;
-    for (let more = Math.min(most, options.wanted()) - dialling; more > 0; more -= 1) void dialForCallers();
+    for (let more = Math.min(most, options.wanted()) - rounds.size; more > 0; more -= 1)
+      void dialForCallers();
   };
 
   const dialForCallers = async (): Promise<void> => {
-    dialling += 1;
     const { signal } = callOff;
+    const round = {};
+    rounds.add(round);
+    // Of several rounds at a time only the oldest adds to what hangs, and only while somebody waits for it.
+    const mayRepeat = (): boolean => options.wanted() > 0 && rounds.values().next().value === round;
     try {
-      const dialled = await dialer.dial(signal);
-      dialling -= 1;
+      const dialled = await dialer.dial(signal, mayRepeat);
+      rounds.delete(round);
       deliver(dialled, signal);
     } catch (error) {
-      dialling -= 1;
+      rounds.delete(round);
       if (!signal.aborted) onRoundFailed(toProviderError(error));
     }
     check();
@@ -115,7 +119,7 @@ export function createSupply(options: SupplyOptions): Supply {
 
   return {
     get dialling() {
-      return dialling;
+      return rounds.size;
     },
     check,
     restart: () => {

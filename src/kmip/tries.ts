@@ -26,11 +26,11 @@ export type Talk<T> = (connection: Connection, signal: AbortSignal) => Promise<T
 const firstPauseMs = 50;
 const longestPauseMs = 250;
 
-/** Failures of a connection, not answers of the server: another connection may do better. */
-const repeatable: ReadonlySet<ErrorCode> = new Set([
-  "CONNECT",
-  "TLS",
-  "CLOSED",
+/** Failures of the connection: tried again for as long as the caller's time allows. */
+const lostCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CONNECT", "TLS", "CLOSED"]);
+
+/** Bytes that are no reply to the request: a server that goes on sending them would go on for ever. */
+const brokenCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "TTLV_TRUNCATED",
   "TTLV_LENGTH",
   "TTLV_TYPE",
@@ -41,7 +41,8 @@ const repeatable: ReadonlySet<ErrorCode> = new Set([
   "TTLV_VALUE",
   "KMIP_FRAME_TOO_LARGE",
   "KMIP_UNEXPECTED",
-] satisfies ErrorCode[]);
+]);
+const mostBroken = 3;
 
 /** What requests are sent through. */
 export interface Channel {
@@ -56,13 +57,16 @@ export interface Channel {
  * @throws what the last try failed with; what `checkOut` throws; TIMEOUT, CANCELED.
  */
 export async function untilAnswered<T>(channel: Channel, context: RequestContext, talk: Talk<T>): Promise<T> {
+  let broken = 0;
   for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(firstPauseMs, pauseMs * 2), longestPauseMs)) {
     const lease = await channel.pool.checkOut(context.signal);
     try {
       return await tryOnce(channel, lease, context, talk);
     } catch (error) {
       const failure = toProviderError(error);
-      if (!repeatable.has(failure.code) || remaining(context) <= pauseMs) throw failure;
+      if (brokenCodes.has(failure.code)) broken += 1;
+      else if (!lostCodes.has(failure.code)) throw failure;
+      if (broken >= mostBroken || remaining(context) <= pauseMs) throw failure;
       if (pauseMs > 0) await pause(pauseMs, context.signal, failure);
     }
   }
@@ -99,7 +103,7 @@ async function talkOn<T>(lease: Lease, talk: Talk<T>, signal: AbortSignal): Prom
     return await talk(lease.connection, signal);
   } catch (error) {
     const failure = toProviderError(error);
-    if (repeatable.has(failure.code)) {
+    if (lostCodes.has(failure.code) || brokenCodes.has(failure.code)) {
       lease.doubt();
       lease.connection.destroy(failure);
     }

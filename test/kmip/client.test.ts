@@ -261,6 +261,20 @@ describe("a request fails", () => {
     await client.close();
   });
 
+  test("after a few replies that answer something else, long before its time ends", async () => {
+    const client = await clientOf();
+    let tries = 0;
+    const sending = client.send(() => {
+      tries += 1;
+      return {
+        calls: [call(queryOperation, { queryFunctions: [QueryFunction.QueryOperations] })],
+        read: (reply) => reply.payload(0, locateOperation),
+      };
+    }, within(60_000));
+    await assert.rejects(sending, { code: "KMIP_UNEXPECTED", message: /Operation: is Query, not Locate/ });
+    assert.equal(tries, 3);
+  });
+
   test("when the client is closed, and every socket is gone then", async () => {
     const client = await clientOf();
     await query(client);

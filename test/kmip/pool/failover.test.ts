@@ -89,3 +89,19 @@ test("Where no server answers the caller hears of each", async () => {
     return true;
   });
 });
+
+test("A preferred server that hangs is tried once at a time, and the one in use goes on serving", async () => {
+  await using first = await startEchoServer({ onMessage: () => {} });
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second], {
+    staggerMs: 5,
+    repeatMs: 5,
+    attemptMs: 40,
+    recoverMs: 10,
+  });
+  await send(pool, 1);
+  await eventually(() => first.accepted() >= 4, "the first is tried again and again");
+  assert.equal(first.mostConnections(), 1);
+  assert.equal(await send(pool, 2), 2);
+  assert.equal(second.accepted(), 1);
+});

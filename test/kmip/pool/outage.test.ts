@@ -116,3 +116,13 @@ test("A new TLS material ends the pause after a failure at once", async () => {
   pool.setTlsMaterial(await clientMaterial());
   assert.equal(await send(pool, 2), 2);
 });
+
+test("Dials that hang are joined by no others once nobody waits for them", async () => {
+  await using server = await startEchoServer({ onMessage: () => {} });
+  await using pool = poolBefore([server], { repeatMs: 10 });
+  await assert.rejects(pool.checkOut(within(60)), { code: "TIMEOUT" });
+  const dials = server.accepted();
+  assert.ok(dials > 1);
+  for (let turns = 0; turns < 5; turns += 1) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.ok(server.accepted() <= dials + 1, `${server.accepted() - dials} dials that nobody waited for`);
+});
