@@ -76,7 +76,7 @@ const ownFlags = {
     group: "ROTATION BY KEY ID",
     type: "string",
     valueHint: "ID",
-    description: "identifier of the next key: makes everything for both keys, the next one first",
+    description: "identifier of the next key: makes everything for both keys",
   },
   "rotate-name": {
     group: "ROTATION BY KEY ID",
@@ -91,6 +91,14 @@ const ownFlags = {
     valueHint: "PATH",
     fallback: "--sock with the same letters",
     description: "socket of the next key's plugin",
+  },
+  "rotate-step": {
+    group: "ROTATION BY KEY ID",
+    type: "string",
+    valueHint: "STEP",
+    fallback: "write",
+    description:
+      "read: the next key's provider comes second, for every API server first; write: it comes first",
   },
 } as const satisfies FlagSet;
 
@@ -133,11 +141,9 @@ function readOptions(invocation: Invocation): ConfigOptions {
   if (kind === "static-pod") checkMountable(read, sock);
   read.finish();
   const current = instanceOf(invocation, options.kind, { config, sock, providerName, name: programName });
-  const next =
-    rotation === undefined
-      ? undefined
-      : nextInstance(invocation, options.kind, { config, sock, providerName }, rotation);
-  return { ...options, instances: next === undefined ? [current] : [next, current] };
+  if (rotation === undefined) return { ...options, instances: [current] };
+  const next = nextInstance(invocation, options.kind, { config, sock, providerName }, rotation);
+  return { ...options, instances: rotation.isReadOnly ? [current, next] : [next, current] };
 }
 
 interface Rotation {
@@ -146,11 +152,15 @@ interface Rotation {
   readonly suffix: string;
   readonly providerName: string | undefined;
   readonly sock: string | undefined;
+  /** Whether the next key is only read with, until every API server can. */
+  readonly isReadOnly: boolean;
 }
 
 function readRotation(read: SettingsReader): Rotation | undefined {
   const keyId = read.text("rotate-to");
-  const others = ["rotate-name", "rotate-sock"].filter((flag) => read.given(flag) !== undefined);
+  const others = ["rotate-name", "rotate-sock", "rotate-step"].filter(
+    (flag) => read.given(flag) !== undefined,
+  );
   if (keyId === undefined) {
     for (const flag of others) read.complain(`--${flag} needs --rotate-to: the identifier of the next key`);
     return undefined;
@@ -166,7 +176,14 @@ function readRotation(read: SettingsReader): Rotation | undefined {
       .toLowerCase()
       .replaceAll(/[^a-z0-9]/g, "")
       .slice(0, 8) || "next";
-  return { keyId, suffix, providerName: readName(read, "rotate-name"), sock: read.path("rotate-sock") };
+  const isReadOnly = read.oneOf("rotate-step", ["read", "write"]) === "read";
+  return {
+    keyId,
+    suffix,
+    providerName: readName(read, "rotate-name"),
+    sock: read.path("rotate-sock"),
+    isReadOnly,
+  };
 }
 
 /** A name that can stand in etcd's prefix, a unit's name and a Pod's. */

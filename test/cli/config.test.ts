@@ -155,6 +155,15 @@ describe("config encryption-configuration", () => {
     assert.match(await print(...flags), /^# Rotation: the first provider writes/m);
   });
 
+  test("puts the next key's provider second with --rotate-step read, so that all can read before one writes", async () => {
+    const flags = ["encryption-configuration", sock, `--rotate-to=${nextKeyId}`, "--rotate-step=read"];
+    const { resources } = await printYaml<EncryptionConfiguration>(...flags);
+    assert.deepEqual(
+      resources[0].providers.map((one) => one.kms?.name),
+      ["okms-encryption-provider", "okms-encryption-provider-9abcdef0", undefined],
+    );
+  });
+
   test("takes the next provider's name and socket from flags", async () => {
     const flags = ["--rotate-to=k2", "--rotate-name=other", "--rotate-sock=/run/okms/other.sock"];
     const { resources } = await printYaml<EncryptionConfiguration>(

@@ -29,8 +29,9 @@ const head = ` For kube-apiserver:
  The name of a provider is part of what is stored in etcd: never change it.`;
 
 const rotation = `
- Rotation: the first provider writes, the others still read. Once every API server has this file, rewrite what
- is stored (kubectl get secrets -A -o json | kubectl replace -f -), then take the second provider out.`;
+ Rotation: the first provider writes, all of them read. With several API servers, give every one the file of
+ --rotate-step read before any gets that of --rotate-step write. Once all have the second, rewrite what is
+ stored (kubectl get secrets -A -o json | kubectl replace -f -), then take the old provider out.`;
 
 /** Makes the file. */
 export function encryptionConfiguration(options: EncryptionConfigurationOptions): OutputFile {
