@@ -25,19 +25,21 @@ export function createLogLimiter(write: (line: LogLine) => void): (line: LogLine
 
   function openWindow(key: string, line: LogLine): void {
     const timer = setTimeout(() => {
-      closeWindow(key);
+      const told = closeWindow(key);
+      if (told !== undefined) openWindow(key, told);
     }, repeatWindowMs).unref();
     troubles.set(key, { timer, count: 0, last: line });
   }
 
-  function closeWindow(key: string): void {
+  /** Ends a window. @returns the line that stands for what was folded, where there was any */
+  function closeWindow(key: string): LogLine | undefined {
     const trouble = troubles.get(key);
-    if (trouble === undefined) return;
+    if (trouble === undefined) return undefined;
     troubles.delete(key);
     clearTimeout(trouble.timer);
-    if (trouble.count === 0) return;
-    write({ ...trouble.last, fields: { ...trouble.last.fields, repeated: trouble.count } });
-    openWindow(key, trouble.last);
+    if (trouble.count > 0)
+      write({ ...trouble.last, fields: { ...trouble.last.fields, repeated: trouble.count } });
+    return trouble.count > 0 ? trouble.last : undefined;
   }
 
   return (line) => {
@@ -48,6 +50,7 @@ export function createLogLimiter(write: (line: LogLine) => void): (line: LogLine
       trouble.last = line;
       return;
     }
+    // Without a window after it: one that was opened again would be one too many.
     if (troubles.size >= maxTroubles) closeWindow(troubles.keys().next().value ?? "");
     write(line);
     openWindow(key, line);

@@ -212,6 +212,17 @@ test("troubles without number are bearable, and none is lost without its count",
   assert.equal(count, 2_000);
 });
 
+test("however many troubles repeat, no more than 256 are watched", (t) => {
+  const { logger } = createLog();
+  const set = t.mock.method(globalThis, "setTimeout");
+  const cleared = t.mock.method(globalThis, "clearTimeout");
+  for (let index = 0; index < 1_000; index += 1) {
+    logger.warn(String.fromCodePoint(0x4e00 + index));
+    logger.warn(String.fromCodePoint(0x4e00 + index));
+  }
+  assert.equal(set.mock.callCount() - cleared.mock.callCount(), 256);
+});
+
 test("a stream that breaks loses its lines and nothing else", async () => {
   const stream = new PassThrough();
   const { logger } = createLog({ stream });
