@@ -57,7 +57,7 @@ function lifeOf(client: RestClient): Pick<Encryptor, "setTlsMaterial" | "close">
 
 async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, context: CallContext) {
   checkKeyId(keyId);
-  const jwe = await keys.encrypt(keyId, plaintext, context);
+  const jwe = await explained(keys.encrypt(keyId, plaintext, context), keyId, false);
   if (jwe.length > maxCiphertextBytes) {
     const message = `the KMS made a ciphertext of ${jwe.length} bytes; kube-apiserver takes ${maxCiphertextBytes}`;
     throw new ProviderError("RESPONSE_TOO_LARGE", message, { details: { ciphertextBytes: jwe.length } });
@@ -67,12 +67,7 @@ async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, 
 
 async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
   checkKeyId(keyId);
-  const jwe = jweOf(ciphertext);
-  try {
-    return await keys.decrypt(keyId, jwe, context);
-  } catch (error) {
-    throw explainDecrypt(error, keyId);
-  }
+  return explained(keys.decrypt(keyId, jweOf(ciphertext), context), keyId, true);
 }
 
 function checkKeyId(keyId: string): void {
@@ -95,15 +90,19 @@ function jweOf(ciphertext: Uint8Array): string {
   return text;
 }
 
-/** What a refused Decrypt means: 400 is the ciphertext's fault, 404 the key's absence. */
-function explainDecrypt(error: unknown, keyId: string): unknown {
-  if (!(error instanceof RestError) || error.code !== "REST_STATUS") return error;
-  const facts = { cause: error, details: { ...error.details, keyId } };
-  if (error.status === 400)
-    return new ProviderError("REQUEST_CIPHERTEXT_INVALID", "the KMS refuses the ciphertext", facts);
-  if (error.status === 404)
-    return new ProviderError("KEY_NOT_FOUND", `the KMS does not know the key ${keyId}`, facts);
-  return error;
+/** What a refusal means: 404 the key's absence, and of a Decrypt 400 the ciphertext's fault. */
+async function explained<T>(call: Promise<T>, keyId: string, isDecrypt: boolean): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    if (!(error instanceof RestError) || error.code !== "REST_STATUS") throw error;
+    const facts = { cause: error, details: { ...error.details, keyId } };
+    if (error.status === 400 && isDecrypt)
+      throw new ProviderError("REQUEST_CIPHERTEXT_INVALID", "the KMS refuses the ciphertext", facts);
+    if (error.status === 404)
+      throw new ProviderError("KEY_NOT_FOUND", `the KMS does not know the key ${keyId}`, facts);
+    throw error;
+  }
 }
 
 async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: CallContext): Promise<KeyInfo> {
