@@ -17,7 +17,7 @@ interface Trouble {
 }
 
 /** Fields that tell one trouble from another; others (uid, times) differ from line to line of the same. */
-const tellingFields = ["method", "endpoint", "file", "path", "kind", "code", "error"] as const;
+const tellingFields = ["method", "grpc", "endpoint", "file", "path", "kind", "code", "error"] as const;
 
 /** Makes a `write` that folds what repeats; `repeated` in the fields of a line counts what it stands for. */
 export function createLogLimiter(write: (line: LogLine) => void): (line: LogLine) => void {

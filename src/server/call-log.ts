@@ -14,7 +14,8 @@ export function logCall(logger: Logger, call: Call, code: CodeName): void {
   if (!logger.enabled(level)) return;
   const fields: LogFields = {
     method: call.method.name,
-    code,
+    // Not `code`: that is this program's own code of the error.
+    grpc: code,
     ms: Math.round((performance.now() - call.startedAt) * 100) / 100,
     uid: call.uid,
     key: call.keyId === undefined ? undefined : keyIdHash(call.keyId),

@@ -9,7 +9,7 @@ import { ProviderError } from "../errors.ts";
 import type { Call } from "./call.ts";
 import { callKey, codeName, printableUid } from "./call.ts";
 import { settleWithin } from "./deadline.ts";
-import { toConnectError } from "./errors.ts";
+import { KeyTroubleError, toConnectError } from "./errors.ts";
 
 /** How many calls are inside, and at most. */
 export interface Places {
@@ -77,7 +77,13 @@ function noteUid(call: Call, message: object): void {
 /** Keeps the cause for the log, and gives back what the caller sees. */
 function failed(call: Call, error: unknown): ConnectError {
   const reply = toConnectError(error);
-  call.error = error instanceof ConnectError ? (error.cause ?? error) : error;
+  call.error = causeForLog(error);
   call.code = codeName(reply.code);
   return reply;
+}
+
+/** What says most of a failure: without the wrapping that is for callers, whose stack would tell of no fault. */
+function causeForLog(error: unknown): unknown {
+  if (error instanceof KeyTroubleError) return error.trouble;
+  return error instanceof ConnectError ? (error.cause ?? error) : error;
 }

@@ -148,7 +148,7 @@ describe("an error of the KMS becomes a gRPC code and a fixed text", () => {
       assert.equal(Code[seen.code], code);
       assert.equal(seen.rawMessage, text);
       const line = await it.logger.waitFor(({ fields }) => fields["uid"] === "u-1");
-      assert.equal(line.fields["code"], code);
+      assert.equal(line.fields["grpc"], code);
       assert.equal(line.error, error);
     });
   }
@@ -203,7 +203,7 @@ describe("a call has one budget", () => {
     await roundTrip(session);
     stream.close(8);
     const line = await it.logger.waitFor(({ message }) => message === "call failed");
-    assert.equal(line.fields["code"], "Canceled");
+    assert.equal(line.fields["grpc"], "Canceled");
     assert.equal(it.encryptor.signals.at(-1)?.aborted, true);
     assert.equal(it.server.inflight(), 0);
   });
@@ -296,6 +296,8 @@ test("a KMS that is away from the start makes Status fail as Unavailable, with t
   const { error } = await grpcClient(t, `unix://${it.socketPath}`).call(status, {});
   assert.equal(error?.code, GrpcStatus.UNAVAILABLE);
   assert.equal(error.details, "the KMS did not answer in time [TIMEOUT]");
+  const line = await it.logger.waitFor(({ message }) => message === "call failed");
+  assert.equal(line.error, it.encryptor.resolveError);
 });
 
 test("each call has a line in the log with uid, method, code, time and the key's hash, and nothing of its payload", async (t) => {
@@ -315,7 +317,7 @@ test("each call has a line in the log with uid, method, code, time and the key's
   assert.equal(first?.level, "info");
   assert.equal(first.fields["method"], "Encrypt");
   assert.equal(first.fields["uid"], uid);
-  assert.equal(first.fields["code"], "OK");
+  assert.equal(first.fields["grpc"], "OK");
   assert.match(String(first.fields["key"]), /^sha256:[0-9a-f]{64}$/);
   assert.equal(typeof first.fields["ms"], "number");
   assert.match(String(second?.fields["uid"]), /^bad\?uid\?\?\?31mx+$/);
