@@ -27,6 +27,8 @@ import { listenOnSocket } from "./unix-socket.ts";
 
 /** Memory that one HTTP/2 session may take, in MB: Node ends a session that takes more. */
 const maxSessionMemoryMb = 4;
+/** Longest time until a client has begun to speak HTTP/2, in ms: one that never does would keep its place for ever. */
+const maxSilenceMs = 10_000;
 /** Headers of one request, in bytes. kube-apiserver sends some 250. */
 const maxHeaderBytes = 16 * 1024;
 
@@ -186,7 +188,18 @@ function createHttp2Server(
   );
   server.on("session", (session) => {
     sessions.add(session);
-    session.once("close", () => sessions.delete(session));
+    const silence = setTimeout(() => {
+      metrics.rejected("session");
+      logger.debug("a client that said nothing was closed");
+      session.destroy();
+    }, maxSilenceMs).unref();
+    session.once("remoteSettings", () => {
+      clearTimeout(silence);
+    });
+    session.once("close", () => {
+      clearTimeout(silence);
+      sessions.delete(session);
+    });
   });
   // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
   server.on("sessionError", (error) => {

@@ -85,15 +85,27 @@ describe("what no good client sends does no harm", () => {
     });
   }
 
-  test("a connection that says nothing is kept, and costs nobody else anything", async (t) => {
+  test("connections that say nothing are closed after 10 s; one that has spoken may be idle", async (t) => {
     const it = await startServer(t);
+    await assertServes(t, it);
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const idle = await openSession(t, it.socketPath);
+    await roundTrip(idle);
     const clients = Array.from({ length: 50 }, () => connect({ path: it.socketPath }));
     t.after(() => {
       for (const client of clients) client.destroy();
     });
     await Promise.all(clients.map((client) => once(client, "connect")));
-    await assertServes(t, it);
-    assert.ok(clients.every((client) => !client.destroyed));
+    while (it.server.connections() < clients.length + 2) await new Promise(setImmediate);
+    t.mock.timers.tick(9_999);
+    await roundTrip(idle);
+    assert.equal(it.server.connections(), clients.length + 2);
+    const closed = clients.map((client) => once(client.resume(), "close"));
+    t.mock.timers.tick(1);
+    await Promise.all(closed);
+    await roundTrip(idle);
+    assert.equal((await replyOf(openStream(idle, "Status").end(statusRequest))).status, 0);
+    assert.equal(it.server.connections(), 2);
   });
 
   for (const [what, body, expected] of [
