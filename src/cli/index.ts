@@ -35,6 +35,7 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
   if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
 
   const command = named ?? serveCommand;
+  if (command !== serveCommand) endWithReader(io.stdout);
   const { args, complaints } = readArgv(rest, command.flags, command.words.length);
   const unknown = named === undefined ? unknownCommand(argv[0] ?? "") : [];
   try {
@@ -47,8 +48,14 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
 }
 
 function print(stream: NodeJS.WritableStream, text: string, code: number): number {
+  stream.on("error", () => undefined);
   stream.write(text);
   return code;
+}
+
+/** Nobody reads on (`… | head -1`): no failure that is worth a stack, and the end even of `probe --watch`. */
+function endWithReader(stdout: NodeJS.WritableStream): void {
+  stdout.on("error", () => process.exit(1));
 }
 
 /** A first word that is no command gets the more helpful complaint. */

@@ -1,5 +1,6 @@
 /** The command line of the built program, as a process: what is printed where, and the exit code. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { serveFlags } from "../../src/cli/serve-flags.ts";
@@ -110,6 +111,21 @@ for (const command of ["serve", "check", "probe", "config"])
       new RegExp(`^Usage: okms-k8s-encryption-provider ${command}\\b.* \\[FLAGS\\]$`, "m"),
     );
     assert.match(stdout, /^ {2}--sock /m);
+  });
+
+for (const args of [
+  "--help",
+  "--version",
+  "probe --sock=/nowhere",
+  "probe --sock=/nowhere --watch --interval=100ms",
+])
+  test(`${args} | true: ends without a word where nobody reads`, () => {
+    const script = `"$0" "$1" ${args} | true`;
+    const { status, signal, stderr } = spawnSync("sh", ["-c", script, process.execPath, programs.source], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+    assert.deepEqual([status, signal, stderr], [0, null, ""]);
   });
 
 test("a mistyped command gets the one that it resembles", async (t) => {
