@@ -138,7 +138,10 @@ function readOptions(invocation: Invocation): ConfigOptions {
   const providerName = readName(read, "provider-name") ?? defaults.providerName;
   const config = kind === "systemd" || kind === "static-pod" ? readServe(read, stderr) : undefined;
   const sock = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
-  if (kind === "static-pod") checkMountable(read, sock);
+  if (kind === "static-pod") {
+    checkMountable(read, sock);
+    checkGroupIsNumber(read);
+  }
   read.finish();
   const current = instanceOf(invocation, options.kind, { config, sock, providerName, name: programName });
   if (rotation === undefined) return { ...options, instances: [current] };
@@ -231,6 +234,15 @@ function checkMountable(read: SettingsReader, sock: string): void {
     `--sock ${sock} would mount all of ${folder} into the Pod: give the socket a folder of its own, ` +
       `as --sock /run/${programName}/kms.sock`,
   );
+}
+
+/** An image has its own /etc/group, and a Pod's groups are numbers. */
+function checkGroupIsNumber(read: SettingsReader): void {
+  const group = read.given("sock-group");
+  if (group !== undefined && !/^\d+$/.test(group.text))
+    read.complain(
+      `Invalid value for ${group.source}: a static Pod knows no group ${quote(group.text)} of the host: give its number`,
+    );
 }
 
 function instanceOf(

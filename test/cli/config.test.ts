@@ -50,7 +50,10 @@ interface Pod {
     readonly dnsPolicy: string;
     readonly priorityClassName: string;
     readonly automountServiceAccountToken: boolean;
-    readonly securityContext: { readonly seccompProfile: unknown };
+    readonly securityContext: {
+      readonly seccompProfile: unknown;
+      readonly supplementalGroups?: readonly number[];
+    };
     readonly containers: readonly [Container];
     readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
   };
@@ -374,6 +377,13 @@ describe("config static-pod", () => {
       capabilities: { drop: ["ALL"] },
     });
     assert.deepEqual(pod.spec.securityContext.seccompProfile, { type: "RuntimeDefault" });
+    assert.equal(pod.spec.securityContext.supplementalGroups, undefined);
+  });
+
+  test("is a member of --sock-group, for without capabilities it could not give the socket to another", async () => {
+    const { spec } = await printYaml<Pod>("static-pod", ...serve, sock, image, "--sock-group=4242");
+    assert.deepEqual(spec.securityContext.supplementalGroups, [4242]);
+    assert.ok(spec.containers[0].args.includes("--sock-group=4242"));
   });
 
   test("mounts the socket's folder to write and the certificates' to read, each with its volume", async () => {
@@ -476,6 +486,11 @@ describe("config", () => {
     ["no kind", [], /^Missing or unknown kind: give one of encryption-configuration, systemd, static-pod$/],
     ["an unknown kind", ["helm"], /^Missing or unknown kind/],
     ["a static Pod without an image", ["static-pod", ...serve, sock], /^Missing required flag --image/],
+    [
+      "a static Pod with a group of the host by its name",
+      ["static-pod", ...serve, sock, "--image=i", "--sock-group=kube"],
+      /^Invalid value for --sock-group: a static Pod knows no group "kube" of the host: give its number$/,
+    ],
     ["units without the flags of serve", ["systemd"], /^Missing required flag --protocol/],
     [
       "a rotation of a label",

@@ -21,7 +21,7 @@ const folder = "/etc/kubernetes/manifests";
 const head = ` A static Pod: put it into the kubelet's staticPodPath on each control-plane node.
  Its user is root without capabilities, so that it reads files that only root may read.`;
 
-/** Makes the manifest of an instance, whose configuration has an HTTP address. */
+/** Makes the manifest of an instance, whose configuration has an HTTP address, and a group by number if any. */
 export function staticPod(instance: Instance, { image }: StaticPodOptions): OutputFile {
   const { name, config, serveArguments } = instance;
   const volumes = volumesOf(instance);
@@ -42,7 +42,11 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       terminationGracePeriodSeconds: Math.ceil(config.timeoutMs / 1000) + 5,
-      securityContext: { runAsUser: 0, seccompProfile: { type: "RuntimeDefault" } },
+      securityContext: {
+        runAsUser: 0,
+        ...groupsOf(instance),
+        seccompProfile: { type: "RuntimeDefault" },
+      },
       containers: [
         {
           name: programName,
@@ -96,6 +100,11 @@ function probes({ config, sock }: Instance): Record<string, unknown> {
       failureThreshold: 2,
     },
   };
+}
+
+/** Without CAP_CHOWN a process can give its socket to none but a group of its own. */
+function groupsOf({ config: { sockGroup } }: Instance): { readonly supplementalGroups?: readonly number[] } {
+  return sockGroup === undefined ? {} : { supplementalGroups: [Number(sockGroup)] };
 }
 
 /** The kubelet puts variables in for `$(NAME)`. */
