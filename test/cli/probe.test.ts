@@ -331,6 +331,13 @@ describe("probe of a plugin that is unwell", () => {
     const { code, text } = await probe(sock, { timeoutMs: 50 });
     assert.equal(code, 1);
     assert.match(text, /✖ Status .*no answer within 50 ms/);
+    assert.match(text, /→ .*it hangs, or something else listens there/);
+  });
+
+  test("looks to the KMS where Status is answered and Encrypt is not", async (t) => {
+    const sock = await startPlugin(t, { encrypt: () => new Promise(() => undefined) });
+    const { text } = await probe(sock, { timeoutMs: 1000 });
+    assert.match(text, /✖ Encrypt .*no answer within 1000 ms.*\n.*→ the KMS is slow or out of reach/);
   });
 });
 

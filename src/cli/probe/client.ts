@@ -19,8 +19,8 @@ export interface PluginClient {
   status(): Promise<StatusResponse>;
   encrypt(plaintext: Uint8Array, uid: string): Promise<EncryptResponse>;
   decrypt(stored: Stored, uid: string): Promise<DecryptResponse>;
-  /** Why a call failed, and what to do about it, in one line each. */
-  explain(error: unknown): Promise<Explanation>;
+  /** Why a call of a method (`Status`) failed, and what to do about it, in one line each. */
+  explain(error: unknown, method: string): Promise<Explanation>;
   close(): void;
 }
 
@@ -51,8 +51,8 @@ export function createPluginClient(sock: string, timeoutMs: number): PluginClien
     encrypt: (plaintext, uid) => client.encrypt({ plaintext, uid }, options),
     decrypt: ({ ciphertext, keyId, annotations }, uid) =>
       client.decrypt({ ciphertext, keyId, annotations, uid }, options),
-    async explain(error) {
-      return (await explainSocket(path, sock)) ?? explainCall(error, timeoutMs);
+    async explain(error, method) {
+      return (await explainSocket(path, sock)) ?? explainCall(error, method, timeoutMs);
     },
     close() {
       sessionManager.abort();
@@ -99,14 +99,18 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
   });
 }
 
-function explainCall(error: unknown, timeoutMs: number): Explanation {
+function explainCall(error: unknown, method: string, timeoutMs: number): Explanation {
   const { code, rawMessage } = ConnectError.from(error);
   const said = `${Code[code]}: ${quote(rawMessage)}`;
   switch (code) {
     case Code.DeadlineExceeded:
       return {
         message: `no answer within ${timeoutMs} ms (${said})`,
-        advice: "the KMS is slow or out of reach: see the plugin's log, or run `check`",
+        // Status waits for no KMS, but for the end of the first look at it.
+        advice:
+          method === "Status"
+            ? "a plugin that runs for some seconds answers this at once: it hangs, or something else listens there"
+            : "the KMS is slow or out of reach: see the plugin's log, or run `check`",
       };
     case Code.Unimplemented:
       return { message: said, advice: "something that is not a KMS v2 plugin listens on the socket" };

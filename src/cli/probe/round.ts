@@ -57,7 +57,7 @@ export async function runRound(client: PluginClient): Promise<Round> {
     seen.Decrypt = `the same ${seedBytes} bytes`;
     return { ms, seen, keyId };
   } catch (error) {
-    const why = error instanceof Unfit ? error : await client.explain(error);
+    const why = error instanceof Unfit ? error : await client.explain(error, step);
     const failure = { step, message: why.message, advice: why.advice };
     return { ms, seen, ...(keyId !== undefined && { keyId }), failure };
   }
