@@ -1,7 +1,7 @@
 /**
  * One request until something answers it. A reply that stays out may mean a slow KMS, or a path that died without
- * FIN or RST: after a patience the request is sent a second time, on another server or on fresh connections, and
- * the first answer wins. All calls can be repeated safely.
+ * FIN or RST: after a patience the request is sent again, and again, on another server or on fresh connections,
+ * and the first answer wins. All calls can be repeated safely.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
 import { abortedError, type CallBudget, remainingMs } from "./budget.ts";
@@ -9,6 +9,7 @@ import type { Connections } from "./connections.ts";
 import { createReport, type RestObserver } from "./events.ts";
 import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
 import type { Links } from "./links.ts";
+import type { Patience } from "./patience.ts";
 import type { Server, Servers } from "./servers.ts";
 
 /** A call of the API, and how its reply is read. */
@@ -36,6 +37,10 @@ export interface AttemptContext {
   readonly servers: Servers;
   readonly links: Links;
   readonly onEvent: RestObserver;
+  /** Shared by all calls. */
+  readonly patience: Patience;
+  /** How many second and later tries of all calls are under way; counted here. */
+  readonly extra: { count: number };
 }
 
 interface Attempt<T> {
@@ -54,8 +59,12 @@ interface Outcome<T> {
   readonly error?: ProviderError;
 }
 
-const leastPatienceMs = 100;
-const firstPatienceMs = 1_000;
+/** Tries of one call that may wait at a time; the oldest is always among them. */
+const mostRunning = 4;
+/** Second and later tries that may wait at a time, of all calls: an overloaded KMS is not to be finished off. */
+const mostExtra = 64;
+/** Once a reply is overdue, a path that heals for a moment is to be found. */
+const repeatMs = 500;
 const leastAgeMs = 5_000;
 
 /**
@@ -72,7 +81,7 @@ export async function ask<T>(
   const running = [first];
   const tried = new Set([first.server]);
   const waiting = watchBudget(budget.signal);
-  let patienceMs = Math.max(leastPatienceMs, Math.min(firstPatienceMs, remainingMs(budget) / 3));
+  let patienceMs = context.patience.forReply(remainingMs(budget));
   let giveUp: ProviderError | undefined;
   try {
     for (;;) {
@@ -83,7 +92,7 @@ export async function ask<T>(
       }
       if (event === "quiet") {
         repeat(call, running, tried, patienceMs, budget, context);
-        patienceMs *= 2;
+        patienceMs = Math.min(patienceMs, repeatMs);
         continue;
       }
       running.splice(running.indexOf(event.attempt), 1);
@@ -137,7 +146,7 @@ function begin<T>(
   return attempt;
 }
 
-/** What happens next: an attempt ends, the newest one has been silent for `patienceMs`, or the time is over. */
+/** What happens next: an attempt ends, the newest one is silent for `patienceMs` from now, or the time is over. */
 async function nextEvent<T>(
   running: readonly Attempt<T>[],
   patienceMs: number,
@@ -145,8 +154,9 @@ async function nextEvent<T>(
 ): Promise<Outcome<T> | "quiet" | "aborted"> {
   const { promise: quiet, resolve } = Promise.withResolvers<"quiet">();
   let timer: NodeJS.Timeout | undefined;
+  const begunAt = performance.now();
   const watch = (): void => {
-    const leftMs = patienceMs - silentMs(running);
+    const leftMs = patienceMs - silentMs(running, begunAt);
     if (leftMs <= 0) resolve("quiet");
     else timer = setTimeout(watch, Math.ceil(leftMs));
   };
@@ -158,11 +168,10 @@ async function nextEvent<T>(
   }
 }
 
-/** For how long nothing of the newest attempt's reply has arrived. */
-function silentMs<T>(running: readonly Attempt<T>[]): number {
-  const newest = running.at(-1);
-  if (newest === undefined) return 0;
-  return performance.now() - Math.max(newest.exchange.lastHeardAt(), newest.startedAt);
+/** For how long nothing of the newest attempt's reply has arrived, counted from `begunAt` at the earliest. */
+function silentMs<T>(running: readonly Attempt<T>[], begunAt: number): number {
+  const heardAt = running.at(-1)?.exchange.lastHeardAt() ?? 0;
+  return performance.now() - Math.max(heardAt, begunAt);
 }
 
 /** Sends the call again, elsewhere; the first attempt goes on, for the KMS may only be slow. */
@@ -176,11 +185,17 @@ function repeat<T>(
 ): void {
   const newest = running.at(-1);
   if (newest === undefined) return;
-  if (areDoubtful(newest.connections, patienceMs)) context.links.renew(newest.server, newest.connections);
-  const server = context.servers.other(tried) ?? context.servers.current();
+  const { servers, links, extra } = context;
+  if (areDoubtful(newest.connections, patienceMs)) links.renew(newest.server, newest.connections);
+  const isFull = running.length === mostRunning || extra.count >= mostExtra;
+  if (isFull && running.length > 1) running.splice(1, 1)[0]?.exchange.abort(superseded());
+  else if (isFull) return;
+  const server = servers.other(tried) ?? servers.current();
   tried.add(server);
-  for (const { exchange } of running.splice(1)) exchange.abort(superseded());
-  running.push(begin(call, server, budget, context));
+  const attempt = begin(call, server, budget, context);
+  running.push(attempt);
+  extra.count += 1;
+  void attempt.outcome.finally(() => (extra.count -= 1));
 }
 
 /**
@@ -197,8 +212,9 @@ function accept<T>(
   winner: Attempt<T>,
   answer: Answer<T>,
   running: readonly Attempt<T>[],
-  { servers }: AttemptContext,
+  { servers, patience }: AttemptContext,
 ): Answer<T> {
+  patience.remember(performance.now() - winner.startedAt);
   for (const { server, startedAt } of running)
     if (server !== winner.server && startedAt < winner.startedAt)
       servers.failed(server, silence(server, performance.now() - startedAt));

@@ -12,6 +12,7 @@ import { restErrorOf } from "./error-body.ts";
 import type { RestObserver } from "./events.ts";
 import type { HttpReply } from "./exchange.ts";
 import { createLinks } from "./links.ts";
+import { createPatience } from "./patience.ts";
 import { backoffMs, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
 import { createServers, type Server } from "./servers.ts";
 
@@ -73,6 +74,8 @@ export function createRestClient(options: RestClientOptions): RestClient {
     ...(options.recallIntervalMs === undefined ? {} : { recallIntervalMs: options.recallIntervalMs }),
   });
 
+  const shared = { servers, links, onEvent, patience: createPatience(), extra: { count: 0 } };
+
   async function isReachable(server: Server): Promise<boolean> {
     try {
       const connections = links.to(server);
@@ -93,7 +96,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
   ): Promise<{ readonly value: T } | Failure> {
     const asked = servers.current();
     try {
-      const answer = await ask(request, budget, { servers, links, onEvent });
+      const answer = await ask(request, budget, shared);
       if ("refusal" in answer) return refused(answer.server, answer.refusal, request.name);
       servers.answered(answer.server);
       return answer;

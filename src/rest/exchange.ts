@@ -66,7 +66,8 @@ export function sendRequest(
     aborted ??= reason;
     // undici tells of an abort only once the request has left its queue: the caller can't wait for that.
     reject(reason);
-    controller?.abort(reason);
+    // A stream that is reset while node:http2 reads for its session can send Node 24 into an endless loop.
+    setImmediate(() => controller?.abort(reason));
   };
 
   dispatcher.dispatch(
