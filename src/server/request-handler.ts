@@ -7,6 +7,7 @@ import type { Http2ServerRequest, Http2ServerResponse, IncomingHttpHeaders } fro
 import { constants } from "node:http2";
 import { Code, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { ProviderError } from "../errors.ts";
 import type { Call, CodeName } from "./call.ts";
 import { beginCall, callKey, codeName } from "./call.ts";
 import { callerTimeoutMs } from "./deadline.ts";
@@ -17,6 +18,8 @@ export interface RequestHandlerOptions {
   readonly handlers: readonly UniversalHandler[];
   /** Longest time of a unary call, in ms. A stream lives as long as its caller wants. */
   readonly timeoutMs: number;
+  /** Most calls open at once, of all kinds, from their headers until their last byte is written. */
+  readonly maxOpen: number;
   /** Called once for each call, when it has been answered or its caller has left. Must not throw. */
   readonly onEnd: (call: Call, code: CodeName) => void;
 }
@@ -27,11 +30,16 @@ export type RequestHandler = (request: Http2ServerRequest, response: Http2Server
 /** Makes the handler of all requests of a server. */
 export function createRequestHandler(options: RequestHandlerOptions): RequestHandler {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
+  let open = 0;
 
   return (request, response) => {
     const handler = byPath.get(request.url.split("?", 1)[0] ?? "");
     if (handler === undefined) {
-      refuseUnknown(request, response);
+      refuse(request, unknownMethod);
+      return;
+    }
+    if (open >= options.maxOpen) {
+      refuseOverload(handler, request);
       return;
     }
     const limitMs = handler.method.methodKind === "unary" ? options.timeoutMs : undefined;
@@ -45,23 +53,58 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     request: Http2ServerRequest,
     response: Http2ServerResponse,
   ): Promise<void> {
+    open += 1;
+    request.stream.once("close", () => (open -= 1));
     const code = await answer(call, handler, request, response);
+    // A client that does not read its answer gives its place up all the same.
+    request.stream.setTimeout(options.timeoutMs, () => request.stream.destroy());
     call.budget.end();
     options.onEnd(call, code);
+  }
+
+  /** By the headers alone: what it takes to understand a call, times thousands, is more memory than there may be. */
+  function refuseOverload(handler: UniversalHandler, request: Http2ServerRequest): void {
+    const call = beginCall(handler.method);
+    call.error = new ProviderError("OVERLOADED", `more than ${options.maxOpen} calls open at once`);
+    const { code, rawMessage } = toConnectError(call.error);
+    refuse(request, { code, text: rawMessage, httpStatus: 429 });
+    options.onEnd(call, codeName(code));
   }
 }
 
 /** gRPC clients read 404 as Unimplemented; those that see grpc-status get it in so many words. */
-function refuseUnknown(request: Http2ServerRequest, response: Http2ServerResponse): void {
-  const isGrpc = request.headers["content-type"]?.startsWith("application/grpc") === true;
-  if (isGrpc) {
-    response.writeHead(200, {
-      "content-type": "application/grpc",
-      "grpc-status": String(Code.Unimplemented),
-      "grpc-message": "unknown service or method",
-    });
-  } else response.writeHead(404);
-  endResponse(request, response, false);
+const unknownMethod = {
+  code: Code.Unimplemented,
+  text: "unknown service or method",
+  httpStatus: 404,
+} as const satisfies Refusal;
+
+/** An answer without a handler. */
+interface Refusal {
+  readonly code: Code;
+  readonly text: string;
+  /** For a client that does not speak gRPC. */
+  readonly httpStatus: number;
+}
+
+/** How long the rest of a refused request may keep still, in ms. */
+const maxTailMs = 1000;
+
+/** Answers by headers alone (gRPC's "Trailers-Only"), and lets the request's bytes go by. */
+function refuse({ stream, headers }: Http2ServerRequest, { code, text, httpStatus }: Refusal): void {
+  const isGrpc = headers["content-type"]?.startsWith("application/grpc") === true;
+  const reply = isGrpc
+    ? {
+        ":status": 200,
+        "content-type": "application/grpc",
+        "grpc-status": String(code),
+        "grpc-message": text,
+      }
+    : { ":status": httpStatus };
+  if (stream.destroyed) return;
+  stream.respond(reply, { endStream: true });
+  stream.setTimeout(maxTailMs, () => stream.destroy());
+  stream.resume();
 }
 
 async function answer(

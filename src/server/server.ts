@@ -29,6 +29,8 @@ import { listenOnSocket } from "./unix-socket.ts";
 const maxSessionMemoryMb = 4;
 /** Longest time until a client has begun to speak HTTP/2, in ms: one that never does would keep its place for ever. */
 const maxSilenceMs = 10_000;
+/** Calls open at once, beyond which none is even read: each takes some 40 KB until its answer is written. */
+const maxOpenCalls = 2048;
 /** Headers of one request, in bytes. kube-apiserver sends some 250. */
 const maxHeaderBytes = 16 * 1024;
 
@@ -178,6 +180,7 @@ function createHttp2Server(
     createRequestHandler({
       handlers: router.handlers,
       timeoutMs: options.timeoutMs,
+      maxOpen: Math.max(maxOpenCalls, 2 * options.maxInflight),
       onEnd(call, code) {
         metrics.request(call.method.name, code, (performance.now() - call.startedAt) / 1000);
         if (call.error instanceof ProviderError && call.error.code === "OVERLOADED")

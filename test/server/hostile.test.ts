@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import type { ClientHttp2Session } from "node:http2";
 import { constants } from "node:http2";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
@@ -157,6 +158,37 @@ describe("what no good client sends does no harm", () => {
     await roundTrip(session);
     const stream = openStream(session, "Status", { padding: "x".repeat(40_000) });
     assert.notEqual((await replyOf(stream.end(statusRequest))).status, 0);
+    await assertServes(t, it);
+  });
+
+  test("calls beyond 2048 open ones are refused by their headers alone, and accepted when there is room", async (t) => {
+    const it = await startServer(t);
+    const sessions = await Promise.all([1, 2, 3].map(() => openSession(t, it.socketPath)));
+    const [first, second, third] = sessions as [ClientHttp2Session, ClientHttp2Session, ClientHttp2Session];
+    for (const session of [first, second]) {
+      await roundTrip(session);
+      for (let index = 0; index < 1024; index += 1) openStream(session, "Encrypt");
+      await roundTrip(session);
+    }
+    const refused = await replyOf(openStream(third, "Status").end(statusRequest));
+    assert.deepEqual(
+      [refused.httpStatus, refused.status, refused.message],
+      [200, 8, "too many calls at once [OVERLOADED]"],
+    );
+    assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="overloaded"[^}]*\} 1/);
+    first.destroy();
+    while (it.server.connections() > 2) await new Promise(setImmediate);
+    assert.equal((await replyOf(openStream(third, "Status").end(statusRequest))).status, 0);
+  });
+
+  test("an answer that its client does not read is given up after --timeout", async (t) => {
+    const it = await startServer(t, { timeoutMs: 100 });
+    const session = await openSession(t, it.socketPath);
+    session.settings({ initialWindowSize: 0 });
+    await roundTrip(session);
+    const stream = openStream(session, "Status").end(statusRequest).resume();
+    await once(stream, "close");
+    assert.equal(it.logger.lines.filter(({ message }) => message === "call answered").length, 1);
     await assertServes(t, it);
   });
 
