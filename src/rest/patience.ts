@@ -1,7 +1,8 @@
 /**
- * When a reply is overdue: after a time judged from the replies before it, as TCP judges its retransmissions (RFC
- * 6298). A KMS that is always slow is waited for; one that has fallen silent is not waited for long.
+ * When a reply is overdue: after a time judged from the replies before it. A KMS that is always slow is waited for;
+ * one that has fallen silent is not waited for long.
  */
+import { createReplyTimes } from "../reply-times.ts";
 
 /** Remembers how long replies take. */
 export interface Patience {
@@ -21,18 +22,14 @@ const firstMs = 1_000;
 
 /** Makes a patience that knows of no reply yet. */
 export function createPatience(): Patience {
-  let smoothedMs: number | undefined;
-  let variationMs = 0;
+  const times = createReplyTimes();
   return {
     forReply(leftMs) {
-      const usual = smoothedMs === undefined ? firstMs : smoothedMs + 4 * variationMs;
+      const known = times.estimate();
+      const usual = known === undefined ? firstMs : known.smoothedMs + 4 * known.variationMs;
       // Whatever is usual, a caller's time is to suffice for a second and a third try.
       return Math.min(Math.max(usual, leastMs), mostMs, Math.max(leftMs / 3, lastMs));
     },
-    remember(ms) {
-      variationMs =
-        smoothedMs === undefined ? ms / 2 : variationMs + (Math.abs(smoothedMs - ms) - variationMs) / 4;
-      smoothedMs = smoothedMs === undefined ? ms : smoothedMs + (ms - smoothedMs) / 8;
-    },
+    remember: times.remember,
   };
 }

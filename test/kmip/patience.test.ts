@@ -2,14 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Connection } from "../../src/kmip/connection.ts";
 import { createPatience, type Patience } from "../../src/kmip/patience.ts";
 
-const connection = {} as Connection;
-const never = new AbortController().signal;
-
 async function replyAfter(patience: Patience, ms: number): Promise<void> {
-  await patience.timed(() => sleep(ms))(connection, never);
+  await patience.timed(() => sleep(ms))();
 }
 
 test("Before the first reply half of the caller's time is waited, and 5 s at the most", () => {
@@ -36,6 +32,6 @@ test("After slow replies a multiple of them is waited", async () => {
 test("A failure says nothing of how long replies take", async () => {
   const patience = createPatience();
   const failing = patience.timed(() => Promise.reject(new Error("lost")));
-  await assert.rejects(failing(connection, never), { message: "lost" });
+  await assert.rejects(failing(), { message: "lost" });
   assert.equal(patience.forReply(3000), 1500);
 });
