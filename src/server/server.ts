@@ -3,7 +3,7 @@
  * HTTP/2 on a Unix socket. Built before it listens; drained before it ends. HTTP/1.1 is not spoken.
  */
 import type { Http2Server, ServerHttp2Session } from "node:http2";
-import { createServer } from "node:http2";
+import { constants, createServer } from "node:http2";
 import type { Socket } from "node:net";
 import { createConnectRouter } from "@connectrpc/connect";
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
@@ -206,10 +206,16 @@ function createHttp2Server(
   });
   // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
   server.on("sessionError", (error) => {
+    if (isFarewell(error)) return;
     metrics.rejected("session");
     logger.debug("a client's session broke", { reason: error.message });
   });
   return server;
+}
+
+/** Some clients, Connect's among them, say good-bye with GOAWAY(CANCEL): nothing was refused and nothing broke. */
+function isFarewell(error: Error): boolean {
+  return error.message === `Session closed with error code ${constants.NGHTTP2_CANCEL}`;
 }
 
 /** Closes a connection as soon as its last answer and the GOAWAY are written: not when its client cares to. */

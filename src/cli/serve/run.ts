@@ -61,7 +61,8 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
     await running.encryptor.close();
     return 1;
   }
-  await watch.start();
+  // A file that hangs, as on a lost network file system, is not to keep the program from its end.
+  await Promise.race([watch.start(), asked]);
   running.status.start();
   const http = await startHttp(running);
   const signal = await asked;
