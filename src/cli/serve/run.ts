@@ -1,7 +1,8 @@
 /**
- * Serving, from the command line to the end: log, metrics, encryptor, key status, socket, certificates, in that
- * order. The socket listens before the KMS, or even the certificates, are looked at (DESIGN.md, decision 1).
+ * Serving, from the command line to the end: log, metrics, encryptor, key status, certificates, socket, in that
+ * order. The socket listens before the KMS is looked at, and whatever the certificates are (DESIGN.md, decision 1).
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseServeConfig } from "../../config.ts";
 import type { Config } from "../../config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
@@ -24,6 +25,8 @@ import { watchCertificates } from "./certificates.ts";
 import { createKmsReporter } from "./kms-events.ts";
 import { guardProcess, untilAskedToEnd } from "./process.ts";
 
+/** For how long the certificates may be read before the socket listens all the same, in ms. They take 5. */
+const certificatesHeadStartMs = 250;
 /** Time beyond --timeout in which the end must have come, in ms. */
 const endGraceMs = 3_000;
 
@@ -54,15 +57,19 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
   const asked = untilAskedToEnd(logger, () => void watch.reload());
+  // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
+  // network file system, keep the program neither from listening nor from its end.
+  const certificates = watch.start();
+  await Promise.race([certificates, asked, sleep(certificatesHeadStartMs, undefined, { ref: false })]);
   try {
     await running.server.listen();
   } catch (error) {
     logger.error("cannot listen on the socket", { path: config.sock }, error);
+    watch.stop();
     await running.encryptor.close();
     return 1;
   }
-  // A file that hangs, as on a lost network file system, is not to keep the program from its end.
-  await Promise.race([watch.start(), asked]);
+  await Promise.race([certificates, asked]);
   running.status.start();
   const http = await startHttp(running);
   const signal = await asked;
