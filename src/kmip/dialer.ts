@@ -191,6 +191,9 @@ function tracked(running: Set<Promise<unknown>>, attempt: Attempt<Dialled>): Att
 /** One error for a round in which nobody answered. */
 function summaryOf(order: readonly Endpoint[], failures: readonly ProviderError[]): ProviderError {
   const [first] = failures;
+  // All of one kind say more than a summary would: a client that every server denies is denied, not out of reach.
+  const isAnswer = first !== undefined && first.code !== "TLS" && isHopeless(first);
+  if (isAnswer && failures.every(({ code }) => code === first.code)) return first;
   if (order.length === 1 && first !== undefined) return first;
   const code = failures.every((failure) => isHopeless(failure)) ? "TLS" : "CONNECT";
   const each = [...new Set(failures.map((failure) => failure.message))].join("; ");

@@ -1,6 +1,7 @@
 /** Failover: the first server that answers serves, the next takes over, and the first is returned to. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { KmipResultError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
 import { eventually, startEchoServer } from "../echo-server.ts";
 import { poolBefore, send, startLoad, within } from "./harness.ts";
@@ -88,6 +89,16 @@ test("Where no server answers the caller hears of each", async () => {
     for (const { address } of servers) assert.ok(error.message.includes(address), error.message);
     return true;
   });
+});
+
+test("A caller whom every server refuses hears the refusal, as from a single server", async () => {
+  await using first = await startEchoServer();
+  await using second = await startEchoServer();
+  const refusal = { operation: "Discover Versions", reason: "Permission Denied", resultMessage: "" };
+  await using pool = poolBefore([first, second], {
+    prepare: () => Promise.reject(new KmipResultError(refusal)),
+  });
+  await assert.rejects(pool.checkOut(within(3000)), KmipResultError);
 });
 
 test("A preferred server that hangs is tried once at a time, and the one in use goes on serving", async () => {
