@@ -59,6 +59,7 @@ export interface RestClient {
 /** Pauses shorter than what is left by less than this would end after the caller has gone. */
 const marginMs = 20;
 const reachabilityTimeoutMs = 2_000;
+const leastPauseMs = 100;
 
 /**
  * Creates a client; nothing is dialled before the first call.
@@ -101,7 +102,9 @@ export function createRestClient(options: RestClientOptions): RestClient {
       servers.answered(answer.server);
       return answer;
     } catch (error) {
-      if (error instanceof RestError) return { server: asked, error, isHarmless: true, retryAfterMs: 0 };
+      // What is no reply may come from something before the KMS: another way to it may not have that.
+      const isOnlyOne = servers.all.length === 1;
+      if (error instanceof RestError) return { server: asked, error, isHarmless: isOnlyOne, retryAfterMs: 0 };
       if (!(error instanceof NetworkError)) throw error;
       const server = servers.all.find(({ url }) => url.endpoint === error.endpoint) ?? asked;
       return { server, error, isHarmless: isFirst && error.code === "CLOSED", retryAfterMs: 0 };
@@ -120,9 +123,10 @@ export function createRestClient(options: RestClientOptions): RestClient {
         if (error instanceof RestError) servers.answered(server);
       } else {
         servers.failed(server, error.message);
-        troubled.add(server);
       }
-      const pauseMs = pauseBefore(outcome, failures, !troubled.has(servers.current()));
+      if (!isHarmless || error.code === "REST_BODY") troubled.add(server);
+      const hasFreshServer = !troubled.has(servers.current());
+      const pauseMs = pauseBefore(outcome, failures, hasFreshServer, remainingMs(budget));
       if (pauseMs === undefined || pauseMs + marginMs > remainingMs(budget)) throw error;
       await pause(pauseMs, budget.signal);
       if (budget.signal.aborted) throw abortedError(budget, "retry", "waiting to try again", error);
@@ -163,16 +167,24 @@ function refused(server: Server, reply: HttpReply, name: string): Failure {
 }
 
 /** How long to wait before the next try, in ms; undefined where another would not help. */
-function pauseBefore(failure: Failure, failures: number, hasFreshServer: boolean): number | undefined {
+function pauseBefore(
+  failure: Failure,
+  failures: number,
+  hasFreshServer: boolean,
+  leftMs: number,
+): number | undefined {
   const { error } = failure;
+  // A long back-off must not be the reason why what is left of a caller's time goes unused.
+  const backoff = Math.min(backoffMs(failures), Math.max(leastPauseMs, leftMs / 2));
   // A proxy's page in place of a reply may be gone in a moment; a fault of the API will not be.
-  if (error.code === "REST_BODY") return failures === 1 ? backoffMs(failures) : undefined;
+  if (error.code === "REST_BODY" && !hasFreshServer) return failures === 1 ? backoff : undefined;
+  if (error.code === "REST_BODY") return 0;
   if (error instanceof NetworkError) {
     if (hasFreshServer) return 0;
     // A certificate that is refused now is refused in a second too: better to say so at once.
-    return error.code === "TLS" ? undefined : backoffMs(failures);
+    return error.code === "TLS" ? undefined : backoff;
   }
   if (!isPassingStatus(error.status)) return undefined;
   if (isServerTrouble(error.status) && hasFreshServer) return 0;
-  return Math.max(backoffMs(failures), failure.retryAfterMs);
+  return Math.max(backoff, failure.retryAfterMs);
 }

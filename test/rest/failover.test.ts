@@ -90,3 +90,21 @@ test("with both servers away a call keeps trying both, and is answered by the on
   b.faults.rest = {};
   await call;
 });
+
+test("what is no reply from the first server is asked of the second, at once", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  a.faults.garbage = true;
+  await Promise.all(Array.from({ length: 8 }, () => watched.encryptor.encrypt(seed, keyId, within(3_000))));
+  assert.equal(callCount(b, "encrypt"), 8);
+});
+
+test("a KMS that is back just before a call's time is over is asked, however long the pauses had become", async (t) => {
+  const { a, keyId } = await startPair(t);
+  const { encryptor } = watch(t, a, { key: { id: keyId }, servers: [a.url] });
+  a.faults.rest = { status: 503 };
+  const back = setTimeout(() => {
+    a.faults.rest = {};
+  }, 2_100);
+  t.after(() => clearTimeout(back));
+  await encryptor.encrypt(seed, keyId, within(2_600));
+});
