@@ -1,6 +1,6 @@
 /** The KMIP pool at a round trip of 5 ms: what connections are worth, and that nobody queues needlessly. */
 import path from "node:path";
-import { seed } from "./caller.ts";
+import { seed } from "../support/caller.ts";
 import { load, type LoadResult } from "./load.ts";
 import { kmipFlags, startKms, startPlugin, type Kms } from "./processes.ts";
 import { heading, loadCells, loadColumns, table, target } from "./report.ts";

@@ -1,6 +1,6 @@
 /** Start-up and memory of the plugin from dist/. */
 import path from "node:path";
-import { seed } from "./caller.ts";
+import { seed } from "../support/caller.ts";
 import { load } from "./load.ts";
 import { kmipFlags, restFlags, startKms, startPlugin } from "./processes.ts";
 import { heading, mib, table, target, whole } from "./report.ts";

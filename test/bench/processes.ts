@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { nodeOptions } from "../../src/cli/config/output.ts";
-import { connectCaller, type Caller } from "./caller.ts";
+import { connectCaller, type Caller } from "../support/caller.ts";
 
 const here = import.meta.dirname;
 const dist = path.join(here, "../../dist/okms-k8s-encryption-provider.js");

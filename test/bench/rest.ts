@@ -1,6 +1,6 @@
 /** REST with 1, 16 and 128 callers, at round trips of 0 and 5 ms, over HTTP/1.1 and HTTP/2. */
 import path from "node:path";
-import { seed } from "./caller.ts";
+import { seed } from "../support/caller.ts";
 import { load, type LoadResult } from "./load.ts";
 import { restFlags, startKms, startPlugin } from "./processes.ts";
 import { heading, loadCells, loadColumns, table, target } from "./report.ts";

@@ -1,6 +1,6 @@
 /** What the socket itself costs, and that the way to the KMS and back adds no more than as much again. */
 import path from "node:path";
-import { connectCaller, seed, type Caller } from "./caller.ts";
+import { connectCaller, seed, type Caller } from "../support/caller.ts";
 import { load, type LoadResult } from "./load.ts";
 import { kmipFlags, restFlags, startDoNothing, startKms, startPlugin, type Kms } from "./processes.ts";
 import { heading, loadCells, loadColumns, table, target } from "./report.ts";

@@ -1,6 +1,6 @@
 /**
  * A lean gRPC client on node:http2, so that a measurement is of the plugin and not of a client library.
- * One connection, as kube-apiserver has one.
+ * One connection, as kube-apiserver has one. Trusts the server to answer: it has no timer of its own.
  */
 import { connect, constants } from "node:http2";
 import { createConnection } from "node:net";
@@ -17,12 +17,27 @@ import {
   type StatusResponse,
 } from "../../gen/kms/v2/api_pb.ts";
 
-/** Calls the plugin as kube-apiserver does. Each method throws where the gRPC status is not OK. */
+/** A call that was not answered with the gRPC status OK. */
+export class CallError extends Error {
+  override readonly name = "CallError";
+  /** The gRPC status; undefined where the connection was lost before there was one. */
+  readonly code: number | undefined;
+
+  constructor(message: string, code?: number) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Calls the plugin as kube-apiserver does. Each method throws CallError. */
 export interface Caller {
   status(): Promise<StatusResponse>;
   encrypt(plaintext: Uint8Array): Promise<EncryptResponse>;
   decrypt(wrapped: EncryptResponse): Promise<Uint8Array>;
+  /** Waits for what is under way. */
   close(): Promise<void>;
+  /** Leaves at once: what is under way fails. */
+  leave(): void;
 }
 
 /** Puts the five-byte gRPC prefix before a message: not compressed, length. */
@@ -32,6 +47,14 @@ function frame(message: Uint8Array): Buffer {
   framed.writeUInt32BE(message.length, 1);
   framed.set(message, 5);
   return framed;
+}
+
+function failure(method: string, status: unknown, message: unknown): CallError {
+  if (typeof status !== "string") return new CallError(`${method}: the connection was lost`);
+  return new CallError(
+    `${method}: gRPC status ${status}: ${decodeURIComponent(String(message))}`,
+    Number(status),
+  );
 }
 
 /** Connects to a plugin's socket. `timeoutMs` is sent as grpc-timeout with each call. */
@@ -64,10 +87,10 @@ export async function connectCaller(socketPath: string, timeoutMs = 10_000): Pro
       stream.on("response", read);
       stream.on("trailers", read);
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-      stream.on("error", reject);
+      stream.on("error", (error) => reject(new CallError(`${method}: ${error.message}`)));
       stream.on("close", () => {
         if (status === "0") resolve(Buffer.concat(chunks).subarray(5));
-        else reject(new Error(`${method}: gRPC status ${String(status)}: ${String(message)}`));
+        else reject(failure(method, status, message));
       });
       stream.end(frame(request));
     });
@@ -97,6 +120,7 @@ export async function connectCaller(socketPath: string, timeoutMs = 10_000): Pro
       new Promise((resolve) => {
         session.close(() => resolve());
       }),
+    leave: () => session.destroy(),
   };
 }
 
