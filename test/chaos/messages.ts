@@ -43,7 +43,10 @@ export interface LateCall {
   readonly method: string;
   /** Beyond the deadline, as the caller saw it. */
   readonly overMs: number;
-  /** Of that: for how long the caller's own process was not running. */
+  /**
+   * What may be taken off: for how long the caller's own process did not run just after the start and past the
+   * deadline, and as much again as it once stood still in the half second before, for the plugin.
+   */
   readonly ownMs: number;
 }
 

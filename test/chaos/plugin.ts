@@ -23,6 +23,8 @@ export interface Plugin {
   readonly child: ChildProcess;
   /** How often a line of the log had this message, at its beginning. */
   logged(message: string): number;
+  /** Lines of the log about what nobody caught, and Node's warnings: there must be none. */
+  readonly unexpected: readonly string[];
   /** Resolves once `message` has been logged more than `times` times; false after `withinMs`. */
   hasLogged(message: string, times: number, withinMs: number): Promise<boolean>;
   resources(): Resources;
@@ -46,6 +48,7 @@ export function startPlugin(flags: readonly string[], onEnd: (how: string) => vo
   );
   const pid = child.pid ?? 0;
   const messages = new Map<string, number>();
+  const unexpected: string[] = [];
   const waiting = new Set<() => void>();
   const inspector = Promise.withResolvers<string>();
   let isEnding = false;
@@ -54,6 +57,7 @@ export function startPlugin(flags: readonly string[], onEnd: (how: string) => vo
     if (url !== undefined) inspector.resolve(url);
     const message = messageOf(line);
     messages.set(message, (messages.get(message) ?? 0) + 1);
+    if (message.startsWith("an unexpected failure") || message === "Node warns") unexpected.push(line);
     for (const wake of waiting) wake();
   });
   child.once("exit", (code, signal) => {
@@ -68,6 +72,7 @@ export function startPlugin(flags: readonly string[], onEnd: (how: string) => vo
   return {
     child,
     logged,
+    unexpected,
     hasLogged(message, times, withinMs) {
       return new Promise((resolve) => {
         const look = (): void => {

@@ -38,7 +38,7 @@ export function reportLines(report: ChaosReport): string[] {
     `${report.protocol}:`,
     ...table([header, ...rows]),
     `${report.encrypts} Encrypts, ${report.decrypts} Decrypts and ${report.statuses} Statuses answered; ${report.failed} calls failed; clients left in the middle of ${report.left}`,
-    `latest answer: ${report.mostLateMs.toFixed(0)} ms past its deadline (${report.mostLateSeenMs.toFixed(0)} ms with the delays of the callers' own process); allowed: ${lateLimitMs} ms`,
+    `latest answer: ${report.mostLateMs.toFixed(0)} ms past its deadline (${report.mostLateSeenMs.toFixed(0)} ms as seen, with the delays of the callers' own process and of the machine); allowed: ${lateLimitMs} ms`,
     `heap in use after a collection ${mebibytes(before.heapBytes)} → ${mebibytes(after.heapBytes)} MiB, resident set ${mebibytes(before.residentBytes)} → ${mebibytes(after.residentBytes)} MiB, open files ${before.files} → ${after.files}`,
     ...(report.wrong.length === 0 ? ["✔ nothing that must not be"] : report.wrong.map((what) => `✖ ${what}`)),
   ];

@@ -259,8 +259,7 @@ function conclude(run: Run, resources: ChaosReport["resources"]): ChaosReport {
   for (const { from, to } of callers.unreachable)
     if (to - from > statusLimitMs / 2)
       wrong.push(`the socket could not be connected to for ${Math.round(to - from)} ms`);
-  const unexpected = plugin.logged("an unexpected failure") + plugin.logged("Node warns");
-  if (unexpected > 0) wrong.push(`the plugin logged ${unexpected} failures that nobody caught`);
+  wrong.push(...new Set(plugin.unexpected.map((line) => `the plugin logged ${line}`)));
   wrong.push(...compareResources(...resources));
   const { encrypts, decrypts, statuses, left } = callers.counts();
   return {
