@@ -3,7 +3,7 @@
  * by side, the first to be ready winning. Holds what a dial needs (secure context, TLS sessions) and what
  * was last seen of each server. How many connections there are is pool.ts's affair.
  */
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import tls, { createSecureContext, type SecureContext } from "node:tls";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
 import { openConnection, type Connection } from "./connection.ts";
@@ -247,7 +247,8 @@ function secureContextOf(material: TlsMaterial): SecureContext {
 
 /** The system's own roots, as Go's programs have it; Node's where the system has none. */
 function systemRoots(): string[] | undefined {
-  const roots = getCACertificates("system");
+  // Not imported by name: Node 20 has none of this name, and would end before main.ts could say what is needed.
+  const roots = tls.getCACertificates("system");
   return roots.length > 0 ? roots : undefined;
 }
 

@@ -142,3 +142,17 @@ test("a wrong flag of a command points to that command's help", async (t) => {
     'Unknown flag "--cuont": did you mean --count?\nSee okms-k8s-encryption-provider probe --help\n',
   );
 });
+
+test("an older Node.js is told what is needed, and not shown a stack", (t) => {
+  const old = ["/usr/bin/node", "/usr/local/bin/node"].find((file) => {
+    const { stdout } = spawnSync(file, ["--version"], { encoding: "utf8" });
+    return /^v(?:2[0-3])\./.test(stdout ?? "");
+  });
+  if (old === undefined) {
+    t.diagnostic("no Node.js of 20 to 23 is here");
+    return;
+  }
+  const { status, stderr } = spawnSync(old, [programs.built, "--version"], { encoding: "utf8" });
+  assert.equal(status, 2);
+  assert.match(stderr, /^This needs Node\.js 24 or later, and .* is v2\d\.\d+\.\d+\n$/);
+});
