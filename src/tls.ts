@@ -4,7 +4,7 @@
  */
 import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import type { KeyObject } from "node:crypto";
-import { createSecureContext } from "node:tls";
+import tls, { createSecureContext, type SecureContext } from "node:tls";
 import { ProviderError } from "./errors.ts";
 import { certificateBlocks, describeWrongPem, isEncryptedKey, privateKeyBlock, readPemFile } from "./pem.ts";
 
@@ -89,6 +89,27 @@ export function checkTlsBytes(files: TlsFiles, bytes: TlsBytes): TlsMaterial {
     throw filesError(`${files.key}: is not the private key of the certificate in ${files.cert}`);
   checkUsable(files, bytes);
   return toMaterial(bytes, ca === undefined ? [cert.validity] : [cert.validity, ca]);
+}
+
+/**
+ * What a connection is made with. Without a `ca` the system's own roots count, as in Go's programs; Node's where
+ * the system has none.
+ * @throws TLS_FILES where OpenSSL can't use the material
+ */
+export function secureContextOf({ cert, key, ca }: Pick<TlsMaterial, "cert" | "key" | "ca">): SecureContext {
+  try {
+    return createSecureContext({ cert, key, ca: ca ?? systemRoots(), minVersion: "TLSv1.2" });
+  } catch (error) {
+    throw new ProviderError("TLS_FILES", "the client certificate, its key or the CA cannot be used", {
+      cause: error,
+    });
+  }
+}
+
+function systemRoots(): string[] | undefined {
+  // Not imported by name: Node 20 has none of this name, and would end before main.ts could say what is needed.
+  const roots = tls.getCACertificates("system");
+  return roots.length > 0 ? roots : undefined;
 }
 
 /**

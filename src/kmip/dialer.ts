@@ -3,9 +3,9 @@
  * by side, the first to be ready winning. Holds what a dial needs (secure context, TLS sessions) and what
  * was last seen of each server. How many connections there are is pool.ts's affair.
  */
-import tls, { createSecureContext, type SecureContext } from "node:tls";
+import type { SecureContext } from "node:tls";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
-import type { TlsMaterial } from "../tls.ts";
+import { secureContextOf, type TlsMaterial } from "../tls.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { EndpointEvent } from "./events.ts";
@@ -228,28 +228,6 @@ function linkedSignal(parent: AbortSignal, ms: number): { signal: AbortSignal; e
       parent.removeEventListener("abort", follow);
     },
   };
-}
-
-function secureContextOf(material: TlsMaterial): SecureContext {
-  try {
-    return createSecureContext({
-      cert: material.cert,
-      key: material.key,
-      ca: material.ca ?? systemRoots(),
-      minVersion: "TLSv1.2",
-    });
-  } catch (error) {
-    throw new ProviderError("TLS_FILES", "the client certificate, its key or the CA cannot be used", {
-      cause: error,
-    });
-  }
-}
-
-/** The system's own roots, as Go's programs have it; Node's where the system has none. */
-function systemRoots(): string[] | undefined {
-  // Not imported by name: Node 20 has none of this name, and would end before main.ts could say what is needed.
-  const roots = tls.getCACertificates("system");
-  return roots.length > 0 ? roots : undefined;
 }
 
 function calledOffError(): ProviderError {

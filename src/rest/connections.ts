@@ -4,11 +4,11 @@
  * server falls silent: the old ones finish what they carry, then close.
  */
 import { Socket } from "node:net";
-import { createSecureContext, TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { describeSocketError } from "../net-errors.ts";
-import type { TlsMaterial } from "../tls.ts";
+import { secureContextOf, type TlsMaterial } from "../tls.ts";
 import type { BaseUrl } from "./base-url.ts";
 import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
 
@@ -148,7 +148,7 @@ function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): 
   const dialling = new Set<Socket>();
   let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
-    secureContext: createSecureContext({ cert: tls.cert, key: tls.key, ca: tls.ca, minVersion: "TLSv1.2" }),
+    secureContext: secureContextOf(tls),
     allowH2: true,
     preferH2: true,
     timeout: dialTimeoutMs,

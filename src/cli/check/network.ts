@@ -8,7 +8,7 @@ import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config.ts";
 import { describeSocketError } from "../../net-errors.ts";
-import type { TlsMaterial } from "../../tls.ts";
+import { secureContextOf, type TlsMaterial } from "../../tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
@@ -102,7 +102,7 @@ interface Handshake {
 function shakeHands(
   socket: Socket,
   { endpoint, host }: Target,
-  { material: { cert, key, ca }, roundTripMs, deadline }: Handshake,
+  { material, roundTripMs, deadline }: Handshake,
 ): Promise<Finding> {
   const { promise, resolve } = Promise.withResolvers<Finding>();
   const started = performance.now();
@@ -114,9 +114,7 @@ function shakeHands(
     socket,
     host,
     ...(isIP(host) === 0 && { servername: host }),
-    cert,
-    key,
-    ...(ca !== undefined && { ca }),
+    secureContext: secureContextOf(material),
     minVersion: "TLSv1.2",
   });
   tls.on("error", (error) => {
