@@ -40,8 +40,12 @@ interface Script<T> extends Running {
 }
 
 /** Starts a script of this folder and waits for the one JSON line that says it is ready. */
-async function startScript<T>(script: string, args: readonly string[]): Promise<Script<T>> {
-  const child = spawn(process.execPath, [path.join(here, script), ...args], {
+async function startScript<T>(
+  script: string,
+  args: readonly string[],
+  nodeFlags: readonly string[] = [],
+): Promise<Script<T>> {
+  const child = spawn(process.execPath, [...nodeFlags, path.join(here, script), ...args], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   const lines = createInterface({ input: child.stdout });
@@ -79,9 +83,9 @@ export type Kms = Script<KmsReady>;
 export const startKms = (roundTripsMs: readonly number[]): Promise<Kms> =>
   startScript<KmsReady>("kms-process.ts", roundTripsMs.map(String));
 
-/** Starts the plugin's server with an encryptor that does nothing, on `sock`. */
+/** Starts the plugin's server with an encryptor that does nothing, on `sock`; with Node's options as the plugin's. */
 export const startDoNothing = (sock: string): Promise<Running> =>
-  startScript<unknown>("do-nothing-process.ts", [sock]);
+  startScript<unknown>("do-nothing-process.ts", [sock], [nodeOptions]);
 
 /** A plugin from dist/ that has said ok. Times in ms since it was started. */
 export interface Plugin extends Running {
