@@ -58,18 +58,67 @@ export async function roundTrip(
   { client }: Pick<Serving, "client">,
   plaintext = randomBytes(32),
 ): Promise<StatusResponse> {
-  const deadline = Date.now() + 10_000;
-  const state = await client.call(status, {}, { deadline });
+  const state = await client.call(status, {}, inTime());
   assert.ok("reply" in state, String("error" in state && state.error));
-  const wrapped = await client.call(encrypt, { plaintext, uid: "e2e" }, { deadline });
-  assert.ok("reply" in wrapped, String("error" in wrapped && wrapped.error));
-  const { ciphertext, keyId: usedKey, annotations } = wrapped.reply as EncryptResponse;
-  const unwrapped = await client.call(
-    decrypt,
-    { ciphertext, keyId: usedKey, annotations, uid: "e2e" },
-    { deadline },
-  );
-  assert.ok("reply" in unwrapped, String("error" in unwrapped && unwrapped.error));
-  assert.deepEqual(Buffer.from(unwrapped.reply.plaintext), plaintext);
+  assert.deepEqual(await unwrap(client, await wrap(client, plaintext)), plaintext);
   return state.reply;
+}
+
+/** What the program can speak to a KMS. */
+export type Protocol = "kmip" | "rest";
+
+/** The flags of `serve` for the key `etcd` of `kms` over one of its faces, by name. */
+export function flagsOf(protocol: Protocol, kms: DevKms): Record<string, string> {
+  if (protocol === "kmip") return kmipFlagsOf(kms);
+  const own = { protocol, "serv-addr": kms.restUrl, "okms-id": kms.okmsId };
+  return { ...kmipFlagsOf(kms), ...own };
+}
+
+/** A deadline for a call. */
+export const inTime = (ms = 10_000): { deadline: number } => ({ deadline: Date.now() + ms });
+
+/** An Encrypt that has to succeed. */
+export async function wrap(client: GrpcClient, plaintext: Uint8Array, ms?: number): Promise<EncryptResponse> {
+  const result = await client.call(encrypt, { plaintext, uid: "e2e" }, inTime(ms));
+  assert.ok("reply" in result, String("error" in result && result.error));
+  return result.reply;
+}
+
+/** A Decrypt that has to succeed. */
+export async function unwrap(client: GrpcClient, wrapped: EncryptResponse, ms?: number): Promise<Buffer> {
+  const { ciphertext, keyId, annotations } = wrapped;
+  const result = await client.call(decrypt, { ciphertext, keyId, annotations, uid: "e2e" }, inTime(ms));
+  assert.ok("reply" in result, String("error" in result && result.error));
+  return Buffer.from(result.reply.plaintext);
+}
+
+/** Callers under way. */
+export interface Load {
+  /** Encrypts with their Decrypts so far. */
+  calls(): number;
+  /** Lets each caller finish what it does; rejects where a call failed. */
+  end(): Promise<void>;
+}
+
+/** Encrypts and decrypts without pause; no call may fail. */
+export function startLoad(client: GrpcClient, callers: number): Load {
+  let calls = 0;
+  const ending = new AbortController();
+  const caller = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      const plaintext = randomBytes(32);
+      assert.deepEqual(await unwrap(client, await wrap(client, plaintext)), plaintext);
+      calls += 1;
+    }
+  };
+  const all = Promise.all(Array.from({ length: callers }, caller));
+  // Told by `end`: until then it is nobody's.
+  all.catch(() => undefined);
+  return {
+    calls: () => calls,
+    end: async () => {
+      ending.abort();
+      await all;
+    },
+  };
 }

@@ -1,0 +1,100 @@
+/** The built program under load, over both protocols: what an operator does to it costs no call. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import path from "node:path";
+import { after, afterEach, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { writeClientFiles } from "../devkms/certificates.ts";
+import { type DevKms, startDevKms } from "../devkms/devkms.ts";
+import { resetFaults } from "../devkms/faults.ts";
+import { grpcClient, temporaryFolder } from "../server/harness.ts";
+import { startProgram } from "./program.ts";
+import { flagList, flagsOf, roundTrip, serving, startLoad, wrap } from "./serving.ts";
+
+for (const protocol of ["kmip", "rest"] as const)
+  describe(protocol, () => {
+    let kms: DevKms;
+
+    before(async () => {
+      kms = await startDevKms();
+      kms.keys.create({ name: "etcd" });
+    });
+    afterEach(() => resetFaults(kms.faults));
+    after(() => kms.close());
+
+    test("certificates that are exchanged on disk, three times, each with a SIGHUP", async (t) => {
+      const folder = temporaryFolder(t);
+      const files = await writeClientFiles(folder, kms.authority);
+      const own = { "client-cert": files.cert, "client-key": files.key, ca: files.ca };
+      const { program, client } = await serving(t, flagList({ ...flagsOf(protocol, kms), ...own }));
+      await roundTrip({ client });
+      const load = startLoad(client, 8);
+      for (let exchanged = 1; exchanged <= 3; exchanged += 1) {
+        await writeClientFiles(folder, kms.authority);
+        program.kill("SIGHUP");
+        while (program.log().filter(({ msg }) => msg === "new certificate loaded").length < exchanged)
+          await sleep(20);
+        await sleep(200);
+      }
+      await load.end();
+      assert.ok(load.calls() > 24, `${load.calls()} calls`);
+    });
+
+    test("a new process that takes the socket over, and the end of the old one", async (t) => {
+      const old = await serving(t, flagList(flagsOf(protocol, kms)));
+      await roundTrip(old);
+      const load = startLoad(old.client, 8);
+      const args = [...flagList(flagsOf(protocol, kms)), "--sock", old.sock, "--replace"];
+      const next = startProgram(t, args);
+      await next.untilLogged("the key is well");
+      old.program.kill("SIGTERM");
+      assert.equal((await old.program.ended).code, 0);
+      const soFar = load.calls();
+      await sleep(300);
+      await load.end();
+      assert.ok(load.calls() > soFar, "no call was answered by the new process");
+      next.kill("SIGTERM");
+      assert.equal((await next.ended).code, 0);
+      assert.ok(!existsSync(old.sock));
+    });
+
+    test("a socket file that is removed: it is made again, and the connections stay", async (t) => {
+      const { sock, client } = await serving(t, flagList(flagsOf(protocol, kms)));
+      await roundTrip({ client });
+      const load = startLoad(client, 8);
+      await rm(sock);
+      const removedAt = performance.now();
+      while (!existsSync(sock)) await sleep(20);
+      assert.ok(performance.now() - removedAt < 4000, "made again too late");
+      await roundTrip({ client: grpcClient(t, `unix:${sock}`) });
+      await load.end();
+    });
+
+    test("SIGTERM with 16 slow calls in flight: each is answered, then it ends with 0", async (t) => {
+      const { program, sock, client } = await serving(t, flagList(flagsOf(protocol, kms)));
+      await roundTrip({ client });
+      kms.faults.delayMs = 500;
+      const calls = Array.from({ length: 16 }, () => wrap(client, randomBytes(32)));
+      await sleep(200);
+      program.kill("SIGTERM");
+      assert.equal((await Promise.all(calls)).length, 16);
+      const { code, signal } = await program.ended;
+      assert.deepEqual([code, signal], [0, null]);
+      assert.ok(!existsSync(sock));
+    });
+  });
+
+test("a path whose folder is removed too is made again", async (t) => {
+  const kms = await startDevKms({ rest: false });
+  t.after(() => kms.close());
+  kms.keys.create({ name: "etcd" });
+  const folder = path.join(temporaryFolder(t), "run");
+  const sock = path.join(folder, "kms.sock");
+  const program = startProgram(t, [...flagList(flagsOf("kmip", kms)), "--sock", sock]);
+  await program.untilLogged("the key is well");
+  await rm(folder, { recursive: true });
+  while (!existsSync(sock)) await sleep(20);
+  await roundTrip({ client: grpcClient(t, `unix:${sock}`) });
+});
