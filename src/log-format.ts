@@ -5,6 +5,7 @@
 import { colors } from "consola/utils";
 import { ProviderError } from "./errors.ts";
 import type { LogLevel } from "./config.ts";
+import { redactPem } from "./pem.ts";
 
 /** Facts beside a message: flat. */
 export type LogFields = Readonly<Record<string, string | number | boolean | bigint | undefined>>;
@@ -77,11 +78,6 @@ function cleanDump(value: string): string {
 
 function cut(value: string, length: number): string {
   return value.length <= length ? value : `${value.slice(0, length)}…`;
-}
-
-/** The last line of defence; no caller hands a PEM on. */
-function redactPem(value: string): string {
-  return value.replaceAll(/-----BEGIN [A-Z0-9 ]+-----[\s\S]*?(?:-----END [A-Z0-9 ]+-----|$)/g, "[PEM]");
 }
 
 /** C0, DEL, C1, line separators, and what turns the direction of writing. */

@@ -53,6 +53,14 @@ const certificate =
   /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g;
 const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----[^-]+-----END \1-----/;
 
+/** Cut off or whole; or base64 of one, as the data of a Kubernetes Secret is. */
+const anyPem = /-----BEGIN [A-Z0-9 ]+-----[\s\S]*?(?:-----END [A-Z0-9 ]+-----|$)|LS0tLS1CRUdJTi[\w+/=\n]*/g;
+
+/** The text with every PEM in it replaced by `[PEM]`: for whatever is printed, lest a key be. */
+export function redactPem(text: string): string {
+  return text.replaceAll(anyPem, "[PEM]");
+}
+
 /** The certificates of a file, in its order. */
 export function certificateBlocks(pem: Buffer): string[] {
   return pem.toString("latin1").match(certificate) ?? [];

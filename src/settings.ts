@@ -5,6 +5,7 @@
 import os from "node:os";
 import path from "node:path";
 import { ProviderError } from "./errors.ts";
+import { redactPem } from "./pem.ts";
 
 /** What was given for a flag. */
 export interface Setting {
@@ -62,7 +63,7 @@ export interface SettingsReader {
  * @param earlier complaints found before, about the command line itself; they come first
  */
 export function createSettingsReader(settings: Settings, earlier: readonly string[] = []): SettingsReader {
-  const complaints = [...earlier];
+  const complaints = [...earlier, ...complaintsOfPems(settings)];
 
   function read<T>(flag: string, parse: (text: string) => T | string, fallback: T): T {
     const setting = settings[flag];
@@ -94,9 +95,19 @@ export function createSettingsReader(settings: Settings, earlier: readonly strin
   };
 }
 
-/** A value as part of a complaint: on one line, without control characters, not endless. */
+/** A key in place of its file's path is a likely slip, and no command may print it or write it into a unit. */
+function complaintsOfPems(settings: Settings): string[] {
+  return Object.values(settings).flatMap((setting) =>
+    setting === undefined || redactPem(setting.text) === setting.text
+      ? []
+      : [`Invalid value for ${setting.source}: it holds a PEM, not the path of a file with one`],
+  );
+}
+
+/** A value as part of a complaint: on one line, without control characters or a PEM, not endless. */
 export function quote(text: string): string {
-  const cut = text.length > 120 ? `${text.slice(0, 120)}…` : text;
+  const safe = redactPem(text);
+  const cut = safe.length > 120 ? `${safe.slice(0, 120)}…` : safe;
   return JSON.stringify(cut);
 }
 

@@ -1,5 +1,6 @@
 /** Settings: Go's durations and booleans, ranges, choices, and all complaints at once. */
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import os from "node:os";
 import { test } from "node:test";
 import {
@@ -146,3 +147,30 @@ test("a value in a complaint stays on one line and is not endless", () => {
       error instanceof ConfigError && !error.message.includes("\n") && error.message.length < 250,
   );
 });
+
+const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const pem = String(privateKey.export({ format: "pem", type: "pkcs8" })).trim();
+for (const [form, text] of [
+  ["a PEM", pem],
+  ["the beginning of a PEM", pem.slice(0, 80)],
+  ["a PEM in base64, as the data of a Secret", Buffer.from(pem).toString("base64")],
+] as const)
+  test(`${form} in place of a path is a complaint that does not show it`, () => {
+    const read = readerOf({ "client-key": text, timeout: text });
+    read.path("client-key");
+    read.durationMs("timeout", { min: 1, max: 9 }, 1);
+    assert.throws(
+      () => {
+        read.finish();
+      },
+      (error: unknown) => {
+        assert.ok(error instanceof ConfigError);
+        assert.deepEqual(error.complaints, [
+          "Invalid value for --client-key: it holds a PEM, not the path of a file with one",
+          "Invalid value for --timeout: it holds a PEM, not the path of a file with one",
+          'Invalid value for --timeout: "[PEM]" is not a duration such as "10s", "1m30s" or "500ms"',
+        ]);
+        return true;
+      },
+    );
+  });
