@@ -16,6 +16,8 @@ export interface Patience {
 /** Below this a wait says more of this machine than of the server. */
 const leastMs = 250;
 const mostMs = 5000;
+/** However little time is left: a try that has no time to succeed would only cost connections. */
+const floorMs = 50;
 
 /** Makes a patience that knows of no reply yet: half of the caller's time. */
 export function createPatience(): Patience {
@@ -23,7 +25,7 @@ export function createPatience(): Patience {
   return {
     forReply: (leftMs) => {
       // Never more than half of what is left: what joins the first try is to have as much time as it had.
-      const most = Math.min(leftMs / 2, mostMs);
+      const most = Math.min(Math.max(leftMs / 2, floorMs), mostMs);
       const known = times.estimate();
       if (known === undefined) return most;
       const { smoothedMs, variationMs } = known;

@@ -29,6 +29,13 @@ test("After slow replies a multiple of them is waited", async () => {
   assert.ok(waited >= 390 && waited < 5000, `${waited} ms`);
 });
 
+test("A caller with next to no time left waits for the reply and joins no other try", async () => {
+  const patience = createPatience();
+  for (const leftMs of [60, 20, 1, 0, -5]) assert.equal(patience.forReply(leftMs), 50);
+  await replyAfter(patience, 1);
+  assert.equal(patience.forReply(20), 50);
+});
+
 test("A failure says nothing of how long replies take", async () => {
   const patience = createPatience();
   const failing = patience.timed(() => Promise.reject(new Error("lost")));
