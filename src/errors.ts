@@ -138,6 +138,9 @@ export class KmipResultError extends ProviderError {
   }
 }
 
+/** What is known of the server's part in a lost connection: it refused the client certificate, or may have. */
+export type CertificateSuspicion = "refused" | "may be refused";
+
 /** A connection could not be made, or was lost. */
 export class NetworkError extends ProviderError {
   override readonly name = "NetworkError";
@@ -145,11 +148,18 @@ export class NetworkError extends ProviderError {
   readonly sent: boolean;
   /** `host:port` of the server. */
   readonly endpoint: string;
+  /** Whether the client certificate is the likely cause; undefined where nothing speaks for that. */
+  readonly clientCertificate: CertificateSuspicion | undefined;
 
   constructor(
     code: "CONNECT" | "TLS" | "CLOSED",
     message: string,
-    options: { readonly endpoint: string; readonly sent: boolean; readonly cause?: unknown },
+    options: {
+      readonly endpoint: string;
+      readonly sent: boolean;
+      readonly cause?: unknown;
+      readonly clientCertificate?: CertificateSuspicion | undefined;
+    },
   ) {
     super(code, message, {
       retryable: true,
@@ -158,6 +168,7 @@ export class NetworkError extends ProviderError {
     });
     this.sent = options.sent;
     this.endpoint = options.endpoint;
+    this.clientCertificate = options.clientCertificate;
   }
 }
 

@@ -2,11 +2,12 @@
  * What a socket, TLS or undici failure means, in words for the person on call: one NetworkError with the
  * endpoint and what to look at. Shared by the KMIP and the REST client, so that both say the same.
  */
-import { NetworkError } from "./errors.ts";
+import { type CertificateSuspicion, NetworkError } from "./errors.ts";
 
 interface Meaning {
   readonly code: "CONNECT" | "TLS" | "CLOSED";
   readonly text: string;
+  readonly clientCertificate?: CertificateSuspicion;
 }
 
 /**
@@ -18,9 +19,22 @@ interface Meaning {
 export function describeSocketError(error: unknown, endpoint: string, sent: boolean): NetworkError {
   if (error instanceof NetworkError) return error;
   const root = rootOf(error);
-  const { code, text } = meaningOf(root, endpoint) ?? fallback(root, endpoint, sent);
+  const { code, text, clientCertificate } = meaningOf(root, endpoint) ?? fallback(root, endpoint, sent);
   // undici keeps what it could not parse in such an error: it may be part of a reply with a plaintext.
-  return new NetworkError(code, text, { endpoint, sent, ...(isParserError(root) ? {} : { cause: root }) });
+  const cause = isParserError(root) ? {} : { cause: root };
+  return new NetworkError(code, text, { endpoint, sent, clientCertificate, ...cause });
+}
+
+/**
+ * Wraps what ended a dial before the handshake was done: undefined where the server hung up. A server that does so
+ * gives no reason; a certificate that it does not take is the likely one.
+ */
+export function describeDialError(error: unknown, endpoint: string): NetworkError {
+  const isSilent = error === undefined || codeOf(error) === "ECONNRESET";
+  if (!isSilent) return describeSocketError(error, endpoint, false);
+  const text = `${endpoint} closed the connection during the TLS handshake; it may have refused the client certificate (--client-cert)`;
+  const clientCertificate = "may be refused";
+  return new NetworkError("CONNECT", text, { endpoint, sent: false, clientCertificate, cause: error });
 }
 
 /** The failure at the bottom: below fetch's `fetch failed`, and the most telling one of several addresses. */
@@ -45,9 +59,6 @@ function belowOf(error: unknown): unknown {
 function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
   const code = codeOf(error);
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return otherName(error, endpoint);
-  // Node gives ECONNRESET to this one too.
-  if (messageOf(error).includes("before secure TLS connection was established"))
-    return { code: "CONNECT", text: `${endpoint} closed the connection during the TLS handshake` };
   const known = socketMeanings[code] ?? certificateMeanings[code];
   if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
   if (isParserError(error)) return { code: "CLOSED", text: `${endpoint} answered with what is not HTTP` };
@@ -93,23 +104,24 @@ const certificateMeanings: Readonly<Record<string, Meaning>> = {
   CERT_REVOKED: { code: "TLS", text: "the certificate of {} is revoked" },
 };
 
+const refusal = "{} refused the client certificate (--client-cert)";
+
 /** Alerts of the server and faults of the handshake: OpenSSL's reason is in the code or the message. */
-const handshakeMeanings: readonly (readonly [RegExp, string])[] = [
-  [/ALERT[_ ]CERTIFICATE[_ ]EXPIRED/i, "{} refused the client certificate (--client-cert): it has expired"],
-  [/ALERT[_ ]CERTIFICATE[_ ]REVOKED/i, "{} refused the client certificate (--client-cert): it is revoked"],
-  [
-    /ALERT[_ ]UNKNOWN[_ ]CA/i,
-    "{} refused the client certificate (--client-cert): it does not trust its authority",
-  ],
+const handshakeMeanings: readonly (readonly [RegExp, string, CertificateSuspicion?])[] = [
+  [/ALERT[_ ]CERTIFICATE[_ ]EXPIRED/i, `${refusal}: it has expired`, "refused"],
+  [/ALERT[_ ]CERTIFICATE[_ ]REVOKED/i, `${refusal}: it is revoked`, "refused"],
+  [/ALERT[_ ]UNKNOWN[_ ]CA/i, `${refusal}: it does not trust its authority`, "refused"],
   [
     /ALERT[_ ](CERTIFICATE[_ ](REQUIRED|UNKNOWN)|(BAD|UNSUPPORTED)[_ ]CERTIFICATE|ACCESS[_ ]DENIED)/i,
-    "{} refused the client certificate (--client-cert)",
+    refusal,
+    "refused",
   ],
   [/WRONG[_ ]VERSION[_ ]NUMBER|HTTP[_ ]REQUEST|PACKET[_ ]LENGTH[_ ]TOO[_ ]LONG/i, "{} does not speak TLS"],
   [/PROTOCOL[_ ]VERSION|UNSUPPORTED[_ ]PROTOCOL/i, "{} offers no TLS version of 1.2 or later"],
   [
     /ALERT[_ ]HANDSHAKE[_ ]FAILURE/i,
     "{} refused the TLS handshake: no common cipher, or the client certificate (--client-cert) is not accepted",
+    "may be refused",
   ],
   [/KEY[_ ]VALUES[_ ]MISMATCH/i, "--client-key does not belong to --client-cert"],
 ];
@@ -118,8 +130,12 @@ function tlsMeaning(code: string, message: string, endpoint: string): Meaning | 
   const isTls = code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_") || code.startsWith("ERR_OSSL_");
   if (!isTls && code !== "EPROTO") return undefined;
   const match = handshakeMeanings.find(([pattern]) => pattern.test(code) || pattern.test(message));
-  const text = match?.[1] ?? `TLS with {} failed (${reasonIn(message, code)})`;
-  return { code: "TLS", text: text.replaceAll("{}", endpoint) };
+  const [, text, clientCertificate] = match ?? [undefined, `TLS with {} failed (${reasonIn(message, code)})`];
+  return {
+    code: "TLS",
+    text: text.replaceAll("{}", endpoint),
+    ...(clientCertificate && { clientCertificate }),
+  };
 }
 
 /** The certificate's own names are what tells the mistake; Node's message leaves some of them out. */

@@ -1,7 +1,7 @@
 /** What socket and TLS failures are called: each code that Node, OpenSSL and undici give, and where it may hide. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describeSocketError } from "../src/net-errors.ts";
+import { describeDialError, describeSocketError } from "../src/net-errors.ts";
 import { NetworkError } from "../src/errors.ts";
 
 function coded(code: string, message = "low-level words"): Error {
@@ -69,10 +69,27 @@ test("a server that hangs up during the handshake could not be connected to", ()
     "ECONNRESET",
     "Client network socket disconnected before secure TLS connection was established",
   );
-  const told = describeSocketError(error, "kms:1", false);
-  assert.equal(told.code, "CONNECT");
-  assert.match(told.message, /during the TLS handshake/);
+  for (const told of [describeDialError(error, "kms:1"), describeDialError(undefined, "kms:1")]) {
+    assert.deepEqual([told.code, told.sent, told.clientCertificate], ["CONNECT", false, "may be refused"]);
+    assert.match(told.message, /^kms:1 closed .* during the TLS handshake; it may have refused the client/);
+  }
 });
+
+test("a dial that failed for a reason of its own is told as that", () => {
+  const told = describeDialError(coded("ECONNREFUSED"), "kms:1");
+  assert.deepEqual([told.code, told.clientCertificate], ["CONNECT", undefined]);
+  assert.match(told.message, /nothing listens/);
+});
+
+for (const [code, expected] of [
+  ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "refused"],
+  ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "refused"],
+  ["ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE", "may be refused"],
+  ["CERT_HAS_EXPIRED", undefined],
+] as const)
+  test(`${code} means of the client certificate: ${expected ?? "nothing"}`, () => {
+    assert.equal(describeSocketError(coded(code), "kms:1", true).clientCertificate, expected);
+  });
 
 test("the cause below fetch's own error is what is told", () => {
   const error = new TypeError("fetch failed", { cause: coded("ECONNREFUSED") });

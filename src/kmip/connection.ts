@@ -5,9 +5,9 @@
  */
 import { isIP } from "node:net";
 import { connect, type SecureContext, type TLSSocket } from "node:tls";
+import { abortError } from "../abort.ts";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
-import { describeSocketError } from "../net-errors.ts";
-import { abortError } from "./abort.ts";
+import { describeDialError, describeSocketError } from "../net-errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createFramer } from "./ttlv/framer.ts";
 
@@ -85,7 +85,7 @@ function handshake(socket: TLSSocket, endpoint: Endpoint, signal: AbortSignal): 
     };
     const onClose = (): void => {
       signal.removeEventListener("abort", onAbort);
-      reject(failure instanceof ProviderError ? failure : describeHandshakeFailure(failure, endpoint));
+      reject(failure instanceof ProviderError ? failure : describeDialError(failure, endpoint.name));
     };
     socket.on("error", onError);
     socket.once("close", onClose);
@@ -97,17 +97,6 @@ function handshake(socket: TLSSocket, endpoint: Endpoint, signal: AbortSignal): 
     });
     signal.addEventListener("abort", onAbort, { once: true });
   });
-}
-
-/** A server that hangs up in the handshake gives no reason; a certificate that it does not take is the likely one. */
-function describeHandshakeFailure(failure: Error | undefined, endpoint: Endpoint): NetworkError {
-  const isSilent = failure === undefined || (failure as NodeJS.ErrnoException).code === "ECONNRESET";
-  if (!isSilent) return describeSocketError(failure, endpoint.name, false);
-  return new NetworkError(
-    "CONNECT",
-    `${endpoint.name} closed the connection during the TLS handshake; it may have refused the client certificate`,
-    { endpoint: endpoint.name, sent: false, cause: failure },
-  );
 }
 
 /** Sessions are handed on only here, after the peer was verified: a resumed handshake does not check it again. */
@@ -223,10 +212,12 @@ function closedByPeer(
   seen: { readonly sent: boolean; readonly hasReceived: boolean; readonly cause?: unknown },
 ): NetworkError {
   const what = seen.sent ? "closed the connection before it had answered" : "closed the idle connection";
-  const hint = seen.sent && !seen.hasReceived ? "; it may have refused the client certificate" : "";
+  const isSuspect = seen.sent && !seen.hasReceived;
+  const hint = isSuspect ? "; it may have refused the client certificate (--client-cert)" : "";
   return new NetworkError("CLOSED", `${endpoint.name} ${what}${hint}`, {
     endpoint: endpoint.name,
     sent: seen.sent,
+    clientCertificate: isSuspect ? "may be refused" : undefined,
     cause: seen.cause,
   });
 }

@@ -4,7 +4,13 @@
  * was last seen of each server. How many connections there are is pool.ts's affair.
  */
 import type { SecureContext } from "node:tls";
-import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
+import {
+  type CertificateSuspicion,
+  NetworkError,
+  ProviderError,
+  TimeoutError,
+  toProviderError,
+} from "../errors.ts";
 import { secureContextOf, type TlsMaterial } from "../tls.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -42,7 +48,7 @@ export interface Dialer {
   /** The server in use: the last one that a dial reached. The most preferred at first. */
   readonly inUse: Endpoint;
   readonly isFirstInUse: boolean;
-  /** Why the last attempt failed; undefined once one has succeeded. */
+  /** Why the last attempt at each server failed, as one error; undefined once one has succeeded. */
   readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
@@ -72,7 +78,7 @@ export function createDialer(options: DialerOptions): Dialer {
   let sessions = new Map<Endpoint, Buffer>();
   const running = new Set<Promise<unknown>>();
   let inUse = firstOf(endpoints);
-  let lastFailure: ProviderError | undefined;
+  const lastFailures = new Map<Endpoint, ProviderError>();
 
   const report = (endpoint: Endpoint, up: boolean, message: string): void => {
     const wasInUse = inUse;
@@ -123,7 +129,7 @@ export function createDialer(options: DialerOptions): Dialer {
       const failure = timedOut(toProviderError(error), endpoint);
       if (!calledOff.aborted) {
         sessions.delete(endpoint);
-        lastFailure = failure;
+        lastFailures.set(endpoint, failure);
         options.onFailure(endpoint, failure, performance.now() - started);
         report(endpoint, false, failure.message);
       }
@@ -146,7 +152,7 @@ export function createDialer(options: DialerOptions): Dialer {
       summary: (failures) => summaryOf(order, failures),
     };
     const won = await firstReady(order, tracked(running, attempt), raceOptions, signal);
-    lastFailure = undefined;
+    lastFailures.clear();
     report(won.connection.endpoint, true, won.agreed);
     return won;
   };
@@ -159,12 +165,14 @@ export function createDialer(options: DialerOptions): Dialer {
       return inUse === endpoints[0];
     },
     get lastFailure() {
-      return lastFailure;
+      return lastFailures.size === 0
+        ? undefined
+        : summaryOf([...lastFailures.keys()], [...lastFailures.values()]);
     },
     setTlsMaterial(material) {
       secureContext = secureContextOf(material);
       sessions = new Map();
-      lastFailure = undefined;
+      lastFailures.clear();
     },
     dial: (signal, mayRepeat) =>
       race([inUse, ...endpoints.filter((other) => other !== inUse)], signal, mayRepeat),
@@ -195,23 +203,27 @@ function summaryOf(order: readonly Endpoint[], failures: readonly ProviderError[
   const isAnswer = first !== undefined && first.code !== "TLS" && isHopeless(first);
   if (isAnswer && failures.every(({ code }) => code === first.code)) return first;
   if (order.length === 1 && first !== undefined) return first;
-  const code = failures.every((failure) => isHopeless(failure)) ? "TLS" : "CONNECT";
   const each = [...new Set(failures.map((failure) => failure.message))].join("; ");
-  return new NetworkError(code, `no server answers: ${each}`, {
+  const message = `no server answers: ${each}`;
+  if (failures.every(({ code }) => code === "TIMEOUT"))
+    return new TimeoutError("connect", message, { cause: first });
+  return new NetworkError(failures.every(isHopeless) ? "TLS" : "CONNECT", message, {
     endpoint: namesOf(order),
     sent: false,
+    clientCertificate: failures.map(suspicionOf).find((suspicion) => suspicion !== undefined),
     cause: first,
   });
 }
 
-/** The time-out of an attempt is a failure to connect: no caller's time was over. */
+function suspicionOf(failure: ProviderError): CertificateSuspicion | undefined {
+  return failure instanceof NetworkError ? failure.clientCertificate : undefined;
+}
+
+/** An attempt has a time of its own: no caller's was over. */
 function timedOut(error: ProviderError, endpoint: Endpoint): ProviderError {
   if (error.code !== "TIMEOUT") return error;
-  return new NetworkError("CONNECT", `${endpoint.name} does not answer (no KMIP connection in time)`, {
-    endpoint: endpoint.name,
-    sent: false,
-    cause: error,
-  });
+  const message = `${endpoint.name} does not answer (no KMIP connection in time)`;
+  return new TimeoutError("connect", message, { cause: error });
 }
 
 /** A signal that follows `parent` and times out after `ms`; AbortSignal.any would keep listeners on the parent. */

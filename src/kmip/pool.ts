@@ -3,9 +3,9 @@
  * first served. Never sees a message. A connection retires (finishes what it carries, then closes) when the TLS
  * material it was made with, or the server it leads to, is not the one in use any more.
  */
+import { abortError } from "../abort.ts";
 import { ProviderError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
-import { abortError } from "./abort.ts";
 import type { Connection } from "./connection.ts";
 import { createDialer, type Dialled } from "./dialer.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -54,8 +54,8 @@ export interface Pool {
   /**
    * Lends a connection, opening one where none is free and there may be more. While no server answers it goes on
    * trying until `signal` ends.
-   * @throws TIMEOUT (checkout or connect), CANCELED; TLS, TLS_FILES, KMIP_VERSION, KMIP_RESULT early where no server
-   *   can be used; SHUTTING_DOWN.
+   * @throws when `signal` ends, what the last dial failed with; where none has failed TIMEOUT (checkout or connect);
+   *   CANCELED. TLS, TLS_FILES, KMIP_VERSION, KMIP_RESULT early where no server can be used; SHUTTING_DOWN.
    */
   checkOut(signal: AbortSignal): Promise<Lease>;
   /** Retires every connection; later ones are made with `material`. @throws TLS_FILES where it is unusable. */

@@ -4,8 +4,8 @@
  * another; a try whose reply is overdue is joined by others on new connections, and the first reply wins.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
 import { ProviderError, toProviderError, type ErrorCode } from "../errors.ts";
-import { abortError } from "./abort.ts";
 import type { Connection } from "./connection.ts";
 import type { Patience } from "./patience.ts";
 import type { Lease, Pool } from "./pool.ts";
@@ -54,9 +54,23 @@ export interface Channel {
 /**
  * Does `talk` on connections of the pool until it succeeds. The second try follows the first at once, the others
  * after a growing pause.
- * @throws what the last try failed with; what `checkOut` throws; TIMEOUT, CANCELED.
+ * @throws what the last try failed with; what `checkOut` throws; TIMEOUT where the server was silent; CANCELED.
  */
 export async function untilAnswered<T>(channel: Channel, context: RequestContext, talk: Talk<T>): Promise<T> {
+  const setbacks = createSetbacks();
+  try {
+    return await tryAgain(channel, context, talk, setbacks);
+  } catch (error) {
+    throw setbacks.insteadOf(toProviderError(error));
+  }
+}
+
+async function tryAgain<T>(
+  channel: Channel,
+  context: RequestContext,
+  talk: Talk<T>,
+  setbacks: Setbacks,
+): Promise<T> {
   let broken = 0;
   for (let pauseMs = 0; ; pauseMs = Math.min(Math.max(firstPauseMs, pauseMs * 2), longestPauseMs)) {
     const lease = await channel.pool.checkOut(context.signal);
@@ -67,6 +81,7 @@ export async function untilAnswered<T>(channel: Channel, context: RequestContext
       if (brokenCodes.has(failure.code)) broken += 1;
       else if (!lostCodes.has(failure.code)) throw failure;
       if (broken >= mostBroken || remaining(context) <= pauseMs) throw failure;
+      setbacks.add(failure);
       if (pauseMs > 0) await pause(pauseMs, context.signal, failure);
     }
   }
@@ -129,12 +144,14 @@ function isOverdue(promise: Promise<unknown>, ms: number): Promise<boolean> {
   });
 }
 
-/** The first to succeed; where both fail, what the first failed with. */
+/** The first to succeed; where both fail, the failure of the first that knows of more than silence. */
 async function earliest<T>(first: Promise<T>, others: Promise<T>): Promise<T> {
   try {
     return await Promise.any([first, others]);
-  } catch {
-    return first;
+  } catch (error) {
+    const failures = error instanceof AggregateError ? error.errors.map(toProviderError) : [];
+    const telling = failures.find(({ code }) => code !== "TIMEOUT" && code !== "CANCELED");
+    throw telling ?? failures[0] ?? error;
   }
 }
 

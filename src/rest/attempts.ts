@@ -3,8 +3,9 @@
  * FIN or RST: after a patience the request is sent again, and again, on another server or on fresh connections,
  * and the first answer wins. All calls can be repeated safely.
  */
+import { abortError, createSetbacks } from "../abort.ts";
 import { ProviderError, toProviderError } from "../errors.ts";
-import { abortedError, type CallBudget, remainingMs } from "./budget.ts";
+import { type CallBudget, remainingMs } from "./budget.ts";
 import type { Connections } from "./connections.ts";
 import { createReport, type RestObserver } from "./events.ts";
 import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
@@ -52,12 +53,11 @@ interface Attempt<T> {
   readonly outcome: Promise<Outcome<T>>;
 }
 
-/** How an attempt ended: `answer` or `error`. */
-interface Outcome<T> {
-  readonly attempt: Attempt<T>;
-  readonly answer?: Answer<T>;
-  readonly error?: ProviderError;
-}
+/** How an attempt ended. */
+type Outcome<T> = { readonly attempt: Attempt<T> } & (
+  | { readonly answer: Answer<T> }
+  | { readonly error: ProviderError }
+);
 
 /** Tries of one call that may wait at a time; the oldest is always among them. */
 const mostRunning = 4;
@@ -82,12 +82,13 @@ export async function ask<T>(
   const tried = new Set([first.server]);
   const waiting = watchBudget(budget.signal);
   let patienceMs = context.patience.forReply(remainingMs(budget));
+  const setbacks = createSetbacks();
   let giveUp: ProviderError | undefined;
   try {
     for (;;) {
       const event = await nextEvent(running, patienceMs, waiting.aborted);
       if (event === "aborted") {
-        giveUp = outOfTime(call, budget, running, context);
+        giveUp = setbacks.insteadOf(outOfTime(call, budget, running, context));
         throw giveUp;
       }
       if (event === "quiet") {
@@ -96,8 +97,9 @@ export async function ask<T>(
         continue;
       }
       running.splice(running.indexOf(event.attempt), 1);
-      if (event.answer !== undefined) return accept(event.attempt, event.answer, running, context);
+      if ("answer" in event) return accept(event.attempt, event.answer, running, context);
       if (running.length === 0) throw event.error;
+      setbacks.add(event.error);
     }
   } finally {
     waiting.end();
@@ -125,7 +127,7 @@ function begin<T>(
   const report = createReport(call, endpoint, startedAt, budget.uid, onEvent);
   report.sent(request);
   const outcome = exchange.reply.then(
-    (reply) => {
+    (reply): Outcome<T> => {
       try {
         const answer =
           reply.status === 200 ? { server, value: call.read(reply, endpoint) } : { server, refusal: reply };
@@ -235,8 +237,8 @@ function outOfTime<T>(
     for (const { server, startedAt } of running)
       servers.failed(server, silence(server, performance.now() - startedAt));
   return isConnected
-    ? abortedError(budget, "response", `${endpoint} was asked for ${call.name}`)
-    : abortedError(budget, "connect", `connecting to ${endpoint}`);
+    ? abortError(budget.signal, "response", `${endpoint} was asked for ${call.name}`)
+    : abortError(budget.signal, "connect", `connecting to ${endpoint}`);
 }
 
 function superseded(): ProviderError {

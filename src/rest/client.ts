@@ -2,12 +2,13 @@
  * Calls of the OKMS REST API over several servers, within the caller's budget: attempts, failover, repeats after a
  * pause. Knows HTTP and its statuses; what a body means is service-keys.ts.
  */
-import { NetworkError, ProviderError, RestError } from "../errors.ts";
+import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
+import { NetworkError, ProviderError, RestError, toProviderError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
 import { ask, type RestCall } from "./attempts.ts";
 import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";
-import { abortedError, type CallBudget, pause, remainingMs } from "./budget.ts";
+import { type CallBudget, pause, remainingMs } from "./budget.ts";
 import { restErrorOf } from "./error-body.ts";
 import type { RestObserver } from "./events.ts";
 import type { HttpReply } from "./exchange.ts";
@@ -112,10 +113,19 @@ export function createRestClient(options: RestClientOptions): RestClient {
   }
 
   async function call<T>(request: RestCall<T>, budget: CallBudget): Promise<T> {
-    await links.ready();
+    const setbacks = createSetbacks();
+    try {
+      await links.ready();
+      return await tryAgain(request, budget, setbacks);
+    } catch (error) {
+      throw setbacks.insteadOf(toProviderError(error));
+    }
+  }
+
+  async function tryAgain<T>(request: RestCall<T>, budget: CallBudget, setbacks: Setbacks): Promise<T> {
     const troubled = new Set<Server>();
     for (let failures = 1; ; failures += 1) {
-      if (budget.signal.aborted) throw abortedError(budget, "connect", `${request.name} was to be sent`);
+      if (budget.signal.aborted) throw abortError(budget.signal, "connect", `${request.name} was to be sent`);
       const outcome = await attempt(request, budget, failures === 1);
       if ("value" in outcome) return outcome.value;
       const { server, error, isHarmless } = outcome;
@@ -128,8 +138,9 @@ export function createRestClient(options: RestClientOptions): RestClient {
       const hasFreshServer = !troubled.has(servers.current());
       const pauseMs = pauseBefore(outcome, failures, hasFreshServer, remainingMs(budget));
       if (pauseMs === undefined || pauseMs + marginMs > remainingMs(budget)) throw error;
+      setbacks.add(error);
       await pause(pauseMs, budget.signal);
-      if (budget.signal.aborted) throw abortedError(budget, "retry", "waiting to try again", error);
+      if (budget.signal.aborted) throw abortError(budget.signal, "retry", "waiting to try again", error);
     }
   }
 

@@ -7,7 +7,7 @@ import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
 import { NetworkError, ProviderError } from "../errors.ts";
-import { describeSocketError } from "../net-errors.ts";
+import { describeDialError, describeSocketError } from "../net-errors.ts";
 import { secureContextOf, type TlsMaterial } from "../tls.ts";
 import type { BaseUrl } from "./base-url.ts";
 import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
@@ -182,7 +182,7 @@ function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): 
         watch(socket, durationMs);
         callback(null, socket);
       } else {
-        const described = describeSocketError(error, url.endpoint, false);
+        const described = describeDialError(error, url.endpoint);
         fail(dialled, described, durationMs);
         callback(described, null);
       }
@@ -218,8 +218,9 @@ function wasDropped(error: Error): boolean {
 
 /** Over TLS 1.3 a server may drop a client that it does not trust after the handshake, with no alert. */
 function neverAnswered(error: NetworkError): NetworkError {
-  const message = `${error.message} and has never answered: does it refuse the client certificate (--client-cert)?`;
-  return new NetworkError("CLOSED", message, error);
+  const message = `${error.message} before it had ever answered; it may have refused the client certificate (--client-cert)`;
+  const { endpoint, sent, cause } = error;
+  return new NetworkError("CLOSED", message, { endpoint, sent, cause, clientCertificate: "may be refused" });
 }
 
 function isHttp2(socket: Socket): boolean {

@@ -4,7 +4,7 @@
  * trouble is final (DESIGN.md, decision 3): the key itself is dead, rather than out of reach.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import { KmipResultError, RestError, toProviderError } from "../errors.ts";
+import { KmipResultError, NetworkError, RestError, toProviderError } from "../errors.ts";
 import type { ErrorCode, ProviderError } from "../errors.ts";
 
 /** Of what kind a trouble is: `passing` (out of reach, slow, overloaded) or `final` (the key must not be used). */
@@ -121,15 +121,22 @@ export function grpcCode(error: ProviderError): Code {
 /** What may be told to a caller: `ciphertext is empty [REQUEST_CIPHERTEXT_EMPTY]`. Holds no word of the KMS's. */
 export function callerMessage(error: ProviderError): string {
   const [, text] = replies[error.code];
-  return `${text}${refusalOf(error)} [${error.code}]`;
+  return `${text}${particularsOf(error)} [${error.code}]`;
 }
 
-/** The part of a refusal that comes from a closed table: a Result Reason's name, an HTTP status. */
-function refusalOf(error: ProviderError): string {
+/** What is told of a failure from a closed table: a Result Reason's name, an HTTP status, what the certificate did. */
+function particularsOf(error: ProviderError): string {
+  if (error instanceof NetworkError) return certificateTexts[error.clientCertificate ?? "not suspected"];
   if (error instanceof KmipResultError) return `: ${error.reason}`;
   if (error instanceof RestError && error.code === "REST_STATUS") return ` with status ${error.status}`;
   return "";
 }
+
+const certificateTexts = {
+  refused: ": it refuses the client certificate",
+  "may be refused": ": it may refuse the client certificate",
+  "not suspected": "",
+} as const;
 
 /** The key cannot be used now: thrown to callers of Status and Encrypt, made by key-status.ts. */
 export class KeyTroubleError extends Error {

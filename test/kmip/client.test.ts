@@ -1,7 +1,7 @@
 /** The client against the embedded KMS: versions, refusals, every fault, outages, and what it tells of all that. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
-import { KmipResultError } from "../../src/errors.ts";
+import { KmipResultError, NetworkError } from "../../src/errors.ts";
 import { call } from "../../src/kmip/batch.ts";
 import { createKmipClient, type KmipClient, type KmipClientOptions } from "../../src/kmip/client.ts";
 import type { KmipEvent } from "../../src/kmip/events.ts";
@@ -257,8 +257,29 @@ describe("a request fails", () => {
     await using server = await startEchoServer();
     const client = createKmipClient({ servers: [server.address] });
     client.setTlsMaterial(await clientMaterial({}, authority));
-    await assert.rejects(query(client, within(150)), { code: "TIMEOUT", message: /ResponseMessage/ });
+    await assert.rejects(query(client, within(150)), { code: "KMIP_UNEXPECTED", message: /ResponseMessage/ });
     await client.close();
+  });
+
+  test("with the loss, where the server drops every request until its time is over", async () => {
+    const client = await clientOf();
+    await query(client);
+    kms.faults.closeAfterRequest = true;
+    await assert.rejects(query(client, within(300)), (error) => {
+      assert.ok(error instanceof NetworkError);
+      assert.deepEqual([error.code, error.clientCertificate], ["CLOSED", "may be refused"]);
+      return true;
+    });
+    resetFaults(kms.faults);
+  });
+
+  test("with the time, where a connection was lost once and the server is silent from then on", async () => {
+    const client = await clientOf();
+    await query(client);
+    kms.faults.silent = true;
+    setTimeout(() => kms.cutConnections(), 20);
+    await assert.rejects(query(client, within(400)), { code: "TIMEOUT" });
+    resetFaults(kms.faults);
   });
 
   test("after a few replies that answer something else, long before its time ends", async () => {
@@ -321,7 +342,7 @@ describe("events", () => {
       failed.map((event) => (event.type === "exchange" ? [event.operation, event.outcome] : [])),
       [
         ["Query", "KMIP_RESULT"],
-        ["Connect", "TIMEOUT"],
+        ["Connect", "CONNECT"],
       ],
     );
   });

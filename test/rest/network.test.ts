@@ -104,3 +104,10 @@ test("a dial that hangs is TIMEOUT of the connect", async (t) => {
     return withCode("TIMEOUT", /connecting to 127.0.0.1/)(error);
   });
 });
+
+test("a server that drops every request, late, is told as that and not as TIMEOUT", async (t) => {
+  const { kms, watched, keyId } = await startWithKey(t);
+  kms.faults.closeAfterRequest = true;
+  kms.faults.delayMs = 300;
+  await assert.rejects(watched.encryptor.encrypt(seed, keyId, within(500)), withCode("CLOSED"));
+});

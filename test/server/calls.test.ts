@@ -128,6 +128,24 @@ describe("an error of the KMS becomes a gRPC code and a fixed text", () => {
       "the KMS cannot be reached [CONNECT]",
     ],
     [
+      new NetworkError("TLS", "secret words", {
+        endpoint: "kms:5696",
+        sent: true,
+        clientCertificate: "refused",
+      }),
+      "Unavailable",
+      "no TLS connection to the KMS can be made: it refuses the client certificate [TLS]",
+    ],
+    [
+      new NetworkError("CLOSED", "secret words", {
+        endpoint: "kms:5696",
+        sent: true,
+        clientCertificate: "may be refused",
+      }),
+      "Unavailable",
+      "the connection to the KMS was lost: it may refuse the client certificate [CLOSED]",
+    ],
+    [
       new ProviderError("TIMEOUT", "secret words"),
       "DeadlineExceeded",
       "the KMS did not answer in time [TIMEOUT]",

@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config.ts";
-import { describeSocketError } from "../../net-errors.ts";
+import { describeDialError, describeSocketError } from "../../net-errors.ts";
 import { secureContextOf, type TlsMaterial } from "../../tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -118,7 +118,7 @@ function shakeHands(
     minVersion: "TLSv1.2",
   });
   tls.on("error", (error) => {
-    fail(describeSocketError(error, endpoint, false).message);
+    fail(describeDialError(error, endpoint).message);
   });
   tls.once("close", () => {
     fail(`${endpoint} closed the connection when it had seen the client certificate`);
