@@ -5,13 +5,17 @@
 import { ProviderError } from "../errors.ts";
 import type { CallContext, Encryptor, UnwrapRequest } from "./encryptor.ts";
 
+interface Waiters {
+  count: number;
+  /** The latest of their deadlines. */
+  deadline: number;
+}
+
 interface SharedDecrypt {
   readonly plaintext: Promise<Uint8Array>;
   /** Aborted when the last waiter has left. */
   readonly control: AbortController;
-  waiters: number;
-  /** The latest of the waiters' deadlines. */
-  deadline: number;
+  readonly waiters: Waiters;
 }
 
 /**
@@ -23,18 +27,15 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
 
   const begin = (key: string, request: UnwrapRequest, context: CallContext): SharedDecrypt => {
     const control = new AbortController();
-    const shared: SharedDecrypt = {
-      control,
-      waiters: 0,
-      deadline: context.deadline,
-      plaintext: encryptor.decrypt(request, {
-        ...(context.uid === undefined ? {} : { uid: context.uid }),
-        signal: control.signal,
-        get deadline() {
-          return shared.deadline;
-        },
-      }),
-    };
+    const waiters: Waiters = { count: 0, deadline: context.deadline };
+    const plaintext = encryptor.decrypt(request, {
+      ...(context.uid === undefined ? {} : { uid: context.uid }),
+      signal: control.signal,
+      get deadline() {
+        return waiters.deadline;
+      },
+    });
+    const shared: SharedDecrypt = { control, waiters, plaintext };
     inFlight.set(key, shared);
     const forget = (): void => {
       if (inFlight.get(key) === shared) inFlight.delete(key);
@@ -64,12 +65,13 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
 /** Waits for the shared result, or until this waiter leaves. The last to leave hears what the exchange says of it. */
 function join(shared: SharedDecrypt, context: CallContext): Promise<Uint8Array> {
   const { signal } = context;
-  shared.waiters += 1;
-  shared.deadline = Math.max(shared.deadline, context.deadline);
+  const { waiters } = shared;
+  waiters.count += 1;
+  waiters.deadline = Math.max(waiters.deadline, context.deadline);
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
-      shared.waiters -= 1;
-      if (shared.waiters === 0) shared.control.abort(signal.reason);
+      waiters.count -= 1;
+      if (waiters.count === 0) shared.control.abort(signal.reason);
       else reject(leaveReason(signal));
     };
     signal.addEventListener("abort", onAbort, { once: true });

@@ -14,7 +14,7 @@ import type { Lease, Pool } from "./pool.ts";
 export interface RequestContext {
   /** Everything stops when it aborts. */
   readonly signal: AbortSignal;
-  /** When the caller's time is over, in ms of `performance.now()`. Default: never. */
+  /** When the caller's time is over, in ms of `performance.now()`; read anew at each try. Default: never. */
   readonly deadline?: number;
   /** The caller's mark for the request, handed on in events. */
   readonly uid?: string;
@@ -103,7 +103,7 @@ async function tryOnce<T>(
   context.signal.addEventListener("abort", follow, { once: true });
   if (context.signal.aborted) follow();
   try {
-    return await earliest(first, untilAnswered(channel, { ...context, signal: callOff.signal }, talk));
+    return await earliest(first, untilAnswered(channel, within(context, callOff.signal), talk));
   } finally {
     context.signal.removeEventListener("abort", follow);
     const reason = new ProviderError("CANCELED", "the reply came on another connection");
@@ -126,6 +126,17 @@ async function talkOn<T>(lease: Lease, talk: Talk<T>, signal: AbortSignal): Prom
   } finally {
     lease.release();
   }
+}
+
+/** The same context with another signal. Its deadline stays the caller's, which may be moved while the call lasts. */
+function within(context: RequestContext, signal: AbortSignal): RequestContext {
+  return {
+    ...context,
+    signal,
+    get deadline() {
+      return context.deadline ?? Infinity;
+    },
+  };
 }
 
 function remaining({ deadline = Infinity }: RequestContext): number {

@@ -57,6 +57,20 @@ function first<T>(list: readonly T[]): T {
   return one;
 }
 
+test("An encryptor may read the deadline at once", async () => {
+  const { encryptor } = manual();
+  const deadlines: number[] = [];
+  const eager = shareDecrypts({
+    ...encryptor,
+    decrypt: async (_, { deadline }) => {
+      deadlines.push(deadline);
+      return Uint8Array.of(1);
+    },
+  });
+  assert.deepEqual(await eager.decrypt(requestOf(), caller(7).context), Uint8Array.of(1));
+  assert.deepEqual(deadlines, [7]);
+});
+
 test("Identical Decrypts in flight are one exchange, and each caller has bytes of its own", async () => {
   const { encryptor, exchanges } = manual();
   const reordered = { "b.example": Uint8Array.of(5), "a.example": Uint8Array.of(4) };

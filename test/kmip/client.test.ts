@@ -1,6 +1,7 @@
 /** The client against the embedded KMS: versions, refusals, every fault, outages, and what it tells of all that. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { KmipResultError, NetworkError } from "../../src/errors.ts";
 import { call } from "../../src/kmip/batch.ts";
 import { createKmipClient, type KmipClient, type KmipClientOptions } from "../../src/kmip/client.ts";
@@ -271,6 +272,27 @@ describe("a request fails", () => {
       return true;
     });
     resetFaults(kms.faults);
+  });
+
+  test("only when the time of a caller whose deadline is moved meanwhile is over", async () => {
+    const client = await clientOf();
+    await query(client);
+    let deadline = performance.now() + 200;
+    const context = {
+      signal: AbortSignal.timeout(5000),
+      get deadline() {
+        return deadline;
+      },
+    };
+    kms.faults.silent = true;
+    const asked = query(client, context);
+    await eventually(() => client.counts().connecting > 0, "the reply is overdue");
+    resetFaults(kms.faults);
+    kms.faults.closeAfterRequest = true;
+    deadline += 5000;
+    await sleep(400);
+    resetFaults(kms.faults);
+    assert.equal(await asked, "1.4");
   });
 
   test("with the time, where a connection was lost once and the server is silent from then on", async () => {
