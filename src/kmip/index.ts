@@ -2,8 +2,33 @@
  * The KMIP stack, usable on its own: codec, tables, messages, operations, client. KMIP 1.0 to 1.4, TTLV over TLS.
  * The layers are client → pool → connection → messages, operations → ttlv, spec.
  */
-export { attribute, attributeValue, attributeValues, type Attribute, customAttribute } from "./attributes.ts";
-export { call, type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
+export {
+  type ErrorCode,
+  KmipResultError,
+  NetworkError,
+  ProviderError,
+  TimeoutError,
+  TtlvError,
+} from "../errors.ts";
+export type { TlsMaterial } from "../tls.ts";
+export {
+  attribute,
+  type Attribute,
+  type AttributeName,
+  attributeValue,
+  type AttributeValue,
+  attributeValues,
+  customAttribute,
+} from "./attributes.ts";
+export {
+  call,
+  type Call,
+  createRequest,
+  failureItem,
+  payloadOf,
+  type RequestOptions,
+  successItem,
+} from "./batch.ts";
 export {
   createKmipClient,
   type Exchange,
@@ -35,9 +60,10 @@ export * from "./operations/index.ts";
 export * from "./spec/enumerations.ts";
 export { Tag, tagByName, tagName } from "./spec/tags.ts";
 export type { RequestContext } from "./tries.ts";
-export { dumpItem } from "./ttlv/dump.ts";
+export { dumpItem, type DumpOptions } from "./ttlv/dump.ts";
 export { createFramer, type Framer, type FramerOptions } from "./ttlv/framer.ts";
-export { type Item, ItemType } from "./ttlv/item.ts";
+export { type Item, ItemType, type StructureItem } from "./ttlv/item.ts";
+export type { TtlvLimits } from "./ttlv/limits.ts";
 export { decodeItem } from "./ttlv/reader.ts";
 export { encodeItem } from "./ttlv/writer.ts";
 export {
