@@ -186,7 +186,8 @@ function pauseBefore(
 ): number | undefined {
   const { error } = failure;
   // A long back-off must not be the reason why what is left of a caller's time goes unused.
-  const backoff = Math.min(backoffMs(failures), Math.max(leastPauseMs, leftMs / 2));
+  const usual = backoffMs(failures, error instanceof NetworkError ? "connection" : "reply");
+  const backoff = Math.min(usual, Math.max(leastPauseMs, leftMs / 2));
   // A proxy's page in place of a reply may be gone in a moment; a fault of the API will not be.
   if (error.code === "REST_BODY" && !hasFreshServer) return failures === 1 ? backoff : undefined;
   if (error.code === "REST_BODY") return 0;

@@ -4,14 +4,23 @@
  */
 
 const firstDelayMs = 100;
+/** After a reply: the server asks for less. */
 const longestDelayMs = 1_000;
+/** After a connection that failed: nobody is burdened, and somebody waits whenever there is a pause. */
+const longestRedialMs = 250;
 
 /**
- * The pause before the next try: 100 ms, doubled up to 1 s, of which a random half to whole.
+ * The pause before the next try: 100 ms, doubled up to 1 s (250 ms where it was the connection that failed), of which
+ * a random half to whole.
  * @param failures how many tries have failed, from 1
  */
-export function backoffMs(failures: number, random: () => number = Math.random): number {
-  const whole = Math.min(longestDelayMs, firstDelayMs * 2 ** (failures - 1));
+export function backoffMs(
+  failures: number,
+  after: "connection" | "reply",
+  random: () => number = Math.random,
+): number {
+  const longest = after === "reply" ? longestDelayMs : longestRedialMs;
+  const whole = Math.min(longest, firstDelayMs * 2 ** (failures - 1));
   return whole * (0.5 + random() / 2);
 }
 

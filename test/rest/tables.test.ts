@@ -71,23 +71,20 @@ for (const [header, expected] of retryAfters)
   });
 
 const backoffs = [
-  [1, 50, 100],
-  [2, 100, 200],
-  [4, 400, 800],
-  [5, 500, 1_000],
-  [40, 500, 1_000],
+  ["reply", 1, 50, 100],
+  ["reply", 2, 100, 200],
+  ["reply", 4, 400, 800],
+  ["reply", 5, 500, 1_000],
+  ["reply", 40, 500, 1_000],
+  ["connection", 1, 50, 100],
+  ["connection", 3, 125, 250],
+  ["connection", 40, 125, 250],
 ] as const;
 
-for (const [failures, least, most] of backoffs)
-  test(`after ${failures} failures the pause is from ${least} to ${most} ms`, () => {
-    assert.equal(
-      backoffMs(failures, () => 0),
-      least,
-    );
-    assert.equal(
-      backoffMs(failures, () => 1),
-      most,
-    );
+for (const [after, failures, least, most] of backoffs)
+  test(`after ${failures} failures, the last of a ${after}, the pause is from ${least} to ${most} ms`, () => {
+    const [shortest, longest] = [0, 1].map((random) => backoffMs(failures, after, () => random));
+    assert.deepEqual([shortest, longest], [least, most]);
   });
 
 const patiences: readonly (readonly [string, readonly number[], number, number])[] = [
