@@ -169,6 +169,15 @@ test("a socket that another process answers on is refused, and taken over with -
   await roundTrip({ client: grpcClient(t, `unix:${first.sock}`) });
 });
 
+test("SIGTERM ends it, whatever else is still under way in the process", async (t) => {
+  const env = { NODE_OPTIONS: "--import=data:text/javascript,setInterval(Boolean,1e6)" };
+  const { program } = await serving(t, flagList(kmipFlags()), { program: "source", env });
+  program.kill("SIGTERM");
+  const { code, stderr } = await program.ended;
+  assert.equal(code, 0);
+  assert.match(stderr, /"ended"/);
+});
+
 test("on SIGTERM the call in flight finishes; a second signal does not wait for it", async (t) => {
   t.after(() => {
     resetFaults(kms.faults);
