@@ -40,7 +40,7 @@ const layers: readonly { from: RegExp; to: readonly RegExp[] }[] = [
     from: /^src\/encryptors\//,
     to: [/^src\/encryptors\//, /^src\/kmip\/index\.ts$/, /^src\/rest\//, /^src\/(tls|errors|config)\.ts$/],
   },
-  { from: /^src\/kmip\/ttlv\//, to: [/^src\/kmip\/(ttlv|spec)\//, /^src\/errors\.ts$/] },
+  { from: /^src\/kmip\/ttlv\//, to: [/^src\/kmip\/(ttlv|spec)\//, /^src\/(errors|payload)\.ts$/] },
   { from: /^src\/kmip\/spec\//, to: [/^src\/kmip\/spec\//] },
   {
     from: /^src\/kmip\/operations\//,
@@ -50,8 +50,14 @@ const layers: readonly { from: RegExp; to: readonly RegExp[] }[] = [
       /^src\/errors\.ts$/,
     ],
   },
-  { from: /^src\/kmip\//, to: [/^src\/kmip\//, /^src\/(abort|errors|net-errors|reply-times|tls)\.ts$/] },
-  { from: /^src\/rest\//, to: [/^src\/rest\//, /^src\/(abort|errors|net-errors|reply-times|tls)\.ts$/] },
+  {
+    from: /^src\/kmip\//,
+    to: [/^src\/kmip\//, /^src\/(abort|errors|net-errors|payload|reply-times|tls)\.ts$/],
+  },
+  {
+    from: /^src\/rest\//,
+    to: [/^src\/rest\//, /^src\/(abort|errors|net-errors|payload|reply-times|tls)\.ts$/],
+  },
   { from: /^src\/config\.ts$/, to: [/^src\/[a-z-]+\.ts$/, /^src\/encryptors\/encryptor\.ts$/] },
   { from: /^src\/metrics\.ts$/, to: [/^src\/[a-z-]+\.ts$/, /^src\/encryptors\/encryptor\.ts$/] },
   { from: /^src\/[a-z-]+\.ts$/, to: [/^src\/[a-z-]+\.ts$/] },

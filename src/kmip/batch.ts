@@ -4,6 +4,7 @@
  * Leaves out asynchronous operations: a pending one is an unexpected answer.
  */
 import { KmipResultError } from "../errors.ts";
+import { withoutPayload } from "../payload.ts";
 import { unexpected } from "./grammar.ts";
 import type { RequestItem, RequestMessage, ResponseItem, ResponseMessage } from "./messages.ts";
 import type { OperationDefinition } from "./operations/operation.ts";
@@ -181,10 +182,8 @@ function refusal(item: ResponseItem, name: string): KmipResultError {
   });
 }
 
-/** Keeps a server's words from breaking out of their line in a log, or from filling it. */
+/** Keeps a server's words from breaking out of their line in a log, from filling it, and from quoting a plaintext. */
 function oneLine(text: string): string {
-  return text
-    .slice(0, resultMessageLimit)
-    .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ")
-    .trim();
+  const line = text.slice(0, 4 * resultMessageLimit).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
+  return withoutPayload(line).trim().slice(0, resultMessageLimit);
 }

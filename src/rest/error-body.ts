@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import { type ErrorDetails, RestError } from "../errors.ts";
+import { withoutPayload } from "../payload.ts";
 import { type HttpReply, requestIdOf } from "./exchange.ts";
 import { isPassingStatus } from "./retry.ts";
 
@@ -94,14 +95,11 @@ function identifier(text: string | undefined): string | undefined {
 /** The messages in one line of at most 256 characters. */
 function messagesOf(errors: readonly unknown[]): string {
   const texts = errors.slice(0, 8).filter((one) => typeof one === "string");
-  const line = texts.map((text) => withoutPayload(text.slice(0, 1_024))).join("; ");
+  const line = texts.map((text) => plain(text.slice(0, 1_024))).join("; ");
   return line.slice(0, 256);
 }
 
-const uuid = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
-
-/** A server may quote what it was sent: whatever is as long as a payload is replaced by its length. */
-function withoutPayload(text: string): string {
-  const line = text.replaceAll(/[^\x20-\x7e]+/g, " ").trim();
-  return line.replaceAll(/[\w+/=-]{20,}/g, (run) => (uuid.test(run) ? run : `[${run.length} characters]`));
+/** On one line, and cleared of what it may quote. */
+function plain(text: string): string {
+  return withoutPayload(text.replaceAll(/[^\x20-\x7e]+/g, " ").trim());
 }

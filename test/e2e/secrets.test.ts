@@ -85,12 +85,19 @@ async function badRequests(run: Run): Promise<void> {
     await callRaw(run, "/v2.KeyManagementService/Encrypt", bytes);
 }
 
+function refusalThatQuotes(seed: Buffer, form: "hex" | "base64"): Partial<Faults> {
+  return { refuse: { reason: "GeneralFailure", message: `no key for "${seed.toString(form)}" here` } };
+}
+
 /** Each switch of the embedded KMS, over an Encrypt and a Decrypt. */
 async function faultsOfKms(run: Run): Promise<void> {
   const good = await seal(run, textSeed);
   const statuses = [400, 401, 403, 404, 429, 500, 503].map((code) => ({ rest: { status: code } }));
   const table: readonly Partial<Faults>[] = [
-    { refuse: { reason: "GeneralFailure", message: "no" } },
+    ...[binarySeed, textSeed].flatMap((seed) => [
+      refusalThatQuotes(seed, "hex"),
+      refusalThatQuotes(seed, "base64"),
+    ]),
     { refuse: { reason: "PermissionDenied" } },
     { refuse: { reason: "CryptographicFailure" } },
     { silent: true },

@@ -2,6 +2,7 @@
  * A message as text, one line an item, in the specification's words. For people who look for a fault: nothing that
  * could be a secret is in it, only its length. What may be shown is listed; what is not listed is not shown.
  */
+import { withoutPayload } from "../../payload.ts";
 import { enumerationName, isMask, maskNames } from "../spec/enumerations.ts";
 import { isKnownTag, Tag, tagByName, tagName } from "../spec/tags.ts";
 import { type Item, ItemType, type StructureItem } from "./item.ts";
@@ -133,7 +134,7 @@ function valueText(item: Exclude<Item, StructureItem>, tag: number): string {
     case ItemType.Interval:
       return `${item.value} s`;
     case ItemType.TextString:
-      return quoted(item.value);
+      return quoted(item.tag === Tag.ResultMessage ? withoutPayload(item.value) : item.value);
     case ItemType.ByteString:
       return publicBytes.has(item.tag) ? hex(item.value) : lengthOnly(item);
     case ItemType.BigInteger:

@@ -242,14 +242,22 @@ describe("a refusal", () => {
     );
   });
 
+  test("says nothing of what the server quotes of the request", () => {
+    const plaintext = Buffer.from("a seed of thirty-two characters!").toString("hex");
+    const response = answer(failureItem(locateItem, ResultReason.InvalidField, `bad data 0x${plaintext}`));
+    assert.throws(() => payloadOf(response, single, 0, locateOperation), {
+      resultMessage: "bad data [66 characters]",
+    });
+  });
+
   test("keeps the server's words on one line and at most 256 characters", () => {
-    const words = `one\r\n\u001b[31mtwo\u2028three\u202e ${"x".repeat(1000)}`;
+    const words = `one\r\n\u001b[31mtwo\u2028three\u202e ${"x ".repeat(1000)}`;
     const response = answer(failureItem(locateItem, ResultReason.GeneralFailure, words));
     assert.throws(
       () => payloadOf(response, single, 0, locateOperation),
       (error) =>
         error instanceof KmipResultError &&
-        error.resultMessage.startsWith("one [31mtwo three  xxx") &&
+        error.resultMessage.startsWith("one [31mtwo three  x x") &&
         error.resultMessage.length <= 256,
     );
   });
