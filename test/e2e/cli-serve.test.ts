@@ -12,7 +12,7 @@ import type { DevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { grpcClient, temporaryFolder } from "../server/harness.ts";
 import { startProgram } from "./program.ts";
-import { flagList, kmipFlagsOf, roundTrip, serving } from "./serving.ts";
+import { flagList, flagsOf, kmipFlagsOf, roundTrip, serving } from "./serving.ts";
 
 const { status, encrypt } = KeyManagementService.method;
 let kms: DevKms;
@@ -67,8 +67,16 @@ const commandLines: readonly (readonly [
   [
     "rest",
     () => ({
-      args: flagList({ ...kmipFlags(), protocol: "rest", "serv-addr": kms.restUrl, "okms-id": kms.okmsId }),
+      args: flagList(flagsOf("rest", kms)),
     }),
+  ],
+  [
+    "rest by key id, single dashes and =",
+    () => {
+      const { "encryption-key-label": _label, ...flags } = flagsOf("rest", kms);
+      const byId = { ...flags, "encryption-key-id": keyId };
+      return { args: flagList(byId, (name, text) => [`-${name}=${text}`]) };
+    },
   ],
 ];
 for (const [what, build] of commandLines)
