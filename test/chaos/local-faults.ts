@@ -20,25 +20,26 @@ export interface LocalFault {
   readonly run: (world: World) => Promise<Observation>;
 }
 
-const loaded = "new certificate loaded";
-const refused = "Could not load certificate";
 /** A signal is acted on at once; the files are looked at each 10 s. */
 const signalLimitMs = 1000;
 const pollLimitMs = 11_000;
 const socketLimitMs = 2000;
 
-async function untilLogged(
+/** Does something to the files, and waits until the plugin says that it took them or refused them. */
+async function untilRead(
   { plugin }: World,
-  message: string,
+  outcome: "ok" | "refused",
   limitMs: number,
   cause: () => Promise<void>,
 ): Promise<Observation> {
-  const times = plugin.logged(message);
+  const count = (): Promise<number> => plugin.metric("reload_total", `outcome="${outcome}"`);
+  const before = await count();
   const from = clockMs();
   await cause();
-  if (await plugin.hasLogged(message, times, limitMs))
-    return { text: `"${message}" after ${Math.round(clockMs() - from)} ms` };
-  const wrong = `"${message}" was not logged within ${limitMs} ms`;
+  const what = outcome === "ok" ? "taken" : "refused";
+  if (await plugin.becomes(async () => (await count()) > before, limitMs))
+    return { text: `${what} after ${Math.round(clockMs() - from)} ms` };
+  const wrong = `not ${what} within ${limitMs} ms`;
   return { text: wrong, wrong };
 }
 
@@ -63,23 +64,23 @@ export const localFaults: readonly LocalFault[] = [
   {
     name: "certificates exchanged, SIGHUP",
     run: (world) =>
-      untilLogged(world, loaded, signalLimitMs, async () => {
+      untilRead(world, "ok", signalLimitMs, async () => {
         await world.clientFiles.exchange();
         hangUp(world);
       }),
   },
   {
     name: "certificates exchanged, left to be found",
-    run: (world) => untilLogged(world, loaded, pollLimitMs, () => world.clientFiles.exchange()),
+    run: (world) => untilRead(world, "ok", pollLimitMs, () => world.clientFiles.exchange()),
   },
   {
     name: "a bad set of certificates, then a good one",
     run: async (world) => {
-      const bad = await untilLogged(world, refused, signalLimitMs, async () => {
+      const bad = await untilRead(world, "refused", signalLimitMs, async () => {
         await world.clientFiles.exchangeForBad();
         hangUp(world);
       });
-      const good = await untilLogged(world, loaded, signalLimitMs, async () => {
+      const good = await untilRead(world, "ok", signalLimitMs, async () => {
         await world.clientFiles.exchange();
         hangUp(world);
       });

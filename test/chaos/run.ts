@@ -141,8 +141,7 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   const { world, random, timeline } = run;
   const { callers, plugin } = world;
   const keysBefore = world.keyId;
-  const troubles = troublesLogged(world);
-  const timesWell = plugin.logged(wellAgain);
+  const troubles = await badProbes(world);
   callers.takeSlowest();
 
   const endDark = fault.healthy === "none" ? timeline.dark() : undefined;
@@ -170,8 +169,11 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   const okMs = clockMs() - endedAt;
   if (!isOkAgain) run.wrong.push(`${fault.name}: Status was not ok within ${statusLimitMs} ms of its end`);
   endRefusing?.();
-  // Within the grace Status cannot tell whether the probe has seen that all is well; the log can.
-  if (troublesLogged(world) > troubles && !(await plugin.hasLogged(wellAgain, timesWell, statusLimitMs)))
+  // Within the grace Status cannot tell whether the probe has seen that all is well; the metrics can.
+  const wellAfter = Date.now() / 1000 - okMs / 1000;
+  const hasSeen = async (): Promise<boolean> =>
+    (await plugin.metric("last_successful_probe_timestamp_seconds")) > wellAfter;
+  if ((await badProbes(world)) > troubles && !(await plugin.becomes(hasSeen, statusLimitMs)))
     run.wrong.push(
       `${fault.name}: the probe did not find the key well within ${statusLimitMs} ms of its end`,
     );
@@ -202,10 +204,10 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   );
 }
 
-const wellAgain = "the key is well";
-
-function troublesLogged({ plugin }: World): number {
-  return plugin.logged("the key cannot be probed") + plugin.logged("the key must not be used");
+/** Probes so far that found trouble. */
+async function badProbes({ plugin }: World): Promise<number> {
+  const counts = ["passing", "final"].map((outcome) => plugin.metric("probe_total", `outcome="${outcome}"`));
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
 }
 
 /** Judges the calls that failed since the last time, once their deadlines are over: only then is all known. */

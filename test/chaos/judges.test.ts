@@ -1,0 +1,135 @@
+/** What chaos judges by: it must find what is wrong, and excuse nothing that had to succeed. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Code } from "@connectrpc/connect";
+import { createKeyIdCheck } from "./key-ids.ts";
+import type { FailedCall, StatusSeen } from "./messages.ts";
+import { createRandom } from "./random.ts";
+import { compareResources } from "./resources.ts";
+import { statusLimitMs, type StatusRule, wrongStatus } from "./status-rules.ts";
+import { createTimeline } from "./timeline.ts";
+
+const call = (startedAt: number, deadlineAt: number, code: Code = Code.Unavailable): FailedCall => ({
+  type: "failed",
+  method: "Encrypt",
+  startedAt,
+  endedAt: deadlineAt,
+  deadlineAt,
+  code,
+  message: "",
+});
+
+const paths = [
+  { what: "nothing was wrong", dark: [], call: call(0, 3000), had: true },
+  { what: "an outage was over 1 s before the deadline", dark: [[0, 1900]], call: call(0, 3000), had: true },
+  {
+    what: "an outage lasted until just before the deadline",
+    dark: [[0, 2900]],
+    call: call(0, 3000),
+    had: false,
+  },
+  { what: "an outage began late in the call", dark: [[1500, 9000]], call: call(0, 3000), had: true },
+  {
+    what: "two outages left no piece of a second",
+    dark: [
+      [0, 500],
+      [1400, 2600],
+    ],
+    call: call(0, 3000),
+    had: false,
+  },
+] as const;
+for (const { what, dark, call: failed, had } of paths)
+  test(`A call ${had ? "had" : "had not"} a healthy path where ${what}`, () => {
+    let now = 0;
+    const timeline = createTimeline(() => now);
+    for (const [from, to] of dark) {
+      now = from;
+      const end = timeline.dark();
+      now = to;
+      end();
+    }
+    assert.equal(timeline.hadPath(failed), had);
+  });
+
+test("A refusal excuses the calls that overlap it and have its code, and no others", () => {
+  let now = 1000;
+  const timeline = createTimeline(() => now);
+  const end = timeline.refusing([Code.PermissionDenied]);
+  now = 2000;
+  end();
+  assert.equal(timeline.isRefused(call(900, 1100, Code.PermissionDenied)), true);
+  assert.equal(timeline.isRefused(call(900, 1100, Code.Internal)), false);
+  assert.equal(timeline.isRefused(call(2100, 2200, Code.PermissionDenied)), false);
+});
+
+const keys = { before: "old", now: "new" };
+const status = (startedAt: number, said: Partial<StatusSeen>): StatusSeen => ({
+  type: "status",
+  startedAt,
+  endedAt: startedAt + 1,
+  ...said,
+});
+const old = { keyId: "old" };
+const denied = { code: Code.PermissionDenied };
+const fails: StatusRule = { must: "fail", codes: [Code.PermissionDenied] };
+const late = statusLimitMs + 1;
+const statuses: readonly { what: string; rule: StatusRule; during: StatusSeen[]; isWrong: boolean }[] = [
+  { what: "stays ok", rule: { must: "stay ok" }, during: [status(1, old), status(2, old)], isWrong: false },
+  {
+    what: "fails where it must stay ok",
+    rule: { must: "stay ok" },
+    during: [status(1, denied)],
+    isWrong: true,
+  },
+  {
+    what: "changes the key where it must stay",
+    rule: { must: "stay ok" },
+    during: [status(1, { keyId: "new" })],
+    isWrong: true,
+  },
+  { what: "fails in time", rule: fails, during: [status(1, old), status(90, denied)], isWrong: false },
+  {
+    what: "fails too late",
+    rule: fails,
+    during: [status(late, old), status(late + 1, denied)],
+    isWrong: true,
+  },
+  { what: "is ok again meanwhile", rule: fails, during: [status(1, denied), status(2, old)], isWrong: true },
+  { what: "fails in another way", rule: fails, during: [status(1, { code: Code.Unknown })], isWrong: true },
+  {
+    what: "says what is wrong before the grace is over",
+    rule: { must: "say what is wrong" },
+    during: [status(100, { keyId: "old", healthz: "the KMS cannot be reached" })],
+    isWrong: true,
+  },
+];
+for (const { what, rule, during, isWrong } of statuses)
+  test(`A Status that ${what} is ${isWrong ? "wrong" : "right"}`, () => {
+    assert.equal(wrongStatus(rule, during, 0, keys) !== undefined, isWrong);
+  });
+
+test("An Encrypt may say the key_id of a Status around it, and no other", () => {
+  const wrong: string[] = [];
+  const check = createKeyIdCheck((what) => wrong.push(what));
+  check.status({ startedAt: 0, endedAt: 1, keyId: "a" });
+  check.encrypt({ startedAt: 2, endedAt: 3, keyId: "a" });
+  check.encrypt({ startedAt: 2, endedAt: 3, keyId: "b" });
+  check.status({ startedAt: 4, endedAt: 5, keyId: "b" });
+  assert.deepEqual(wrong, []);
+  check.encrypt({ startedAt: 6, endedAt: 7, keyId: "a" });
+  check.status({ startedAt: 8, endedAt: 9, keyId: "b" });
+  assert.equal(wrong.length, 1);
+});
+
+test("Memory and files that rise beyond the allowance are told each", () => {
+  const before = { heapBytes: 10e6, residentBytes: 100e6, files: 50 };
+  assert.deepEqual(compareResources(before, before), []);
+  assert.equal(compareResources(before, { heapBytes: 20e6, residentBytes: 200e6, files: 90 }).length, 3);
+});
+
+test("A seed gives the same order again, and another seed another", () => {
+  const list = Array.from({ length: 20 }, (_, index) => index);
+  assert.deepEqual(createRandom(7).shuffled(list), createRandom(7).shuffled(list));
+  assert.notDeepEqual(createRandom(7).shuffled(list), createRandom(8).shuffled(list));
+});
