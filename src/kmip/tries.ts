@@ -44,6 +44,9 @@ const brokenCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 const mostBroken = 3;
 
+/** A server that answers has said these: nothing better is to be hoped for from one that is silent. */
+const answerCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["KMIP_RESULT", "KMIP_VERSION"]);
+
 /** What requests are sent through. */
 export interface Channel {
   readonly pool: Pool;
@@ -155,15 +158,19 @@ function isOverdue(promise: Promise<unknown>, ms: number): Promise<boolean> {
   });
 }
 
-/** The first to succeed; where both fail, the failure of the first that knows of more than silence. */
-async function earliest<T>(first: Promise<T>, others: Promise<T>): Promise<T> {
-  try {
-    return await Promise.any([first, others]);
-  } catch (error) {
-    const failures = error instanceof AggregateError ? error.errors.map(toProviderError) : [];
-    const telling = failures.find(({ code }) => code !== "TIMEOUT" && code !== "CANCELED");
-    throw telling ?? failures[0] ?? error;
-  }
+/** The first to succeed, or to hear a server's refusal; where both fail, what says more than silence. */
+function earliest<T>(first: Promise<T>, others: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    others.catch((error: unknown) => {
+      if (answerCodes.has(toProviderError(error).code)) reject(error);
+    });
+    Promise.any([first, others]).then(resolve, (error: unknown) => reject(mostTelling(error)));
+  });
+}
+
+function mostTelling(error: unknown): unknown {
+  const failures = error instanceof AggregateError ? error.errors.map(toProviderError) : [];
+  return failures.find(({ code }) => code !== "TIMEOUT" && code !== "CANCELED") ?? failures[0] ?? error;
 }
 
 async function pause(ms: number, signal: AbortSignal, cause: ProviderError): Promise<void> {

@@ -124,6 +124,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
 
   async function tryAgain<T>(request: RestCall<T>, budget: CallBudget, setbacks: Setbacks): Promise<T> {
     const troubled = new Set<Server>();
+    let broken = 0;
     for (let failures = 1; ; failures += 1) {
       if (budget.signal.aborted) throw abortError(budget.signal, "connect", `${request.name} was to be sent`);
       const outcome = await attempt(request, budget, failures === 1);
@@ -134,9 +135,15 @@ export function createRestClient(options: RestClientOptions): RestClient {
       } else {
         servers.failed(server, error.message);
       }
+      if (error.code === "REST_BODY") broken += 1;
       if (!isHarmless || error.code === "REST_BODY") troubled.add(server);
       const hasFreshServer = !troubled.has(servers.current());
-      const pauseMs = pauseBefore(outcome, failures, hasFreshServer, remainingMs(budget));
+      // A proxy's page in place of a reply may be gone in a moment; a fault of the API will not be. Once more than
+      // there are servers: one of them may only have been out of reach before.
+      const pauseMs =
+        broken > servers.all.length
+          ? undefined
+          : pauseBefore(outcome, failures, hasFreshServer, remainingMs(budget));
       if (pauseMs === undefined || pauseMs + marginMs > remainingMs(budget)) throw error;
       setbacks.add(error);
       await pause(pauseMs, budget.signal);
@@ -160,7 +167,10 @@ async function answers(connections: Connections, path: string): Promise<boolean>
   const exchange = connections.send({ method: "GET", path, body: undefined, maxReplyBytes: 1 << 20 });
   const timer = setTimeout(exchange.abort, reachabilityTimeoutMs, tookTooLong);
   try {
-    return !isServerTrouble((await exchange.reply).status);
+    const { status, body } = await exchange.reply;
+    // A proxy's page says only that the proxy is there.
+    if (status === 200) JSON.parse(Buffer.from(body).toString());
+    return !isServerTrouble(status);
   } catch {
     return false;
   } finally {
@@ -188,9 +198,7 @@ function pauseBefore(
   // A long back-off must not be the reason why what is left of a caller's time goes unused.
   const usual = backoffMs(failures, error instanceof NetworkError ? "connection" : "reply");
   const backoff = Math.min(usual, Math.max(leastPauseMs, leftMs / 2));
-  // A proxy's page in place of a reply may be gone in a moment; a fault of the API will not be.
-  if (error.code === "REST_BODY" && !hasFreshServer) return failures === 1 ? backoff : undefined;
-  if (error.code === "REST_BODY") return 0;
+  if (error.code === "REST_BODY") return hasFreshServer ? 0 : backoff;
   if (error instanceof NetworkError) {
     if (hasFreshServer) return 0;
     // A certificate that is refused now is refused in a second too: better to say so at once.

@@ -84,7 +84,7 @@ async function tellLate(
 ): Promise<void> {
   await sleep(50);
   // A machine that lets this process wait, which does little, lets the plugin wait too.
-  const machineMs = ownDelay.longest(deadlineAt - 500, endedAt);
+  const machineMs = ownDelay.within(deadlineAt - 500, endedAt);
   const ownMs = ownDelay.within(startedAt, startedAt + 50) + ownDelay.within(deadlineAt, endedAt) + machineMs;
   tell({ type: "late", method, overMs: endedAt - deadlineAt, ownMs });
 }

@@ -5,6 +5,8 @@ import { describe, test } from "node:test";
 import { preamble, reportLines } from "./report.ts";
 import { runChaos } from "./run.ts";
 
+/** Beside other tests on the same cores; `npm run chaos`, which has the machine for itself, holds the plugin to less. */
+const allowances = { lateLimitMs: 250, healthyForMs: 1500 };
 const seed = randomInt(2 ** 31);
 
 describe(
@@ -13,7 +15,7 @@ describe(
   () => {
     for (const protocol of ["kmip", "rest"] as const)
       test(`over ${protocol}`, async (t) => {
-        const report = await runChaos({ protocol, seed, print: (line) => t.diagnostic(line) });
+        const report = await runChaos({ protocol, seed, ...allowances, print: (line) => t.diagnostic(line) });
         for (const line of [preamble(seed), ...reportLines(report)]) t.diagnostic(line);
         assert.deepEqual(report.wrong, [], `npm run chaos -- --minutes 0 --seed ${seed} does the same again`);
         assert.ok(report.encrypts > 100 && report.decrypts > 100, "the callers called");

@@ -18,18 +18,17 @@ export interface Fault {
   readonly protocol?: Protocol;
   /** In ms, least and most; or until Status says what it must, and half a second more. */
   readonly lasts: readonly [min: number, max: number] | "until Status says so";
-  /** `one`: at least one path stays healthy, and no call may fail. `none`: as long as it lasts, calls may. */
-  readonly healthy: "one" | "none";
+  /** Which paths to the KMS it breaks for as long as it lasts. `one`: either, by chance. */
+  readonly breaks: "none" | "one" | "both";
   /** gRPC codes by which calls may fail besides, because the KMS itself says no. */
   readonly refusals?: readonly Code[];
   readonly status: StatusRule;
-  readonly begin: (world: World, random: Random) => EndFault | Promise<EndFault>;
+  /** @param path the one to break, where it breaks one */
+  readonly begin: (world: World, random: Random, path: Path) => EndFault | Promise<EndFault>;
 }
 
 const staysOk = { must: "stay ok" } as const;
 const nothingToEnd: EndFault = () => undefined;
-
-const either = ({ paths }: World, random: Random): Path => random.pick(paths);
 
 /** Sets switches of one KMS, and puts all back. */
 function switches(path: Path, set: Partial<Faults>): EndFault {
@@ -64,7 +63,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "every connection is cut",
     lasts: [500, 1000],
-    healthy: "one",
+    breaks: "none",
     status: staysOk,
     begin: ({ paths }) => {
       for (const { relay } of paths) relay.cut();
@@ -74,7 +73,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "the KMS closes every connection",
     lasts: [500, 1000],
-    healthy: "one",
+    breaks: "none",
     status: staysOk,
     begin: ({ paths }) => {
       for (const { kms } of paths) kms.cutConnections();
@@ -84,7 +83,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "some connections go silent",
     lasts: [1000, 2000],
-    healthy: "one",
+    breaks: "none",
     status: staysOk,
     begin: ({ paths }, random) => {
       for (const { relay } of paths) relay.hang(random.between(1, 4));
@@ -94,10 +93,9 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "one address refuses",
     lasts: [500, 2500],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: async (world, random) => {
-      const { relay } = either(world, random);
+    begin: async (_world, _random, { relay }) => {
       await relay.stop();
       return () => relay.start();
     },
@@ -105,10 +103,9 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "one address hangs",
     lasts: [500, 2500],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: (world, random) => {
-      const { relay } = either(world, random);
+    begin: (_world, _random, { relay }) => {
       relay.hang();
       return () => relay.resume();
     },
@@ -116,10 +113,9 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "one KMS stops and starts",
     lasts: [500, 2000],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: async (world, random) => {
-      const { kms } = either(world, random);
+    begin: async (_world, _random, { kms }) => {
       await kms.stop();
       return () => kms.start();
     },
@@ -127,50 +123,50 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "one KMS reads and never answers",
     lasts: [500, 2000],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: (world, random) => switches(either(world, random), { silent: true }),
+    begin: (_world, _random, path) => switches(path, { silent: true }),
   },
   {
     name: "one KMS answers garbage",
     lasts: [500, 2000],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: (world, random) => switches(either(world, random), { garbage: true }),
+    begin: (_world, _random, path) => switches(path, { garbage: true }),
   },
   {
     name: "one KMS sends half an answer",
     lasts: [500, 2000],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: (world, random) => switches(either(world, random), { halfFrame: true }),
+    begin: (_world, _random, path) => switches(path, { halfFrame: true }),
   },
   {
     name: "one KMS closes in place of an answer",
     lasts: [500, 2000],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: (world, random) => switches(either(world, random), { closeAfterRequest: true }),
+    begin: (_world, _random, path) => switches(path, { closeAfterRequest: true }),
   },
   {
     name: "one KMS says 503",
     protocol: "rest",
     lasts: [500, 2000],
-    healthy: "one",
+    breaks: "one",
     status: staysOk,
-    begin: (world, random) => switches(either(world, random), { rest: { status: 503 } }),
+    begin: (_world, _random, path) => switches(path, { rest: { status: 503 } }),
   },
   {
     name: "the KMS is slow",
     lasts: [1000, 2000],
-    healthy: "one",
+    breaks: "none",
     status: staysOk,
     begin: (world, random) => switchesOfBoth(world, { delayMs: random.between(50, 200) }),
   },
   {
     name: "both addresses refuse",
     lasts: [300, 1500],
-    healthy: "none",
+    breaks: "both",
     status: staysOk,
     begin: (world) =>
       both(
@@ -182,7 +178,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "both addresses hang",
     lasts: [300, 1500],
-    healthy: "none",
+    breaks: "both",
     status: staysOk,
     begin: (world) =>
       both(
@@ -194,7 +190,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "both KMS stop and start",
     lasts: [300, 1500],
-    healthy: "none",
+    breaks: "both",
     status: staysOk,
     begin: (world) =>
       both(
@@ -206,14 +202,14 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "both KMS read and never answer",
     lasts: [300, 1500],
-    healthy: "none",
+    breaks: "both",
     status: staysOk,
     begin: (world) => switchesOfBoth(world, { silent: true }),
   },
   {
     name: "both KMS answer garbage",
     lasts: [300, 1000],
-    healthy: "none",
+    breaks: "both",
     refusals: [Code.Internal],
     status: staysOk,
     begin: (world) => switchesOfBoth(world, { garbage: true }),
@@ -222,14 +218,14 @@ export const remoteFaults: readonly Fault[] = [
     name: "both KMS say 503",
     protocol: "rest",
     lasts: [300, 1000],
-    healthy: "none",
+    breaks: "both",
     status: staysOk,
     begin: (world) => switchesOfBoth(world, { rest: { status: 503 } }),
   },
   {
     name: "the KMS refuses for a reason of its own",
     lasts: [500, 1000],
-    healthy: "one",
+    breaks: "none",
     refusals: [Code.Internal, Code.Unavailable],
     status: staysOk,
     begin: (world) => switchesOfBoth(world, { refuse: { reason: "GeneralFailure" } }),
@@ -237,7 +233,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "no KMS for longer than any deadline",
     lasts: [3300, 4000],
-    healthy: "none",
+    breaks: "both",
     status: staysOk,
     begin: (world) =>
       both(
@@ -249,7 +245,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "no KMS for longer than the grace",
     lasts: "until Status says so",
-    healthy: "none",
+    breaks: "both",
     status: { must: "say what is wrong" },
     begin: (world) =>
       both(
@@ -261,7 +257,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "the key is deactivated",
     lasts: "until Status says so",
-    healthy: "one",
+    breaks: "none",
     // KMS say "denied" of such a key, and not every protocol tells why.
     refusals: [Code.FailedPrecondition, Code.PermissionDenied],
     status: { must: "fail", codes: [Code.FailedPrecondition, Code.PermissionDenied] },
@@ -273,15 +269,16 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "the KMS denies the key",
     lasts: "until Status says so",
-    healthy: "one",
-    refusals: [Code.PermissionDenied],
+    breaks: "none",
+    // Who has to connect anew is denied that, which with a path that still hangs looks as if nobody were there.
+    refusals: [Code.PermissionDenied, Code.Unavailable, Code.DeadlineExceeded],
     status: { must: "fail", codes: [Code.PermissionDenied] },
     begin: (world) => switchesOfBoth(world, { refuse: { reason: "PermissionDenied" } }),
   },
   {
     name: "the label moves to a new key",
     lasts: "until Status says so",
-    healthy: "one",
+    breaks: "none",
     status: { must: "name the new key" },
     begin: (world) => {
       const keys = keysOf(world);
@@ -294,7 +291,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "two keys bear the label",
     lasts: [3500, 4000],
-    healthy: "one",
+    breaks: "none",
     status: staysOk,
     begin: (world) => {
       const { id } = keysOf(world).create({ name: world.label });
@@ -304,7 +301,7 @@ export const remoteFaults: readonly Fault[] = [
   {
     name: "no key bears the label",
     lasts: [3500, 4000],
-    healthy: "one",
+    breaks: "none",
     status: staysOk,
     begin: (world) => {
       keysOf(world).update(world.keyId, { names: [] });

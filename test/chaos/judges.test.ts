@@ -42,19 +42,32 @@ const paths = [
 for (const { what, dark, call: failed, had } of paths)
   test(`A call ${had ? "had" : "had not"} a healthy path where ${what}`, () => {
     let now = 0;
-    const timeline = createTimeline(() => now);
+    const timeline = createTimeline(["A"], () => now);
     for (const [from, to] of dark) {
       now = from;
-      const end = timeline.dark();
+      const end = timeline.dark(["A"]);
       now = to;
       end();
     }
     assert.equal(timeline.hadPath(failed), had);
   });
 
+test("Two paths that are healthy by turns make no healthy path, and one that stays makes one", () => {
+  let now = 0;
+  const timeline = createTimeline(["A", "B"], () => now);
+  const endA = timeline.dark(["A"]);
+  now = 700;
+  endA();
+  const endB = timeline.dark(["B"]);
+  now = 1400;
+  endB();
+  assert.equal(timeline.hadPath(call(0, 1400)), false);
+  assert.equal(timeline.hadPath(call(0, 1700)), true);
+});
+
 test("A refusal excuses the calls that overlap it and have its code, and no others", () => {
   let now = 1000;
-  const timeline = createTimeline(() => now);
+  const timeline = createTimeline(["A"], () => now);
   const end = timeline.refusing([Code.PermissionDenied]);
   now = 2000;
   end();
@@ -123,9 +136,12 @@ test("An Encrypt may say the key_id of a Status around it, and no other", () => 
 });
 
 test("Memory and files that rise beyond the allowance are told each", () => {
-  const before = { heapBytes: 10e6, residentBytes: 100e6, files: 50 };
+  const before = { heapBytes: 10e6, residentBytes: 100e6, files: 50, connections: 8 };
   assert.deepEqual(compareResources(before, before), []);
-  assert.equal(compareResources(before, { heapBytes: 20e6, residentBytes: 200e6, files: 90 }).length, 3);
+  assert.equal(
+    compareResources(before, { heapBytes: 20e6, residentBytes: 200e6, files: 90, connections: 90 }).length,
+    4,
+  );
 });
 
 test("A seed gives the same order again, and another seed another", () => {

@@ -45,7 +45,7 @@ export interface LateCall {
   readonly overMs: number;
   /**
    * What may be taken off: for how long the caller's own process did not run just after the start and past the
-   * deadline, and as much again as it once stood still in the half second before, for the plugin.
+   * deadline, and as much again as it stood still from half a second before the deadline on, for the plugin.
    */
   readonly ownMs: number;
 }

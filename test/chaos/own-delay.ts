@@ -16,8 +16,6 @@ interface Stall {
 export interface OwnDelay {
   /** For how long, of the time from `from` to `to`, this process did not run, in ms. */
   within(from: number, to: number): number;
-  /** The longest stall of those that ended between `from` and `to`. */
-  longest(from: number, to: number): number;
   stop(): void;
 }
 
@@ -36,13 +34,6 @@ export function watchOwnDelay(): OwnDelay {
       stalls.reduce(
         (sum, stall) => sum + Math.max(0, Math.min(stall.to, to) - Math.max(stall.from, from)),
         0,
-      ),
-    longest: (from, to) =>
-      Math.max(
-        0,
-        ...stalls
-          .filter((stall) => stall.to >= from && stall.from <= to)
-          .map((stall) => stall.to - stall.from),
       ),
     stop: () => clearInterval(timer),
   };

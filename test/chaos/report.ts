@@ -1,6 +1,6 @@
 /** The end of a run, for people: a row for each fault with what Status had to say, then the counts. */
 import { mebibytes } from "./resources.ts";
-import { lateLimitMs, type ChaosReport } from "./run.ts";
+import type { ChaosReport } from "./run.ts";
 import { graceMs, probeIntervalMs, roundTripMs } from "./world.ts";
 
 /** What a reader has to know before the numbers. */
@@ -38,8 +38,8 @@ export function reportLines(report: ChaosReport): string[] {
     `${report.protocol}:`,
     ...table([header, ...rows]),
     `${report.encrypts} Encrypts, ${report.decrypts} Decrypts and ${report.statuses} Statuses answered; ${report.failed} calls failed; clients left in the middle of ${report.left}`,
-    `latest answer: ${report.mostLateMs.toFixed(0)} ms past its deadline (${report.mostLateSeenMs.toFixed(0)} ms as seen, with the delays of the callers' own process and of the machine); allowed: ${lateLimitMs} ms`,
-    `heap in use after a collection ${mebibytes(before.heapBytes)} → ${mebibytes(after.heapBytes)} MiB, resident set ${mebibytes(before.residentBytes)} → ${mebibytes(after.residentBytes)} MiB, open files ${before.files} → ${after.files}`,
+    `latest answer: ${report.mostLateMs.toFixed(0)} ms past its deadline (${report.mostLateSeenMs.toFixed(0)} ms as seen, with the delays of the callers' own process and of the machine); allowed: ${report.lateLimitMs} ms`,
+    `heap in use after a collection ${mebibytes(before.heapBytes)} → ${mebibytes(after.heapBytes)} MiB, resident set ${mebibytes(before.residentBytes)} → ${mebibytes(after.residentBytes)} MiB, open files ${before.files} → ${after.files}, connections to the KMS ${before.connections} → ${after.connections}`,
     ...(report.wrong.length === 0 ? ["✔ nothing that must not be"] : report.wrong.map((what) => `✖ ${what}`)),
   ];
 }

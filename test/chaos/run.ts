@@ -21,6 +21,10 @@ export interface ChaosOptions {
   readonly seed: number;
   /** Faults begin until then; every fault happens once whatever this says. Default: 0. */
   readonly forMs?: number;
+  /** How far past its deadline a call may be answered, in ms. Default: {@link lateLimitMs}. */
+  readonly lateLimitMs?: number;
+  /** For how long a path must be healthy to be one that a call had, in ms. Default: that of timeline.ts. */
+  readonly healthyForMs?: number;
   /** Gets one line for each fault. */
   readonly print: (line: string) => void;
 }
@@ -47,6 +51,8 @@ export interface ChaosReport {
   readonly statuses: number;
   readonly failed: number;
   readonly left: number;
+  /** What was allowed beyond a deadline, in ms. */
+  readonly lateLimitMs: number;
   /** Beyond the deadline, the delays of the callers' own process taken off, and as seen. In ms. */
   readonly mostLateMs: number;
   readonly mostLateSeenMs: number;
@@ -75,7 +81,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const run: Run = {
     world,
     random: createRandom(options.seed),
-    timeline: createTimeline(clockMs),
+    timeline: createTimeline(
+      world.paths.map(({ name }) => name),
+      clockMs,
+      options.healthyForMs,
+    ),
     startedAt: clockMs(),
     print: options.print,
     wrong,
@@ -90,7 +100,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     exitCode = await world.close();
   }
   if (exitCode !== 0) wrong.push(`SIGTERM ended the plugin with code ${String(exitCode)}`);
-  return conclude(run, resources);
+  return conclude(run, resources, options.lateLimitMs ?? lateLimitMs);
 }
 
 /** How long to wait for the young generation to have grown before it is measured, and for how long then. */
@@ -144,10 +154,12 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   const troubles = await badProbes(world);
   callers.takeSlowest();
 
-  const endDark = fault.healthy === "none" ? timeline.dark() : undefined;
+  const path = random.pick(world.paths);
+  const broken = { none: [], one: [path.name], both: world.paths.map(({ name }) => name) }[fault.breaks];
+  const endDark = timeline.dark(broken);
   const endRefusing = fault.refusals === undefined ? undefined : timeline.refusing(fault.refusals);
   const from = clockMs();
-  const end = await fault.begin(world, random);
+  const end = await fault.begin(world, random, path);
   const keys = { before: keysBefore, now: world.keyId };
   const rule = fault.status;
   let rightMs = 0;
@@ -159,7 +171,7 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   } else await sleep(random.between(...fault.lasts));
   const endingAt = clockMs();
   await end();
-  endDark?.();
+  endDark();
   const endedAt = clockMs();
 
   const during = callers.statuses.filter((each) => each.startedAt >= from && each.endedAt <= endingAt);
@@ -247,14 +259,14 @@ function say(run: Run, text: string, isBad: boolean): void {
   run.print(`${isBad ? "✖" : "✔"} ${run.world.protocol} ${time(run, clockMs()).padStart(7)}  ${text}`);
 }
 
-function conclude(run: Run, resources: ChaosReport["resources"]): ChaosReport {
+function conclude(run: Run, resources: ChaosReport["resources"], limitMs: number): ChaosReport {
   const { world, wrong } = run;
   const { callers, plugin } = world;
   const late = callers.late.map(({ overMs, ownMs }) => overMs - ownMs);
-  const tooLate = callers.late.filter(({ overMs, ownMs }) => overMs - ownMs > lateLimitMs);
+  const tooLate = callers.late.filter(({ overMs, ownMs }) => overMs - ownMs > limitMs);
   if (tooLate.length > 0)
     wrong.push(
-      `${tooLate.length} calls ended more than ${lateLimitMs} ms past their deadline, by ${Math.round(Math.max(...late))} ms at most`,
+      `${tooLate.length} calls ended more than ${limitMs} ms past their deadline, by ${Math.round(Math.max(...late))} ms at most`,
     );
   wrong.push(...new Set(callers.wrong));
   // The socket's file is away for up to 2 s when it is removed; whoever left just then has to wait.
@@ -272,6 +284,7 @@ function conclude(run: Run, resources: ChaosReport["resources"]): ChaosReport {
     statuses,
     failed: callers.failed.length,
     left,
+    lateLimitMs: limitMs,
     mostLateMs: Math.max(0, ...late),
     mostLateSeenMs: Math.max(0, ...callers.late.map(({ overMs }) => overMs)),
     resources,

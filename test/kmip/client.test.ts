@@ -313,6 +313,21 @@ describe("a request fails", () => {
     assert.ok(queries > 3, `${queries} queries`);
   });
 
+  test("with the refusal of whoever answers, though the first connection stays silent", async (t) => {
+    const relay = await startRelay(kms.kmipAddress);
+    t.after(() => relay.close());
+    const client = await clientOf({ servers: [relay.address] });
+    await query(client);
+    relay.hang(1);
+    kms.faults.refuse = { reason: "PermissionDenied" };
+    const started = performance.now();
+    await assert.rejects(query(client, within(20_000)), {
+      code: "KMIP_RESULT",
+      message: /Permission Denied/,
+    });
+    assert.ok(performance.now() - started < 10_000);
+  });
+
   test("with the time, where a connection was lost once and the server is silent from then on", async () => {
     const client = await clientOf();
     await query(client);

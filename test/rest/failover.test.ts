@@ -98,6 +98,16 @@ test("what is no reply from the first server is asked of the second, at once", a
   assert.equal(callCount(b, "encrypt"), 8);
 });
 
+test("what is no reply costs no call where the other server is only just back", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  b.faults.rest = { status: 503 };
+  a.faults.garbage = true;
+  const call = watched.encryptor.encrypt(seed, keyId, within(5_000));
+  await watched.next((event) => event.type === "exchange" && event.endpoint === b.endpoint);
+  b.faults.rest = {};
+  await call;
+});
+
 test("a KMS that is back just before a call's time is over is asked, however long the pauses had become", async (t) => {
   const { a, keyId } = await startPair(t);
   const { encryptor } = watch(t, a, { key: { id: keyId }, servers: [a.url] });
