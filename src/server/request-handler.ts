@@ -1,9 +1,10 @@
 /**
- * Node's HTTP/2 requests to Connect's handlers and back. In place of connect-node's own adapter, which throws
+ * Node's HTTP/2 streams to Connect's handlers and back. In place of connect-node's own adapter, which throws
  * on the authority that kube-apiserver 1.29 to 1.31 sends (`%2Fpath`, no valid URL) and so would end the
  * process, prints failures with console.error, and leaves a request without a body waiting past its deadline.
+ * What kube-apiserver sends takes the short way of grpc-unary.ts.
  */
-import type { Http2ServerRequest, Http2ServerResponse, IncomingHttpHeaders } from "node:http2";
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 import { Code, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -12,10 +13,14 @@ import type { Call, CodeName } from "./call.ts";
 import { beginCall, callKey, codeName } from "./call.ts";
 import { callerTimeoutMs } from "./deadline.ts";
 import { toConnectError } from "./errors.ts";
+import { envelopeBytes, type UnaryMethod, type UnaryReply, unaryContentType } from "./grpc-unary.ts";
+import { maxMessageBytes } from "./limits.ts";
 
 /** How a request handler is made. */
 export interface RequestHandlerOptions {
   readonly handlers: readonly UniversalHandler[];
+  /** The short way, by path, of those that have one. */
+  readonly unary: ReadonlyMap<string, UnaryMethod>;
   /** Longest time of a unary call, in ms. A stream lives as long as its caller wants. */
   readonly timeoutMs: number;
   /** Most calls open at once, of all kinds, from their headers until their last byte is written. */
@@ -24,50 +29,64 @@ export interface RequestHandlerOptions {
   readonly onEnd: (call: Call, code: CodeName) => void;
 }
 
-/** What node:http2 calls with each request. Never throws, never rejects. */
-export type RequestHandler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
+/** What node:http2 calls with each stream. Never throws, never rejects. */
+export type RequestHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+/** One request, and who answers it. */
+interface Request {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly handler: UniversalHandler;
+  readonly unary: UnaryMethod | undefined;
+}
 
 /** Makes the handler of all requests of a server. */
 export function createRequestHandler(options: RequestHandlerOptions): RequestHandler {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   let open = 0;
 
-  return (request, response) => {
-    const handler = byPath.get(request.url.split("?", 1)[0] ?? "");
+  return (stream, headers) => {
+    // Without a listener the event would end the process; what there is to do is done on "close".
+    stream.on("error", () => undefined);
+    const path = headers[":path"]?.split("?", 1)[0] ?? "";
+    const handler = byPath.get(path);
     if (handler === undefined) {
-      refuse(request, unknownMethod);
+      refuse(stream, headers, unknownMethod);
       return;
     }
     if (open >= options.maxOpen) {
-      refuseOverload(handler, request);
+      refuseOverload(handler, stream, headers);
       return;
     }
     const limitMs = handler.method.methodKind === "unary" ? options.timeoutMs : undefined;
-    const call = beginCall(handler.method, limitMs, callerTimeoutMs(request.headers));
-    void serve(call, handler, request, response);
+    const call = beginCall(handler.method, limitMs, callerTimeoutMs(headers));
+    void serve(call, { stream, headers, handler, unary: options.unary.get(path) });
   };
 
-  async function serve(
-    call: Call,
-    handler: UniversalHandler,
-    request: Http2ServerRequest,
-    response: Http2ServerResponse,
-  ): Promise<void> {
+  async function serve(call: Call, request: Request): Promise<void> {
+    const { stream } = request;
     open += 1;
-    request.stream.once("close", () => (open -= 1));
-    const code = await answer(call, handler, request, response);
+    stream.once("close", () => {
+      open -= 1;
+      call.budget.cancel();
+    });
+    const code = await answer(call, request);
     // A client that does not read its answer gives its place up all the same.
-    request.stream.setTimeout(options.timeoutMs, () => request.stream.destroy());
+    if (!stream.destroyed) stream.setTimeout(options.timeoutMs, () => stream.destroy());
     call.budget.end();
     options.onEnd(call, code);
   }
 
   /** By the headers alone: what it takes to understand a call, times thousands, is more memory than there may be. */
-  function refuseOverload(handler: UniversalHandler, request: Http2ServerRequest): void {
+  function refuseOverload(
+    handler: UniversalHandler,
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+  ): void {
     const call = beginCall(handler.method);
     call.error = new ProviderError("OVERLOADED", `more than ${options.maxOpen} calls open at once`);
     const { code, rawMessage } = toConnectError(call.error);
-    refuse(request, { code, text: rawMessage, httpStatus: 429 });
+    refuse(stream, headers, { code, text: rawMessage, httpStatus: 429 });
     options.onEnd(call, codeName(code));
   }
 }
@@ -91,7 +110,11 @@ interface Refusal {
 const maxTailMs = 1000;
 
 /** Answers by headers alone (gRPC's "Trailers-Only"), and lets the request's bytes go by. */
-function refuse({ stream, headers }: Http2ServerRequest, { code, text, httpStatus }: Refusal): void {
+function refuse(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  { code, text, httpStatus }: Refusal,
+): void {
   const isGrpc = headers["content-type"]?.startsWith("application/grpc") === true;
   const reply = isGrpc
     ? {
@@ -107,33 +130,78 @@ function refuse({ stream, headers }: Http2ServerRequest, { code, text, httpStatu
   stream.resume();
 }
 
-async function answer(
-  call: Call,
-  handler: UniversalHandler,
-  request: Http2ServerRequest,
-  response: Http2ServerResponse,
-): Promise<CodeName> {
+async function answer(call: Call, request: Request): Promise<CodeName> {
+  const { stream, headers, handler } = request;
   const { signal } = call.budget;
-  request.stream.once("close", () => {
-    call.budget.cancel();
-  });
+  const header = webHeaders(headers);
+  const taken: Uint8Array[] = [];
   try {
+    const short = await answerShortly(call, request, header, taken);
+    if (short !== undefined) {
+      writeShort(short, stream);
+      return call.code ?? codeOfTrailer(short.trailer);
+    }
     const reply = await handler({
-      httpVersion: request.httpVersion,
-      method: request.method,
-      url: `http://localhost${request.url}`,
-      header: webHeaders(request.headers),
-      body: bodyOf(request, signal),
+      httpVersion: "2.0",
+      method: headers[":method"] ?? "",
+      url: `http://localhost${headers[":path"] ?? "/"}`,
+      header,
+      body: bodyOf(stream, signal, taken),
       signal,
       contextValues: createContextValues().set(callKey, call),
     });
-    await writeReply(reply, request, response);
+    await writeReply(reply, stream);
     return call.code ?? codeOfReply(reply);
   } catch (error) {
     call.error = error;
-    request.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     return codeName(signal.aborted ? toConnectError(signal.reason).code : Code.Internal);
   }
+}
+
+/** Undefined where the request has no short way, or its body is not for it; what was read of it is in `taken`. */
+async function answerShortly(
+  call: Call,
+  { stream, headers, unary }: Request,
+  header: Headers,
+  taken: Uint8Array[],
+): Promise<UnaryReply | undefined> {
+  if (unary?.accepts(headers) !== true) return undefined;
+  if (!(await takeBody(stream, call.budget.signal, taken))) return undefined;
+  const [only] = taken;
+  return await unary.answer(
+    taken.length === 1 && only !== undefined ? only : Buffer.concat(taken),
+    header,
+    call,
+  );
+}
+
+/**
+ * Takes the body as it comes, into `taken`. False where it has not come to its end, because it is longer than a
+ * message may be, the budget is over, or the caller has left: the rest is for {@link bodyOf}.
+ */
+function takeBody(stream: ServerHttp2Stream, signal: AbortSignal, taken: Uint8Array[]): Promise<boolean> {
+  return new Promise((resolve) => {
+    let length = 0;
+    const onData = (chunk: Uint8Array): void => {
+      taken.push(chunk);
+      length += chunk.byteLength;
+      if (length > envelopeBytes + maxMessageBytes) stop();
+    };
+    const onEnd = (): void => settle(true);
+    const stop = (): void => {
+      stream.pause();
+      settle(false);
+    };
+    const settle = (isWhole: boolean): void => {
+      stream.off("data", onData).off("end", onEnd).off("close", stop);
+      signal.removeEventListener("abort", stop);
+      resolve(isWhole);
+    };
+    stream.on("data", onData).once("end", onEnd).once("close", stop);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted || stream.destroyed) stop();
+  });
 }
 
 /**
@@ -151,9 +219,18 @@ function webHeaders(headers: IncomingHttpHeaders): Headers {
   return web;
 }
 
-/** The request's bytes; throws once the budget is over, so that a body which never comes holds nothing. */
-async function* bodyOf(request: Http2ServerRequest, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const chunks: AsyncIterator<Uint8Array> = request[Symbol.asyncIterator]();
+/**
+ * The request's bytes, those already taken first; throws once the budget is over, so that a body which never comes
+ * holds nothing.
+ */
+async function* bodyOf(
+  stream: ServerHttp2Stream,
+  signal: AbortSignal,
+  taken: readonly Uint8Array[],
+): AsyncGenerator<Uint8Array> {
+  yield* taken;
+  if (stream.readableEnded) return;
+  const chunks: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
   const aborted = Promise.withResolvers<never>();
   // It is raced below, but only while a chunk is waited for.
   aborted.promise.catch(() => undefined);
@@ -173,43 +250,54 @@ async function* bodyOf(request: Http2ServerRequest, signal: AbortSignal): AsyncG
   }
 }
 
-async function writeReply(
-  reply: UniversalServerResponse,
-  request: Http2ServerRequest,
-  response: Http2ServerResponse,
-): Promise<void> {
-  for await (const chunk of reply.body ?? []) {
-    if (response.stream.destroyed) break;
-    if (!response.headersSent) response.writeHead(reply.status, Object.fromEntries(reply.header ?? []));
-    if (!response.write(chunk)) await drained(response);
-  }
-  if (response.stream.destroyed) return;
-  if (!response.headersSent) response.writeHead(reply.status, Object.fromEntries(reply.header ?? []));
-  if (reply.trailer !== undefined) response.addTrailers(Object.fromEntries(reply.trailer));
-  endResponse(request, response, reply.trailer !== undefined);
+function writeShort({ body, trailer }: UnaryReply, stream: ServerHttp2Stream): void {
+  if (stream.destroyed) return;
+  stream.once("wantTrailers", () => sendTrailers(stream, trailer));
+  stream.respond({ ":status": 200, "content-type": unaryContentType }, { waitForTrailers: true });
+  stream.end(body);
 }
 
-/** Ends the response; a request that is still being sent is of no use to anyone then, and is stopped. */
-function endResponse(request: Http2ServerRequest, response: Http2ServerResponse, hasTrailers: boolean): void {
-  const { stream } = request;
-  if (!request.complete) {
-    // Trailers are written after "finish": the stream must not be closed before.
-    stream.once(hasTrailers ? "wantTrailers" : "finish", () => {
-      setImmediate(() => {
-        stream.close(constants.NGHTTP2_NO_ERROR);
-      });
-    });
+async function writeReply(reply: UniversalServerResponse, stream: ServerHttp2Stream): Promise<void> {
+  const { trailer, body } = reply;
+  const head = (): void => {
+    if (stream.headersSent) return;
+    const headers: OutgoingHttpHeaders = Object.fromEntries(reply.header ?? []);
+    stream.respond({ ...headers, ":status": reply.status }, { waitForTrailers: trailer !== undefined });
+  };
+  if (trailer !== undefined) stream.once("wantTrailers", () => sendTrailers(stream, trailer));
+  for await (const chunk of body ?? []) {
+    if (stream.destroyed) return;
+    head();
+    if (!stream.write(chunk)) await drained(stream);
   }
-  response.end();
+  if (stream.destroyed) return;
+  head();
+  // A request that is still being sent is of no use to anyone then, and is stopped.
+  if (trailer === undefined) stream.once("finish", () => closeUnread(stream));
+  stream.end();
 }
 
-function drained(response: Http2ServerResponse): Promise<void> {
+function sendTrailers(stream: ServerHttp2Stream, trailer: Headers): void {
+  if (stream.destroyed) return;
+  stream.sendTrailers(Object.fromEntries(trailer));
+  closeUnread(stream);
+}
+
+/** Stops a request that is still being sent; what is to be written is out by then. */
+function closeUnread(stream: ServerHttp2Stream): void {
+  if (stream.readableEnded) return;
+  setImmediate(() => {
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+}
+
+function drained(stream: ServerHttp2Stream): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      response.off("drain", done).off("close", done);
+      stream.off("drain", done).off("close", done);
       resolve();
     };
-    response.once("drain", done).once("close", done);
+    stream.once("drain", done).once("close", done);
   });
 }
 
@@ -228,7 +316,11 @@ const codesOfStatus: Readonly<Record<number, CodeName>> = {
 
 /** How Connect answered a call that no handler saw. */
 function codeOfReply(reply: UniversalServerResponse): CodeName {
-  const status = Number(reply.trailer?.get("grpc-status") ?? 0);
-  if (status !== 0) return codeName(status);
-  return codesOfStatus[reply.status] ?? "Unknown";
+  const code = reply.trailer === undefined ? "OK" : codeOfTrailer(reply.trailer);
+  return code === "OK" ? (codesOfStatus[reply.status] ?? "Unknown") : code;
+}
+
+function codeOfTrailer(trailer: Headers): CodeName {
+  const status = Number(trailer.get("grpc-status") ?? 0);
+  return status === 0 ? "OK" : codeName(status);
 }

@@ -5,7 +5,8 @@
 import type { Http2Server, ServerHttp2Session } from "node:http2";
 import { constants, createServer } from "node:http2";
 import type { Socket } from "node:net";
-import { createConnectRouter } from "@connectrpc/connect";
+import { createConnectRouter, createServiceImplSpec } from "@connectrpc/connect";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ServerReflectionAlpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
@@ -15,6 +16,7 @@ import { ProviderError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { logCall } from "./call-log.ts";
+import { createUnaryMethods, type UnaryMethod } from "./grpc-unary.ts";
 import { createHealthService } from "./health.ts";
 import { createCallInterceptor, createPlaces } from "./interceptors.ts";
 import type { KeyStatus } from "./key-status.ts";
@@ -77,23 +79,27 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   let socket: ListeningSocket | undefined;
   let closing: Promise<void> | undefined;
 
-  function createRoutes(): ReturnType<typeof createConnectRouter> {
+  function createRoutes(): Routes {
     const reflection = createReflectionServices(
       [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha],
       draining.signal,
     );
-    return createConnectRouter({
+    const limits = { readMaxBytes: maxMessageBytes, writeMaxBytes: maxMessageBytes };
+    const interceptors = [createCallInterceptor(places)];
+    const kmsService = createKmsService(options.encryptor, options.status);
+    const { handlers } = createConnectRouter({
       grpcWeb: false,
-      readMaxBytes: maxMessageBytes,
-      writeMaxBytes: maxMessageBytes,
+      ...limits,
       // kube-apiserver compresses nothing, and what is not decompressed cannot be a bomb.
       acceptCompression: [],
-      interceptors: [createCallInterceptor(places)],
+      interceptors,
     })
-      .service(KeyManagementService, createKmsService(options.encryptor, options.status))
+      .service(KeyManagementService, kmsService)
       .service(Health, createHealthService(options.status, draining.signal))
       .service(ServerReflection, reflection.v1)
       .service(ServerReflectionAlpha, reflection.v1alpha);
+    const spec = createServiceImplSpec<typeof KeyManagementService>(KeyManagementService, kmsService);
+    return { handlers, unary: createUnaryMethods(spec, { ...limits, interceptors }) };
   }
 
   function onSocketEvent(event: SocketEvent): void {
@@ -161,34 +167,39 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   };
 }
 
+/** Who answers what. */
+interface Routes {
+  readonly handlers: readonly UniversalHandler[];
+  readonly unary: ReadonlyMap<string, UnaryMethod>;
+}
+
 function createHttp2Server(
   options: KmsServerOptions,
-  router: ReturnType<typeof createConnectRouter>,
+  routes: Routes,
   sessions: Set<ServerHttp2Session>,
 ): Http2Server {
   const { logger, metrics } = options;
-  const server = createServer(
-    {
-      maxSessionMemory: maxSessionMemoryMb,
-      settings: {
-        // More than there are places, so that a caller hears of an overload instead of waiting for a stream.
-        maxConcurrentStreams: Math.max(256, 2 * options.maxInflight),
-        maxHeaderListSize: maxHeaderBytes,
-        enablePush: false,
-      },
+  const server = createServer({
+    maxSessionMemory: maxSessionMemoryMb,
+    settings: {
+      // More than there are places, so that a caller hears of an overload instead of waiting for a stream.
+      maxConcurrentStreams: Math.max(256, 2 * options.maxInflight),
+      maxHeaderListSize: maxHeaderBytes,
+      enablePush: false,
     },
-    createRequestHandler({
-      handlers: router.handlers,
-      timeoutMs: options.timeoutMs,
-      maxOpen: Math.max(maxOpenCalls, 2 * options.maxInflight),
-      onEnd(call, code) {
-        metrics.request(call.method.name, code, (performance.now() - call.startedAt) / 1000);
-        if (call.error instanceof ProviderError && call.error.code === "OVERLOADED")
-          metrics.rejected("overloaded");
-        logCall(logger, call, code);
-      },
-    }),
-  );
+  });
+  const handle = createRequestHandler({
+    ...routes,
+    timeoutMs: options.timeoutMs,
+    maxOpen: Math.max(maxOpenCalls, 2 * options.maxInflight),
+    onEnd(call, code) {
+      metrics.request(call.method.name, code, (performance.now() - call.startedAt) / 1000);
+      if (call.error instanceof ProviderError && call.error.code === "OVERLOADED")
+        metrics.rejected("overloaded");
+      logCall(logger, call, code);
+    },
+  });
+  server.on("stream", handle);
   server.on("session", (session) => {
     sessions.add(session);
     const silence = setTimeout(() => {
