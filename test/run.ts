@@ -69,9 +69,6 @@ const stream = run({
   files: files.map((file) => path.resolve(file)),
   concurrency: Math.max(2, availableParallelism()),
   timeout: 180_000,
-  // The time limit above is that of a test: a file whose tests are done, but which holds on to something, would
-  // keep all others waiting for ever.
-  execArgv: ["--test-force-exit"],
 });
 stream.on("test:summary", ({ file, counts }) => {
   if (file !== undefined) return;

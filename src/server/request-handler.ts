@@ -230,7 +230,7 @@ async function* bodyOf(
 ): AsyncGenerator<Uint8Array> {
   yield* taken;
   if (stream.readableEnded) return;
-  const chunks: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
+  const chunks: AsyncIterator<Uint8Array> = stream.iterator({ destroyOnReturn: false });
   const aborted = Promise.withResolvers<never>();
   // It is raced below, but only while a chunk is waited for.
   aborted.promise.catch(() => undefined);
@@ -247,6 +247,8 @@ async function* bodyOf(
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
+    // Gives the stream back, so that what is left of the request can go by.
+    void chunks.return?.();
   }
 }
 
@@ -287,7 +289,10 @@ function sendTrailers(stream: ServerHttp2Stream, trailer: Headers): void {
 function closeUnread(stream: ServerHttp2Stream): void {
   if (stream.readableEnded) return;
   setImmediate(() => {
-    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    if (stream.readableEnded) return;
+    // What has come and nobody has read would keep the stream open.
+    stream.resume();
+    stream.close(constants.NGHTTP2_NO_ERROR);
   });
 }
 

@@ -1,7 +1,7 @@
 /** The short form of `npm run chaos`: every fault once, both protocols side by side, in about a minute. */
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
-import { describe, test } from "node:test";
+import { after, describe, test } from "node:test";
 import { preamble, reportLines } from "./report.ts";
 import { runChaos } from "./run.ts";
 
@@ -13,6 +13,7 @@ describe(
   "Through every fault no call fails that need not, and Status is right",
   { concurrency: true },
   () => {
+    after(endForSure);
     for (const protocol of ["kmip", "rest"] as const)
       test(`over ${protocol}`, async (t) => {
         const report = await runChaos({ protocol, seed, ...allowances, print: (line) => t.diagnostic(line) });
@@ -22,3 +23,11 @@ describe(
       });
   },
 );
+
+/** A connection that hangs for good would keep this process, and with it all tests that wait for its end. */
+function endForSure(): void {
+  setTimeout(() => {
+    console.error("chaos holds on to", process.getActiveResourcesInfo());
+    process.exit();
+  }, 5000).unref();
+}

@@ -57,6 +57,8 @@ export interface RawReply {
   readonly status: number | undefined;
   readonly message: string;
   readonly body: Buffer;
+  /** All headers and trailers. */
+  readonly fields: IncomingHttpHeaders;
 }
 
 /** Waits until a stream has closed. */
@@ -75,5 +77,6 @@ export async function replyOf(stream: ClientHttp2Stream): Promise<RawReply> {
     status: status === undefined ? undefined : Number(status),
     message: decodeURIComponent(String(fields["grpc-message"] ?? "")),
     body: Buffer.concat(chunks),
+    fields,
   };
 }
