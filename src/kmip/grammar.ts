@@ -186,8 +186,11 @@ export function structure<const All extends Fields>(
     complete(entries, values, path);
     return values as Decoded<All>;
   };
-  const encodeItems = (value: Encodable<All>, version: ProtocolVersion): readonly Item[] =>
-    entries.flatMap((entry) => encodeField(entry, (value as Values)[entry.name], version));
+  const encodeItems = (value: Encodable<All>, version: ProtocolVersion): readonly Item[] => {
+    const items: Item[] = [];
+    for (const entry of entries) encodeField(entry, (value as Values)[entry.name], version, items);
+    return items;
+  };
 
   return {
     decodeItems,
@@ -216,13 +219,13 @@ function complete(entries: readonly Entry[], values: Values, path: string): void
   }
 }
 
-function encodeField(entry: Entry, value: unknown, version: ProtocolVersion): readonly Item[] {
-  const list =
-    entry.presence === "repeated" ? ((value ?? []) as unknown[]) : value === undefined ? [] : [value];
-  if (list.length === 0) {
-    if (entry.presence === "required") throw unexpected(entry.step, "is required, and was not given");
-    return list as Item[];
+function encodeField(entry: Entry, value: unknown, version: ProtocolVersion, items: Item[]): void {
+  const { presence, tag, codec, since } = entry;
+  if (value === undefined || (presence === "repeated" && (value as unknown[]).length === 0)) {
+    if (presence === "required") throw unexpected(entry.step, "is required, and was not given");
+    return;
   }
-  if (entry.since !== undefined) requireVersion(tagName(entry.tag), entry.since, version);
-  return list.map((one) => entry.codec.encode(entry.tag, one, version));
+  if (since !== undefined) requireVersion(tagName(tag), since, version);
+  if (presence !== "repeated") items.push(codec.encode(tag, value, version));
+  else for (const one of value as unknown[]) items.push(codec.encode(tag, one, version));
 }
