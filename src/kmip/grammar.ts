@@ -220,12 +220,12 @@ function complete(entries: readonly Entry[], values: Values, path: string): void
 }
 
 function encodeField(entry: Entry, value: unknown, version: ProtocolVersion, items: Item[]): void {
-  const { presence, tag, codec, since } = entry;
+  const { presence, tag, codec } = entry;
   if (value === undefined || (presence === "repeated" && (value as unknown[]).length === 0)) {
     if (presence === "required") throw unexpected(entry.step, "is required, and was not given");
     return;
   }
-  if (since !== undefined) requireVersion(tagName(tag), since, version);
+  if (entry.since !== undefined) requireVersion(tagName(tag), entry.since, version);
   if (presence !== "repeated") items.push(codec.encode(tag, value, version));
   else for (const one of value as unknown[]) items.push(codec.encode(tag, one, version));
 }

@@ -57,8 +57,15 @@ function failure(method: string, status: unknown, message: unknown): CallError {
   );
 }
 
-/** Connects to a plugin's socket. `timeoutMs` is sent as grpc-timeout with each call. */
-export async function connectCaller(socketPath: string, timeoutMs = 10_000): Promise<Caller> {
+/**
+ * Connects to a plugin's socket. `timeoutMs` is sent as grpc-timeout with each call. A `contentType` in another case
+ * than the usual one is answered by Connect's own handlers, not by the plugin's short way.
+ */
+export async function connectCaller(
+  socketPath: string,
+  timeoutMs = 10_000,
+  contentType = "application/grpc",
+): Promise<Caller> {
   const session = connect("http://localhost", {
     createConnection: () => createConnection({ path: socketPath }),
   });
@@ -73,7 +80,7 @@ export async function connectCaller(socketPath: string, timeoutMs = 10_000): Pro
       const stream = session.request({
         [constants.HTTP2_HEADER_METHOD]: "POST",
         [constants.HTTP2_HEADER_PATH]: `/v2.KeyManagementService/${method}`,
-        [constants.HTTP2_HEADER_CONTENT_TYPE]: "application/grpc",
+        [constants.HTTP2_HEADER_CONTENT_TYPE]: contentType,
         [constants.HTTP2_HEADER_TE]: "trailers",
         "grpc-timeout": `${timeoutMs}m`,
       });
