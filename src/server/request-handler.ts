@@ -124,7 +124,7 @@ function refuse(
         "grpc-message": text,
       }
     : { ":status": httpStatus };
-  if (stream.destroyed) return;
+  if (isGone(stream)) return;
   stream.respond(reply, { endStream: true });
   stream.setTimeout(maxTailMs, () => stream.destroy());
   stream.resume();
@@ -248,12 +248,17 @@ async function* bodyOf(
   } finally {
     signal.removeEventListener("abort", onAbort);
     // Gives the stream back, so that what is left of the request can go by.
-    void chunks.return?.();
+    chunks.return?.().catch(() => undefined);
   }
 }
 
+/** Whether nothing can be written any more: its "close" may still be to come. */
+function isGone(stream: ServerHttp2Stream): boolean {
+  return stream.destroyed || stream.closed;
+}
+
 function writeShort({ body, trailer }: UnaryReply, stream: ServerHttp2Stream): void {
-  if (stream.destroyed) return;
+  if (isGone(stream)) return;
   stream.once("wantTrailers", () => sendTrailers(stream, trailer));
   stream.respond({ ":status": 200, "content-type": unaryContentType }, { waitForTrailers: true });
   stream.end(body);
@@ -268,11 +273,11 @@ async function writeReply(reply: UniversalServerResponse, stream: ServerHttp2Str
   };
   if (trailer !== undefined) stream.once("wantTrailers", () => sendTrailers(stream, trailer));
   for await (const chunk of body ?? []) {
-    if (stream.destroyed) return;
+    if (isGone(stream)) return;
     head();
     if (!stream.write(chunk)) await drained(stream);
   }
-  if (stream.destroyed) return;
+  if (isGone(stream)) return;
   head();
   // A request that is still being sent is of no use to anyone then, and is stopped.
   if (trailer === undefined) stream.once("finish", () => closeUnread(stream));
@@ -280,7 +285,7 @@ async function writeReply(reply: UniversalServerResponse, stream: ServerHttp2Str
 }
 
 function sendTrailers(stream: ServerHttp2Stream, trailer: Headers): void {
-  if (stream.destroyed) return;
+  if (isGone(stream)) return;
   stream.sendTrailers(Object.fromEntries(trailer));
   closeUnread(stream);
 }
