@@ -69,6 +69,7 @@ const stream = run({
   files: files.map((file) => path.resolve(file)),
   concurrency: Math.max(2, availableParallelism()),
   timeout: 180_000,
+  execArgv: ["--import", path.resolve("test/support/end-for-sure.ts")],
 });
 stream.on("test:summary", ({ file, counts }) => {
   if (file !== undefined) return;

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { EncryptResponse } from "../../gen/kms/v2/api_pb.ts";
 import { CallError, connectCaller, type Caller } from "../support/caller.ts";
 import { createKeyIdCheck } from "./key-ids.ts";
-import { clockMs, type CallerMessage, type CallersOptions } from "./messages.ts";
+import { clockMs, type CallerMessage, type CallersOptions, type StatusSeen } from "./messages.ts";
 import { watchOwnDelay } from "./own-delay.ts";
 
 /** A caller that was refused at once does not ask ten thousand times a second. */
@@ -159,6 +159,12 @@ function codeOf(error: unknown): number | undefined {
   return error instanceof CallError ? error.code : undefined;
 }
 
+/** To be asked at once: healthz tells the time of day. */
+function sinceGood(healthz: string): Pick<StatusSeen, "sinceGoodMs"> {
+  const [, date] = /last good probe (\S+)$/.exec(healthz) ?? [];
+  return date === undefined ? {} : { sinceGoodMs: Date.now() - Date.parse(date) };
+}
+
 async function askForStatus(timeoutMs: number): Promise<void> {
   let caller = await connect(timeoutMs);
   while (!stopping.signal.aborted && caller !== undefined) {
@@ -170,7 +176,8 @@ async function askForStatus(timeoutMs: number): Promise<void> {
     if ("value" in outcome) {
       const { healthz, keyId } = outcome.value;
       keyIds.status({ startedAt, endedAt, keyId });
-      tell({ type: "status", startedAt, endedAt, keyId, ...(healthz === "ok" ? {} : { healthz }) });
+      const trouble = healthz === "ok" ? {} : { healthz, ...sinceGood(healthz) };
+      tell({ type: "status", startedAt, endedAt, keyId, ...trouble });
     } else {
       const code = codeOf(outcome.error);
       if (code === undefined) {

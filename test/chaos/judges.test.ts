@@ -8,6 +8,7 @@ import { createRandom } from "./random.ts";
 import { compareResources } from "./resources.ts";
 import { statusLimitMs, type StatusRule, wrongStatus } from "./status-rules.ts";
 import { createTimeline } from "./timeline.ts";
+import { graceMs } from "./world.ts";
 
 const call = (startedAt: number, deadlineAt: number, code: Code = Code.Unavailable): FailedCall => ({
   type: "failed",
@@ -84,6 +85,7 @@ const status = (startedAt: number, said: Partial<StatusSeen>): StatusSeen => ({
   ...said,
 });
 const old = { keyId: "old" };
+const away = { keyId: "old", healthz: "the KMS cannot be reached" };
 const denied = { code: Code.PermissionDenied };
 const fails: StatusRule = { must: "fail", codes: [Code.PermissionDenied] };
 const late = statusLimitMs + 1;
@@ -113,8 +115,20 @@ const statuses: readonly { what: string; rule: StatusRule; during: StatusSeen[];
   {
     what: "says what is wrong before the grace is over",
     rule: { must: "say what is wrong" },
-    during: [status(100, { keyId: "old", healthz: "the KMS cannot be reached" })],
+    during: [status(100, { ...away, sinceGoodMs: graceMs - 100 })],
     isWrong: true,
+  },
+  {
+    what: "says what is wrong without the last good probe",
+    rule: { must: "say what is wrong" },
+    during: [status(graceMs, away)],
+    isWrong: true,
+  },
+  {
+    what: "says what is wrong soon, of a fault that came long after the last good probe",
+    rule: { must: "say what is wrong" },
+    during: [status(50, old), status(100, { ...away, sinceGoodMs: graceMs })],
+    isWrong: false,
   },
 ];
 for (const { what, rule, during, isWrong } of statuses)

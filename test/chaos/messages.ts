@@ -32,6 +32,8 @@ export interface StatusSeen {
   readonly endedAt: number;
   /** Absent where it said ok; "" for none. */
   readonly healthz?: string;
+  /** How long ago, at its end, the last good probe was that healthz names, in ms. */
+  readonly sinceGoodMs?: number;
   readonly keyId?: string;
   /** gRPC status where it failed. */
   readonly code?: number;

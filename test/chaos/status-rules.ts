@@ -4,7 +4,7 @@
  */
 import { Code } from "@connectrpc/connect";
 import type { StatusSeen } from "./messages.ts";
-import { graceMs, probeIntervalMs } from "./world.ts";
+import { graceMs } from "./world.ts";
 
 /** What Status must say. */
 export type StatusRule =
@@ -16,9 +16,6 @@ export type StatusRule =
   | { readonly must: "fail"; readonly codes: readonly Code[] }
   /** A healthz that says what is wrong, with the key of before; not before the grace is over. */
   | { readonly must: "say what is wrong" };
-
-/** The grace counts from the last good probe: an interval, a tenth of it, and a probe's own time before a fault. */
-const longestSinceProbeMs = 1.1 * probeIntervalMs + 1000;
 
 /** After every change of state Status must be right within this, in ms. */
 export const statusLimitMs = 5000;
@@ -81,15 +78,19 @@ export function wrongStatus(
   keys: Keys,
 ): string | undefined {
   const limit = from + (rule.must === "stay ok" ? 0 : limitOf(rule));
-  const tooSoon = rule.must === "say what is wrong" ? from + graceMs - longestSinceProbeMs : 0;
   const firstRight = during.find((status) => isRight(rule, status, keys))?.startedAt ?? Infinity;
   for (const status of during) {
-    if (isRight(rule, status, keys) && status.startedAt >= tooSoon) continue;
+    if (isRight(rule, status, keys) && !isTooSoon(rule, status)) continue;
     const mayBeAsBefore = status.startedAt <= Math.min(limit, firstRight);
     if (mayBeAsBefore && isOk(status, keys.before)) continue;
     return `Status said ${said(status)} ${Math.round(status.startedAt - from)} ms after the fault began`;
   }
   return undefined;
+}
+
+/** The grace counts from the last good probe, which may have been long before a fault that another preceded. */
+function isTooSoon(rule: StatusRule, { sinceGoodMs = 0 }: StatusSeen): boolean {
+  return rule.must === "say what is wrong" && sinceGoodMs < graceMs;
 }
 
 /** What a Status said, in a few words. */
