@@ -45,13 +45,18 @@ export interface Dialled {
 
 /** Makes connections. */
 export interface Dialer {
-  /** The server in use: the last one that a dial reached. The most preferred at first. */
+  /**
+   * The server in use: the one that a dial reached last, of dials at the same time the first to be ready. The most
+   * preferred at first.
+   */
   readonly inUse: Endpoint;
   readonly isFirstInUse: boolean;
   /** Why the last attempt at each server failed, as one error; undefined once one has succeeded. */
   readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
+  /** What is known of this server's being there is old. */
+  doubt(endpoint: Endpoint): void;
   /**
    * Tries every server, the one in use first, until one is ready.
    * @param mayRepeat asked while every attempt hangs: whether one more may join them.
@@ -79,10 +84,12 @@ export function createDialer(options: DialerOptions): Dialer {
   const running = new Set<Promise<unknown>>();
   let inUse = firstOf(endpoints);
   const lastFailures = new Map<Endpoint, ProviderError>();
+  /** When a connection to each was last ready, in ms of `performance.now()`. */
+  const readyAt = new Map<Endpoint, number>();
 
-  const report = (endpoint: Endpoint, up: boolean, message: string): void => {
+  const report = (endpoint: Endpoint, up: boolean, message: string, becomesInUse = false): void => {
     const wasInUse = inUse;
-    if (up) inUse = endpoint;
+    if (becomesInUse) inUse = endpoint;
     if (isUp.get(endpoint) === up && wasInUse === inUse) return;
     isUp.set(endpoint, up);
     options.onEndpoint({
@@ -129,6 +136,7 @@ export function createDialer(options: DialerOptions): Dialer {
       const failure = timedOut(toProviderError(error), endpoint);
       if (!calledOff.aborted) {
         sessions.delete(endpoint);
+        readyAt.delete(endpoint);
         lastFailures.set(endpoint, failure);
         options.onFailure(endpoint, failure, performance.now() - started);
         report(endpoint, false, failure.message);
@@ -143,6 +151,8 @@ export function createDialer(options: DialerOptions): Dialer {
     order: readonly Endpoint[],
     signal: AbortSignal,
     mayRepeat: () => boolean,
+    /** Where a connection to the server in use was ready after this, that one stays in use. */
+    startedAt = Infinity,
   ): Promise<Dialled> => {
     const raceOptions: RaceOptions<Dialled> = {
       staggerMs: options.staggerMs,
@@ -153,7 +163,11 @@ export function createDialer(options: DialerOptions): Dialer {
     };
     const won = await firstReady(order, tracked(running, attempt), raceOptions, signal);
     lastFailures.clear();
-    report(won.connection.endpoint, true, won.agreed);
+    const { endpoint } = won.connection;
+    // Of two races at a time the one that ends last knows no better: each undoing the other would go on for ever.
+    const isSettled = (readyAt.get(inUse) ?? -Infinity) > startedAt;
+    readyAt.set(endpoint, performance.now());
+    report(endpoint, true, won.agreed, !isSettled);
     return won;
   };
 
@@ -172,10 +186,17 @@ export function createDialer(options: DialerOptions): Dialer {
     setTlsMaterial(material) {
       secureContext = secureContextOf(material);
       sessions = new Map();
+      readyAt.clear();
       lastFailures.clear();
     },
+    doubt: (endpoint) => void readyAt.delete(endpoint),
     dial: (signal, mayRepeat) =>
-      race([inUse, ...endpoints.filter((other) => other !== inUse)], signal, mayRepeat),
+      race(
+        [inUse, ...endpoints.filter((other) => other !== inUse)],
+        signal,
+        mayRepeat,
+        performance.now(),
+      ),
     dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal, () => false),
     settled: async () => {
       await Promise.allSettled(running);

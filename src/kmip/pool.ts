@@ -43,10 +43,12 @@ export interface Lease {
   /** Gives it back, whatever state it is in. To be called once. */
   release(): void;
   /**
-   * Its reply is overdue: it no longer counts, another may be opened in its place, and it is closed at
-   * `release`. The idle connections to the same server are closed: what stopped one may have stopped them all.
+   * Its reply is overdue: it no longer counts, and another may be opened in its place, until it is given back after
+   * all. The idle connections to the same server are closed: what stopped one may have stopped them all.
    */
   doubt(): void;
+  /** Closes it; does nothing after `release`. */
+  giveUp(reason: ProviderError): void;
 }
 
 /** A pool of connections. */
@@ -68,6 +70,8 @@ export interface Pool {
 interface Member {
   readonly connection: Connection;
   isLent: boolean;
+  /** Does not count for as long as it owes an overdue reply. */
+  isDoubted: boolean;
   /** Takes no further request, and is closed once it is not lent any more. */
   isRetired: boolean;
   idleSince: number;
@@ -80,8 +84,8 @@ export function createPool(options: PoolOptions): Pool {
   const members = new Set<Member>();
   /** Those of them that are not lent; the one used last is at the end. */
   const idle: Member[] = [];
-  /** Every open connection, the retired ones too. */
-  const open = new Set<Connection>();
+  /** All that are open, the doubted and the retired ones too. */
+  const open = new Set<Member>();
   const waiters = createWaiters<Lease>();
   let hasMaterial = false;
   let ended: ProviderError | undefined;
@@ -102,11 +106,12 @@ export function createPool(options: PoolOptions): Pool {
     maxDials: options.maxDials ?? 2,
     recoverMs: options.recoverMs ?? 5000,
     onDialled: (dialled) => {
-      join(dialled);
-      retireAll(
-        ({ connection }) => connection.endpoint !== dialer.inUse,
-        `${dialer.inUse.name} is in use in its place`,
-      );
+      const { inUse } = dialer;
+      const isOther = ({ connection }: Pick<Member, "connection">): boolean => connection.endpoint !== inUse;
+      const why = `${inUse.name} is in use in its place`;
+      retireAll(isOther, why);
+      const member = join(dialled);
+      if (isOther(member)) retire(member, why);
     },
     onHopeless: (error) => waiters.rejectAll(error),
   });
@@ -126,18 +131,25 @@ export function createPool(options: PoolOptions): Pool {
     options.onEvent?.(durationMs === undefined ? event : { ...event, durationMs });
   };
 
-  const join = ({ connection, agreed, durationMs }: Dialled): void => {
-    const member: Member = { connection, isLent: false, isRetired: false, idleSince: 0 };
+  const join = ({ connection, agreed, durationMs }: Dialled): Member => {
+    const member: Member = {
+      connection,
+      isLent: false,
+      isDoubted: false,
+      isRetired: false,
+      idleSince: 0,
+    };
     members.add(member);
-    open.add(connection);
+    open.add(member);
     void untilClosed(member);
     putBack(member);
     tell("opened", connection.endpoint, agreed, durationMs);
+    return member;
   };
   const untilClosed = async (member: Member): Promise<void> => {
     const { connection } = member;
     const reason = await connection.closed;
-    open.delete(connection);
+    open.delete(member);
     leave(member);
     tell("closed", connection.endpoint, reason.message);
     supply.check();
@@ -153,13 +165,18 @@ export function createPool(options: PoolOptions): Pool {
     if (!member.isLent) member.connection.destroy(closedHere(member.connection.endpoint, why));
   };
   const retireAll = (which: (member: Member) => boolean, why: string): void => {
-    for (const member of [...members].filter(which)) retire(member, why);
+    for (const member of [...open].filter(which)) retire(member, why);
   };
 
   const putBack = (member: Member): void => {
     member.isLent = false;
     if (member.isRetired) return retire(member, "it was only to finish what it carried");
     if (!member.connection.isOpen) return leave(member);
+    if (member.isDoubted) {
+      member.isDoubted = false;
+      members.add(member);
+    }
+    if (members.size > maxConnections) return retire(member, "others have taken its place");
     const give = waiters.next();
     if (give !== undefined) return give(lend(member));
     member.idleSince = performance.now();
@@ -169,19 +186,26 @@ export function createPool(options: PoolOptions): Pool {
   const lend = (member: Member): Lease => {
     member.isLent = true;
     const { connection } = member;
+    let isReleased = false;
     return {
       connection,
       release: () => {
+        isReleased = true;
         putBack(member);
         supply.check();
       },
       doubt: () => {
-        retire(member, "its reply was overdue");
+        member.isDoubted = true;
+        leave(member);
+        dialer.doubt(connection.endpoint);
         retireAll(
           (other) => !other.isLent && other.connection.endpoint === connection.endpoint,
           "another reply of the same server was overdue",
         );
         supply.check();
+      },
+      giveUp: (reason) => {
+        if (!isReleased) connection.destroy(reason);
       },
     };
   };
@@ -230,8 +254,8 @@ export function createPool(options: PoolOptions): Pool {
       clearInterval(sweep);
       supply.stop();
       waiters.rejectAll(reason);
-      for (const connection of open) connection.destroy(reason);
-      await Promise.all([dialer.settled(), ...[...open].map((connection) => connection.closed)]);
+      for (const { connection } of open) connection.destroy(reason);
+      await Promise.all([dialer.settled(), ...[...open].map(({ connection }) => connection.closed)]);
     },
   };
 }

@@ -111,7 +111,7 @@ async function tryOnce<T>(
     context.signal.removeEventListener("abort", follow);
     const reason = new ProviderError("CANCELED", "the reply came on another connection");
     callOff.abort(reason);
-    lease.connection.destroy(reason);
+    lease.giveUp(reason);
   }
 }
 

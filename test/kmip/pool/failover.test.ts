@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { KmipResultError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
-import { eventually, startEchoServer } from "../echo-server.ts";
+import { echo, eventually, holdReplies, startEchoServer } from "../echo-server.ts";
 import { poolBefore, send, startLoad, within } from "./harness.ts";
 
 test("The most preferred server serves while it answers, and the others see nothing", async () => {
@@ -117,4 +117,25 @@ test("A preferred server that hangs is tried once at a time, and the one in use 
   assert.ok(first.mostConnections() <= 2, `${first.mostConnections()} at a time`);
   assert.equal(await send(pool, 2), 2);
   assert.equal(second.accepted(), 1);
+});
+
+test("Of two dials at a time that reach two servers, the one that ends last does not undo the other", async () => {
+  const held = holdReplies();
+  let answered = 0;
+  await using first = await startEchoServer({ onMessage: held.onMessage });
+  await using second = await startEchoServer({
+    onMessage: (message, socket) => (answered++ === 0 ? echo(message, socket) : undefined),
+  });
+  await using pool = poolBefore([first, second], { staggerMs: 20, repeatMs: 5000, recoverMs: 5000 });
+  const checkouts = [pool.checkOut(within(3000)), pool.checkOut(within(3000))];
+  const onSecond = await Promise.race(checkouts);
+  await eventually(() => answered === 2, "the other dial hangs at both servers");
+  held.release();
+  const leases = await Promise.all(checkouts);
+  const onFirst = leases.find((lease) => lease !== onSecond);
+  for (const lease of leases) lease.release();
+  assert.equal(onSecond.connection.isOpen, true);
+  assert.equal(onFirst?.connection.endpoint.port, first.port);
+  await onFirst.connection.closed;
+  assert.deepEqual(pool.counts(), { idle: 1, busy: 0, connecting: 0 });
 });

@@ -1,7 +1,7 @@
 /** Outages: a server that is away is tried again inside each caller's time, and a hopeless one is told at once. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NetworkError, TimeoutError } from "../../../src/errors.ts";
+import { NetworkError, ProviderError, TimeoutError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
 import { createAuthority } from "../../devkms/certificates.ts";
 import { clientMaterial, eventually, holdReplies, messageOf, startEchoServer } from "../echo-server.ts";
@@ -127,6 +127,21 @@ test("A connection whose reply is overdue makes room for another, and takes the 
   overdue.release();
   await overdue.connection.closed;
   for (const lease of others) lease.release();
+});
+
+test("A connection whose reply came after all is lent again, and is not closed by who had doubted it", async () => {
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], { maxConnections: 2 });
+  const slow = await pool.checkOut(within(3000));
+  slow.doubt();
+  const waiting = pool.checkOut(within(3000));
+  slow.release();
+  const again = await waiting;
+  slow.giveUp(new ProviderError("CANCELED", "the reply came on another connection"));
+  assert.equal(again.connection, slow.connection);
+  assert.equal(again.connection.isOpen, true);
+  again.release();
+  assert.equal(await send(pool, 1), 1);
 });
 
 test("A new TLS material ends the pause after a failure at once", async () => {
