@@ -19,13 +19,13 @@ const mostMs = 5000;
 /** However little time is left: a try that has no time to succeed would only cost connections. */
 const floorMs = 50;
 
-/** Makes a patience that knows of no reply yet: half of the caller's time. */
+/** Makes a patience that knows of no reply yet: a third of the caller's time. */
 export function createPatience(): Patience {
   const times = createReplyTimes();
   return {
     forReply: (leftMs) => {
-      // Never more than half of what is left: what joins the first try is to have as much time as it had.
-      const most = Math.min(Math.max(leftMs / 2, floorMs), mostMs);
+      // What joins the first try may have to connect to another server first, and to queue there: it needs more time.
+      const most = Math.min(Math.max(leftMs / 3, floorMs), mostMs);
       const known = times.estimate();
       if (known === undefined) return most;
       const { smoothedMs, variationMs } = known;
