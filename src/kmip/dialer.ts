@@ -191,12 +191,7 @@ export function createDialer(options: DialerOptions): Dialer {
     },
     doubt: (endpoint) => void readyAt.delete(endpoint),
     dial: (signal, mayRepeat) =>
-      race(
-        [inUse, ...endpoints.filter((other) => other !== inUse)],
-        signal,
-        mayRepeat,
-        performance.now(),
-      ),
+      race([inUse, ...endpoints.filter((other) => other !== inUse)], signal, mayRepeat, performance.now()),
     dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal, () => false),
     settled: async () => {
       await Promise.allSettled(running);
