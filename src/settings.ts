@@ -104,10 +104,10 @@ function complaintsOfPems(settings: Settings): string[] {
   );
 }
 
-/** A value as part of a complaint: on one line, without control characters or a PEM, not endless. */
-export function quote(text: string): string {
+/** A value as part of a complaint: on one line, without control characters or a PEM, `most` characters of it. */
+export function quote(text: string, most = 120): string {
   const safe = redactPem(text);
-  const cut = safe.length > 120 ? `${safe.slice(0, 120)}…` : safe;
+  const cut = safe.length > most ? `${safe.slice(0, most)}…` : safe;
   return JSON.stringify(cut);
 }
 

@@ -2,7 +2,7 @@
  * The command line: finds the command (serve where none is named), answers --help and --version, hands the
  * rest to it, and turns its end into an exit code: 0 as asked, 1 failed, 2 the command line is wrong.
  */
-import { ConfigError } from "../settings.ts";
+import { ConfigError, quote } from "../settings.ts";
 import { version } from "../version.ts";
 import { asksFor, readArgv } from "./argv.ts";
 import { checkCommand } from "./check.ts";
@@ -34,12 +34,16 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
     return print(io.stdout, named === undefined ? programHelp : renderHelp(named), 0);
   if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
 
+  const [word = ""] = argv;
+  if (named === undefined && !word.startsWith("-")) {
+    // What comes after it is for a command that nobody knows: nothing can be said of that.
+    return print(io.stderr, `${unknownCommand(word)}\nSee ${programName} --help\n`, 2);
+  }
   const command = named ?? serveCommand;
   if (command !== serveCommand) endWithReader(io.stdout);
   const { args, complaints } = readArgv(rest, command.flags, command.words.length);
-  const unknown = named === undefined ? unknownCommand(argv[0] ?? "") : [];
   try {
-    return await runCliCommand(command, io, { args, complaints: [...unknown, ...complaints] });
+    return await runCliCommand(command, io, { args, complaints });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const help = `${programName}${named === undefined ? "" : ` ${named.name}`} --help`;
@@ -58,9 +62,7 @@ function endWithReader(stdout: NodeJS.WritableStream): void {
   stdout.on("error", () => process.exit(1));
 }
 
-/** A first word that is no command gets the more helpful complaint. */
-function unknownCommand(word: string): string[] {
-  if (word.startsWith("-")) return [];
+function unknownCommand(word: string): string {
   const near = nearest(word, [...commands.keys()]);
-  return near === undefined ? [] : [`Unknown command: did you mean ${near}?`];
+  return `Unknown command ${quote(word)}${near === undefined ? "" : `: did you mean ${near}?`}`;
 }

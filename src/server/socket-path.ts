@@ -3,7 +3,7 @@
  * making a parent folder that is missing; unix-socket.ts acts. Every refusal is SOCKET and says what to do.
  */
 import type { Stats } from "node:fs";
-import { lstat, mkdir, readFile, stat } from "node:fs/promises";
+import { chmod, lstat, mkdir, readFile, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../errors.ts";
@@ -45,12 +45,15 @@ export function checkPathLength(file: string): void {
 }
 
 /**
- * Makes the socket's folder (0750) where it is missing.
+ * Makes the socket's folder, and those above it, where they are missing: 0750 whatever the umask.
  * @throws SOCKET where it cannot be made, is no folder, or anyone may swap the files in it
  */
 export async function prepareFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: folderMode });
+    const first = await mkdir(folder, { recursive: true });
+    if (first !== undefined)
+      for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
+        await chmod(made, folderMode);
   } catch (error) {
     throw socketError(`the socket's folder ${folder} cannot be made: ${reasonOf(error)}`, error);
   }

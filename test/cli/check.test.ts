@@ -335,6 +335,14 @@ describe("check of the protocol", () => {
     assertFailed(await findings(t, { timeout: "500ms" }), "protocol", /./);
   });
 
+  for (const status of [429, 503])
+    test(`tells a server that says ${status}, and does not blame the key`, async (t) => {
+      kms.faults.rest = { status };
+      const all = await findings(t, { timeout: "500ms" }, "rest");
+      assertFailed(all, "protocol", new RegExp(String(status)));
+      assert.match(all.get("protocol")?.advice ?? "", /try again/);
+    });
+
   test("tells a server that takes requests and does not answer", async (t) => {
     kms.faults.silent = true;
     assertFailed(await findings(t, { timeout: "500ms" }), "protocol", /time was over/);

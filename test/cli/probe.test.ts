@@ -215,6 +215,13 @@ describe("probe of a plugin that is unwell", () => {
     assert.match(text, /^— Decrypt {2}not tried$/m);
   });
 
+  test("says the whole of a long healthz", async (t) => {
+    const healthz = `${"the KMS is away; ".repeat(20)}last good probe 2026-01-01T00:00:00.000Z`;
+    const sock = await startPlugin(t, { status: () => ({ version: "v2", healthz, keyId: "key-1" }) });
+    const { text } = await probe(sock);
+    assert.ok(text.includes(healthz), text);
+  });
+
   test("says how many of the rounds failed, each reason once", async (t) => {
     let asked = 0;
     const sock = await startPlugin(t, {

@@ -108,10 +108,11 @@ function printNextSteps(socketPath: string): void {
 `);
 }
 
-/** Resolves when somebody wants an end of it: Ctrl-C, a signal, the terminal closed. */
+/** Resolves when somebody wants an end of it: Ctrl-C, a signal, the terminal closed, nobody reading (`| head`). */
 function untilSignal(): Promise<"signal"> {
   const { promise, resolve } = Promise.withResolvers<"signal">();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve("signal"));
+  process.stdout.on("error", () => resolve("signal"));
   return promise;
 }
 

@@ -128,11 +128,15 @@ for (const args of [
     assert.deepEqual([status, signal, stderr], [0, null, ""]);
   });
 
-test("a mistyped command gets the one that it resembles", async (t) => {
-  const { code, stderr } = await runProgram(t, ["prob", "--sock", "x"]);
-  assert.equal(code, 2);
-  assert.match(stderr, /^Unknown command: did you mean probe\?$/m);
-});
+for (const [word, complaint] of [
+  ["chek", 'Unknown command "chek": did you mean check?'],
+  ["kmip", 'Unknown command "kmip"'],
+] as const)
+  test(`"${word}" is no command: that alone is said, and the one that it resembles`, async (t) => {
+    const { code, stdout, stderr } = await runProgram(t, [word, "--protocl", "kmip"]);
+    assert.deepEqual([code, stdout], [2, ""]);
+    assert.equal(stderr, `${complaint}\nSee okms-k8s-encryption-provider --help\n`);
+  });
 
 test("a wrong flag of a command points to that command's help", async (t) => {
   const { code, stderr } = await runProgram(t, ["probe", "--cuont", "3"]);

@@ -155,11 +155,13 @@ describe("what stands at the path", () => {
 });
 
 describe("the folder of a socket", () => {
-  test("is made with mode 750 where it is missing, and so are its parents", async (t) => {
+  test("is made with mode 750 where it is missing whatever the umask, and so are its parents", async (t) => {
     const folder = temporaryFolder(t);
+    const before = process.umask(0o077);
+    t.after(() => process.umask(before));
     await listen(t, path.join(folder, "a/b/kms.sock"));
-    assert.equal(modeOf(path.join(folder, "a/b")), "750");
-    assert.equal(modeOf(path.join(folder, "a")), "750");
+    for (const made of ["a", "a/b"]) assert.equal(modeOf(path.join(folder, made)), "750");
+    assert.equal(modeOf(folder), "700");
   });
 
   test("is refused where others may write to it", async (t) => {

@@ -72,7 +72,7 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
   return names.map((name, index) => {
     // The REST driver looks at the usage before the state.
     const isUnseen = index > at || (name === "state" && protocol === "rest");
-    if (index === at) return failed(name, error.message, advice[name]);
+    if (index === at) return failed(name, error.message, isBusy(error) ? busyAdvice : advice[name]);
     if (isUnseen) return skipped(name, `${culprit} failed`);
     return ok(name, seenBefore(name, error, agreed));
   });
@@ -101,7 +101,16 @@ const advice: Readonly<Record<Name, string>> = {
   "round trip": "let this client certificate use the key for Encrypt and Decrypt, and look at the KMS's log",
 };
 
-function failedCheck({ code, message }: ProviderError): Name {
+const busyAdvice = "the KMS is overloaded or in trouble: try again in a minute, and look at its log";
+
+/** The KMS answers, but not now: nothing is known of the key. */
+function isBusy({ code, retryable }: ProviderError): boolean {
+  return retryable && (code === "KMIP_RESULT" || code === "REST_STATUS");
+}
+
+function failedCheck(error: ProviderError): Name {
+  if (isBusy(error)) return "protocol";
+  const { code, message } = error;
   switch (code) {
     case "KEY_NOT_FOUND":
     case "KEY_AMBIGUOUS":

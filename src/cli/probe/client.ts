@@ -101,7 +101,7 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
 
 function explainCall(error: unknown, method: string, timeoutMs: number): Explanation {
   const { code, rawMessage } = ConnectError.from(error);
-  const said = `${Code[code]}: ${quote(rawMessage)}`;
+  const said = `${Code[code]}: ${quote(rawMessage, 1024)}`;
   switch (code) {
     case Code.DeadlineExceeded:
       return {

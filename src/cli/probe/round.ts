@@ -76,11 +76,14 @@ class Unfit extends Error {
   }
 }
 
+/** Characters of a healthz that are shown: it is what whoever is on call has to go by. */
+const maxHealthz = 1024;
+
 function checkStatus({ version, healthz, keyId }: StatusResponse): string {
   if (version !== "v2") throw new Unfit(`version is ${quote(version)}, not "v2"`);
   if (healthz !== "ok")
     throw new Unfit(
-      `healthz is ${quote(healthz)}`,
+      `healthz is ${quote(healthz, maxHealthz)}`,
       "see docs/troubleshooting.md for this text, and the plugin's log",
     );
   const length = Buffer.byteLength(keyId);
