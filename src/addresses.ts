@@ -50,19 +50,13 @@ export function parseRestUrls(list: string, allowHttp: boolean): Addresses {
   });
 }
 
-/** Where to listen. */
-export interface ListenAddress {
-  /** Brackets kept around IPv6. */
-  readonly host: string;
-  readonly port: number;
-}
-
 /**
- * Where the HTTP endpoint listens: `host:port`. Loopback for `:port` and for a port alone, unlike in Go: nothing is
- * open to the network that nobody asked to be.
+ * Where the HTTP endpoint listens: `host:port`, with 127.0.0.1 for `:port` and for a port alone.
  * @returns undefined where `text` is no such address
  */
-export function parseListenAddress(text: string): ListenAddress | undefined {
+export function parseListenAddress(
+  text: string,
+): { readonly host: string; readonly port: number } | undefined {
   const hostPort = parseHostPort(/^:?\d+$/.test(text) ? `127.0.0.1:${text.replace(":", "")}` : text);
   return hostPort?.port === undefined ? undefined : { host: hostPort.host, port: hostPort.port };
 }

@@ -159,6 +159,7 @@ export function createDialer(options: DialerOptions): Dialer {
       repeatMs: options.repeatMs,
       mayRepeat,
       discard: ({ connection }) => connection.destroy(calledOffError()),
+      isFinal: isHopeless,
       summary: (failures) => summaryOf(order, failures),
     };
     const won = await firstReady(order, tracked(running, attempt), raceOptions, signal);

@@ -18,6 +18,8 @@ export interface RaceOptions<T> {
   readonly mayRepeat: () => boolean;
   /** Given what was ready only when the race was over. */
   readonly discard: (late: T) => void;
+  /** Whether a server that failed so fails again in a moment: then those of its attempts that hang are not waited for. */
+  readonly isFinal: (failure: ProviderError) => boolean;
   /** One error for a race that nobody won, from the last failure at each server. */
   readonly summary: (failures: readonly ProviderError[]) => ProviderError;
 }
@@ -26,12 +28,13 @@ export interface RaceOptions<T> {
  * Starts attempts in order, each as soon as the one before has failed or has had its time alone, and further rounds
  * of them while the first hang: what a server has swallowed it does not answer when it comes to itself. The first
  * that is ready wins; the others are called off.
- * @throws the reason of `signal`, or the summary once every server was tried and no attempt is left.
+ * @throws the reason of `signal`, or the summary once every server was tried and no attempt is left, or every server
+ *   has failed for good.
  */
 export function firstReady<T>(
   order: readonly Endpoint[],
   attempt: Attempt<T>,
-  { staggerMs, repeatMs, mayRepeat, discard, summary }: RaceOptions<T>,
+  { staggerMs, repeatMs, mayRepeat, discard, isFinal, summary }: RaceOptions<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -60,10 +63,14 @@ export function firstReady<T>(
     if (callOff.signal.aborted) return;
     failures.set(endpoint, toProviderError(error));
     if (started < order.length) start();
-    else if (running === 0) {
+    else if (running === 0 || order.every(hasRefused)) {
       end();
       reject(summary([...failures.values()]));
     }
+  };
+  const hasRefused = (endpoint: Endpoint): boolean => {
+    const failure = failures.get(endpoint);
+    return failure !== undefined && isFinal(failure);
   };
   const start = (): void => {
     clearTimeout(timer);

@@ -5,7 +5,7 @@
  */
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { isLoopback, type ListenAddress, parseListenAddress } from "../addresses.ts";
+import { isIP } from "node:net";
 import { keyIdHash } from "../key-id-hash.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -46,7 +46,7 @@ export interface HttpEndpoint {
 export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<HttpEndpoint> {
   const { logger, addr } = options;
   const server = createEndpointServer(options);
-  const target = parseListenAddress(addr);
+  const target = parseAddr(addr);
   let retry: NodeJS.Timeout | undefined;
   let isClosed = false;
 
@@ -196,8 +196,26 @@ function send(response: ServerResponse, { status, text, contentType }: Answer): 
   response.end(text);
 }
 
+interface Target {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `:8088` is loopback here, unlike in Go: nothing is open to the network that nobody asked to be. */
+function parseAddr(addr: string): Target | undefined {
+  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(addr);
+  const port = Number(match?.groups?.["port"]);
+  const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
+  if (host === undefined || port > 65_535) return undefined;
+  return { host: host === "" ? "127.0.0.1" : host, port };
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
 /** Resolves with the error where it cannot listen. */
-function listen(server: Server, { host, port }: ListenAddress): Promise<Error | undefined> {
+function listen(server: Server, { host, port }: Target): Promise<Error | undefined> {
   return new Promise((resolve) => {
     const onListening = (): void => {
       server.off("error", onError);
@@ -209,6 +227,6 @@ function listen(server: Server, { host, port }: ListenAddress): Promise<Error | 
     };
     server.once("listening", onListening);
     server.once("error", onError);
-    server.listen(port, host.replace(/^\[(.*)\]$/, "$1"));
+    server.listen(port, host);
   });
 }

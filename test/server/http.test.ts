@@ -222,7 +222,7 @@ describe("the HTTP endpoint", () => {
     );
   });
 
-  for (const addr of ["host", "127.0.0.1:99999", "[::1]", "a:b:80", ""]) {
+  for (const addr of ["8088", "host", "127.0.0.1:99999", "[::1]", "a:b:80", ""]) {
     test(`is not there, and says so, for the address ${JSON.stringify(addr)}`, async (t) => {
       const { endpoint, logger } = await start(t, { addr });
       assert.equal(endpoint.address(), undefined);

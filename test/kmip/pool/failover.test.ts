@@ -139,3 +139,21 @@ test("Of two dials at a time that reach two servers, the one that ends last does
   await onFirst.connection.closed;
   assert.deepEqual(pool.counts(), { idle: 1, busy: 0, connecting: 0 });
 });
+
+test("Servers that refuse by now are not waited for because of attempts that hang from before", async () => {
+  const refusal = { operation: "Discover Versions", reason: "Permission Denied", resultMessage: "" };
+  let isHanging = true;
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], {
+    repeatMs: 20,
+    attemptMs: 60_000,
+    prepare: (_connection, signal) =>
+      isHanging
+        ? new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+        : Promise.reject(new KmipResultError(refusal)),
+  });
+  const waiting = assert.rejects(pool.checkOut(within(3000)), KmipResultError);
+  await eventually(() => server.accepted() >= 2, "attempts hang");
+  isHanging = false;
+  await waiting;
+});
