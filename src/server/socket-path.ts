@@ -50,10 +50,10 @@ export function checkPathLength(file: string): void {
  */
 export async function prepareFolder(folder: string): Promise<void> {
   try {
-    const first = await mkdir(folder, { recursive: true });
+    const first = await mkdir(folder, { recursive: true, mode: folderMode });
     if (first !== undefined)
       for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
-        await chmod(made, folderMode);
+        await undoUmask(made);
   } catch (error) {
     throw socketError(`the socket's folder ${folder} cannot be made: ${reasonOf(error)}`, error);
   }
@@ -63,6 +63,12 @@ export async function prepareFolder(folder: string): Promise<void> {
       `others may write to the socket's folder ${folder}, and so put their own socket there: run chmod o-w on it`,
     );
   }
+}
+
+/** Gives a folder just made the bits that the umask took; the set-group-ID bit that it inherited stays. */
+async function undoUmask(folder: string): Promise<void> {
+  const { mode } = await stat(folder);
+  await chmod(folder, (mode & 0o7777) | folderMode);
 }
 
 /** What is at the path. A symbolic link is not followed. @throws SOCKET where it cannot be looked at */

@@ -164,6 +164,13 @@ describe("the folder of a socket", () => {
     assert.equal(modeOf(folder), "700");
   });
 
+  test("keeps the set-group-ID bit that it inherits", async (t) => {
+    const folder = temporaryFolder(t);
+    chmodSync(folder, 0o2750);
+    await listen(t, path.join(folder, "a/kms.sock"));
+    assert.equal(modeOf(path.join(folder, "a")), "2750");
+  });
+
   test("is refused where others may write to it", async (t) => {
     const folder = temporaryFolder(t);
     chmodSync(folder, 0o777);
