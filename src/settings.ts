@@ -104,7 +104,7 @@ function complaintsOfPems(settings: Settings): string[] {
   );
 }
 
-/** A value as part of a complaint: on one line, without control characters or a PEM, `most` characters of it. */
+/** A value as part of a complaint: on one line, without control characters or a PEM, at most `most` characters of it. */
 export function quote(text: string, most = 120): string {
   const safe = redactPem(text);
   const cut = safe.length > most ? `${safe.slice(0, most)}…` : safe;

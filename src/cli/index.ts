@@ -28,13 +28,13 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
   const programHelp = renderHelp(serveCommand, others);
   if (argv.length === 0) return print(io.stderr, programHelp, 0);
 
-  const named = commands.get(argv[0] ?? "");
+  const [word = ""] = argv;
+  const named = commands.get(word);
   const rest = named === undefined ? argv : argv.slice(1);
   if (asksFor(rest, "help", "h"))
     return print(io.stdout, named === undefined ? programHelp : renderHelp(named), 0);
   if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
 
-  const [word = ""] = argv;
   if (named === undefined && !word.startsWith("-")) {
     // What comes after it is for a command that nobody knows: nothing can be said of that.
     return print(io.stderr, `${unknownCommand(word)}\nSee ${programName} --help\n`, 2);

@@ -70,8 +70,6 @@ export interface Pool {
 interface Member {
   readonly connection: Connection;
   isLent: boolean;
-  /** Does not count for as long as it owes an overdue reply. */
-  isDoubted: boolean;
   /** Takes no further request, and is closed once it is not lent any more. */
   isRetired: boolean;
   idleSince: number;
@@ -107,7 +105,7 @@ export function createPool(options: PoolOptions): Pool {
     recoverMs: options.recoverMs ?? 5000,
     onDialled: (dialled) => {
       const { inUse } = dialer;
-      const isOther = ({ connection }: Pick<Member, "connection">): boolean => connection.endpoint !== inUse;
+      const isOther = ({ connection }: Member): boolean => connection.endpoint !== inUse;
       const why = `${inUse.name} is in use in its place`;
       retireAll(isOther, why);
       const member = join(dialled);
@@ -132,14 +130,7 @@ export function createPool(options: PoolOptions): Pool {
   };
 
   const join = ({ connection, agreed, durationMs }: Dialled): Member => {
-    const member: Member = {
-      connection,
-      isLent: false,
-      isDoubted: false,
-      isRetired: false,
-      idleSince: 0,
-    };
-    members.add(member);
+    const member: Member = { connection, isLent: false, isRetired: false, idleSince: 0 };
     open.add(member);
     void untilClosed(member);
     putBack(member);
@@ -172,10 +163,8 @@ export function createPool(options: PoolOptions): Pool {
     member.isLent = false;
     if (member.isRetired) return retire(member, "it was only to finish what it carried");
     if (!member.connection.isOpen) return leave(member);
-    if (member.isDoubted) {
-      member.isDoubted = false;
-      members.add(member);
-    }
+    // A new one, or one whose reply was overdue and came after all; any other is there already.
+    members.add(member);
     if (members.size > maxConnections) return retire(member, "others have taken its place");
     const give = waiters.next();
     if (give !== undefined) return give(lend(member));
@@ -195,7 +184,6 @@ export function createPool(options: PoolOptions): Pool {
         supply.check();
       },
       doubt: () => {
-        member.isDoubted = true;
         leave(member);
         dialer.doubt(connection.endpoint);
         retireAll(

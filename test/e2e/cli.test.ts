@@ -129,6 +129,7 @@ for (const args of [
   });
 
 for (const [word, complaint] of [
+  ["prob", 'Unknown command "prob": did you mean probe?'],
   ["chek", 'Unknown command "chek": did you mean check?'],
   ["kmip", 'Unknown command "kmip"'],
 ] as const)

@@ -20,6 +20,7 @@ test("After quick replies a quarter of a second is waited, and never more than a
   for (let nth = 0; nth < 3; nth += 1) await replyAfter(patience, 1);
   assert.equal(patience.forReply(10_000), 250);
   assert.equal(patience.forReply(180), 60);
+  assert.equal(patience.forReply(100), 50);
 });
 
 test("After slow replies a multiple of them is waited", async () => {
@@ -31,7 +32,7 @@ test("After slow replies a multiple of them is waited", async () => {
 
 test("A caller with next to no time left waits for the reply and joins no other try", async () => {
   const patience = createPatience();
-  for (const leftMs of [150, 20, 1, 0, -5]) assert.equal(patience.forReply(leftMs), 50);
+  for (const leftMs of [150, 60, 20, 1, 0, -5]) assert.equal(patience.forReply(leftMs), 50);
   await replyAfter(patience, 1);
   assert.equal(patience.forReply(20), 50);
 });

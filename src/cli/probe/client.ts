@@ -9,6 +9,9 @@ import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
 import { quote } from "../../settings.ts";
 
+/** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
+export const mostSaid = 1024;
+
 /** What a Decrypt takes from the Encrypt before it. */
 export type Stored = Pick<EncryptResponse, "ciphertext" | "keyId" | "annotations">;
 
@@ -101,7 +104,7 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
 
 function explainCall(error: unknown, method: string, timeoutMs: number): Explanation {
   const { code, rawMessage } = ConnectError.from(error);
-  const said = `${Code[code]}: ${quote(rawMessage, 1024)}`;
+  const said = `${Code[code]}: ${quote(rawMessage, mostSaid)}`;
   switch (code) {
     case Code.DeadlineExceeded:
       return {

@@ -7,7 +7,7 @@ import type { EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb
 import { ProviderError } from "../../errors.ts";
 import { checkUnwrapRequest, maxKeyIdBytes } from "../../server/limits.ts";
 import { quote } from "../../settings.ts";
-import type { Explanation, PluginClient } from "./client.ts";
+import { type Explanation, mostSaid, type PluginClient } from "./client.ts";
 
 /** The calls of a round, in their order. */
 export const steps = ["Status", "Encrypt", "Decrypt"] as const;
@@ -76,14 +76,11 @@ class Unfit extends Error {
   }
 }
 
-/** Characters of a healthz that are shown: it is what whoever is on call has to go by. */
-const maxHealthz = 1024;
-
 function checkStatus({ version, healthz, keyId }: StatusResponse): string {
   if (version !== "v2") throw new Unfit(`version is ${quote(version)}, not "v2"`);
   if (healthz !== "ok")
     throw new Unfit(
-      `healthz is ${quote(healthz, maxHealthz)}`,
+      `healthz is ${quote(healthz, mostSaid)}`,
       "see docs/troubleshooting.md for this text, and the plugin's log",
     );
   const length = Buffer.byteLength(keyId);
