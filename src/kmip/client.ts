@@ -3,6 +3,7 @@
  * version, which decides how a message on it is written. Never asks for key material: operations/ has no Get.
  */
 import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
+import { createSecondChances } from "../second-chances.ts";
 import type { TlsMaterial } from "../tls.ts";
 import { type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
 import type { Connection } from "./connection.ts";
@@ -92,7 +93,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
     },
   });
 
-  const channel = { pool, patience: createPatience() };
+  const channel = { pool, patience: createPatience(), secondChances: createSecondChances() };
 
   const exchange = async <T>(
     connection: Connection,

@@ -16,6 +16,7 @@ import { openConnection, type Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { EndpointEvent } from "./events.ts";
 import { type Attempt, firstReady, type RaceOptions } from "./race.ts";
+import { longestDialMs, type Standings } from "./standings.ts";
 
 /** What a dialer needs to know. Times in ms. */
 export interface DialerOptions {
@@ -26,8 +27,7 @@ export interface DialerOptions {
   readonly maxMessageBytes: number;
   /** Longest time for one attempt at one server. */
   readonly attemptMs: number;
-  /** How long an attempt has to itself before the next server is tried as well. */
-  readonly staggerMs: number;
+  readonly standings: Standings;
   /** After how long attempts that hang are joined by another at the same server, again and again. */
   readonly repeatMs: number;
   readonly onEndpoint: (event: EndpointEvent) => void;
@@ -55,16 +55,17 @@ export interface Dialer {
   readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
-  /** What is known of this server's being there is old. */
-  doubt(endpoint: Endpoint): void;
   /**
-   * Tries every server, the one in use first, until one is ready.
+   * Tries every server, the one in use first and those in doubt last, until one is ready.
    * @param mayRepeat asked while every attempt hangs: whether one more may join them.
    * @throws the failure where there is one server; CONNECT, or TLS where all failed with TLS, for several.
    */
   dial(signal: AbortSignal, mayRepeat: () => boolean): Promise<Dialled>;
-  /** Tries only the servers that are preferred to the one in use, once. @throws as `dial`. */
-  dialPreferred(signal: AbortSignal): Promise<Dialled>;
+  /**
+   * Tries only the servers that are preferred to the one in use, once; undefined where none is to be tried by now.
+   * One that takes very long would be left again at the next dial. @throws as `dial`.
+   */
+  dialPreferred(signal: AbortSignal): Promise<Dialled | undefined>;
   /** Resolves when the sockets of every attempt that lost or was called off are closed. */
   settled(): Promise<void>;
 }
@@ -77,15 +78,13 @@ export function isHopeless(error: ProviderError): boolean {
 
 /** Makes a dialer; nothing is dialled yet. */
 export function createDialer(options: DialerOptions): Dialer {
-  const { endpoints } = options;
+  const { endpoints, standings } = options;
   const isUp = new Map<Endpoint, boolean>();
   let secureContext: SecureContext | undefined;
   let sessions = new Map<Endpoint, Buffer>();
   const running = new Set<Promise<unknown>>();
   let inUse = firstOf(endpoints);
   const lastFailures = new Map<Endpoint, ProviderError>();
-  /** When a connection to each was last ready, in ms of `performance.now()`. */
-  const readyAt = new Map<Endpoint, number>();
 
   const report = (endpoint: Endpoint, up: boolean, message: string, becomesInUse = false): void => {
     const wasInUse = inUse;
@@ -116,6 +115,8 @@ export function createDialer(options: DialerOptions): Dialer {
     });
     try {
       const prepared = await options.prepare(connection, signal);
+      // Lost with its first reply, it is of no use; as if it were ready it would be dialled again without a pause.
+      if (!connection.isOpen) throw await connection.closed;
       const agreed = `${connection.agreed}, ${prepared}`;
       return { connection, agreed, durationMs: performance.now() - started };
     } catch (error) {
@@ -127,17 +128,22 @@ export function createDialer(options: DialerOptions): Dialer {
   };
 
   /** One attempt, bounded in time; tells its outcome unless it was called off. */
-  const attempt = async (endpoint: Endpoint, calledOff: AbortSignal): Promise<Dialled> => {
+  const attempt = async (
+    endpoint: Endpoint,
+    calledOff: AbortSignal,
+    limitMs: number,
+    failures?: Map<Endpoint, ProviderError>,
+  ): Promise<Dialled> => {
     const started = performance.now();
-    const limit = linkedSignal(calledOff, options.attemptMs);
+    const limit = linkedSignal(calledOff, limitMs);
     try {
       return await connectAndPrepare(endpoint, limit.signal);
     } catch (error) {
       const failure = timedOut(toProviderError(error), endpoint);
       if (!calledOff.aborted) {
         sessions.delete(endpoint);
-        readyAt.delete(endpoint);
-        lastFailures.set(endpoint, failure);
+        standings.failed(endpoint);
+        failures?.set(endpoint, failure);
         options.onFailure(endpoint, failure, performance.now() - started);
         report(endpoint, false, failure.message);
       }
@@ -147,27 +153,31 @@ export function createDialer(options: DialerOptions): Dialer {
     }
   };
 
+  const tryForCallers: Attempt<Dialled> = (endpoint, calledOff) =>
+    attempt(endpoint, calledOff, options.attemptMs, lastFailures);
+
   const race = async (
     order: readonly Endpoint[],
     signal: AbortSignal,
-    mayRepeat: () => boolean,
+    tryOne: Attempt<Dialled>,
     /** Where a connection to the server in use was ready after this, that one stays in use. */
-    startedAt = Infinity,
+    startedAt: number,
+    mayRepeat: () => boolean,
   ): Promise<Dialled> => {
     const raceOptions: RaceOptions<Dialled> = {
-      staggerMs: options.staggerMs,
+      headStartMs: standings.headStartMs,
       repeatMs: options.repeatMs,
       mayRepeat,
       discard: ({ connection }) => connection.destroy(calledOffError()),
       isFinal: isHopeless,
       summary: (failures) => summaryOf(order, failures),
     };
-    const won = await firstReady(order, tracked(running, attempt), raceOptions, signal);
+    const won = await firstReady(order, tracked(running, tryOne), raceOptions, signal);
     lastFailures.clear();
     const { endpoint } = won.connection;
     // Of two races at a time the one that ends last knows no better: each undoing the other would go on for ever.
-    const isSettled = (readyAt.get(inUse) ?? -Infinity) > startedAt;
-    readyAt.set(endpoint, performance.now());
+    const isSettled = standings.isReadySince(inUse, startedAt);
+    standings.ready(endpoint, performance.now() - won.durationMs);
     report(endpoint, true, won.agreed, !isSettled);
     return won;
   };
@@ -187,13 +197,22 @@ export function createDialer(options: DialerOptions): Dialer {
     setTlsMaterial(material) {
       secureContext = secureContextOf(material);
       sessions = new Map();
-      readyAt.clear();
+      standings.forgetDials();
       lastFailures.clear();
     },
-    doubt: (endpoint) => void readyAt.delete(endpoint),
-    dial: (signal, mayRepeat) =>
-      race([inUse, ...endpoints.filter((other) => other !== inUse)], signal, mayRepeat, performance.now()),
-    dialPreferred: (signal) => race(endpoints.slice(0, endpoints.indexOf(inUse)), signal, () => false),
+    dial: (signal, mayRepeat) => {
+      const order = standings.inOrder([inUse, ...endpoints.filter((other) => other !== inUse)]);
+      return race(order, signal, tryForCallers, performance.now(), mayRepeat);
+    },
+    dialPreferred: async (signal) => {
+      const preferred = endpoints.slice(0, endpoints.indexOf(inUse));
+      const order = preferred.filter((endpoint) => !standings.isResting(endpoint));
+      if (order.length === 0) return undefined;
+      const limitMs = Math.min(options.attemptMs, longestDialMs);
+      // Its failures are not kept: they are no reason why a caller of the server in use had to wait.
+      const tryOne: Attempt<Dialled> = (endpoint, calledOff) => attempt(endpoint, calledOff, limitMs);
+      return race(order, signal, tryOne, Infinity, () => false);
+    },
     settled: async () => {
       await Promise.allSettled(running);
     },

@@ -1,14 +1,19 @@
 /**
  * When a reply is overdue: after a time judged from the replies before it. A server that is always slow is waited
- * for; one that has fallen silent is not waited for long. A late reply counts too, for an overdue one is still
+ * for; one that has fallen silent, for this caller and all others, is not waited for long. A late reply counts too, for an overdue one is still
  * waited for: a server that becomes slow is soon known to be.
  */
 import { createReplyTimes } from "../reply-times.ts";
 
 /** Remembers how long replies take. */
 export interface Patience {
-  /** How long to wait for a reply before another connection is tried too, in ms; `leftMs` is the caller's time. */
-  forReply(leftMs: number): number;
+  /**
+   * How long a server may be silent before another connection is tried too, in ms; `leftMs` is the caller's time when
+   * the request is sent.
+   */
+  withSilence(leftMs: number): number;
+  /** After how long a reply is late for one of this server, whatever the caller's time; in ms. */
+  withReply(): number;
   /** The same talk, the time of each success remembered. */
   timed<Given extends unknown[], T>(talk: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
 }
@@ -22,14 +27,19 @@ const floorMs = 50;
 /** Makes a patience that knows of no reply yet: a third of the caller's time. */
 export function createPatience(): Patience {
   const times = createReplyTimes();
+  const withReply = (): number => {
+    const known = times.estimate();
+    if (known === undefined) return mostMs;
+    const { smoothedMs, variationMs } = known;
+    return Math.min(Math.max(smoothedMs + 4 * variationMs, 2 * smoothedMs, leastMs), mostMs);
+  };
   return {
-    forReply: (leftMs) => {
+    withReply,
+    withSilence: (leftMs) => {
       // What joins the first try may have to connect to another server first, and to queue there: it needs more time.
-      const most = Math.min(Math.max(leftMs / 3, floorMs), mostMs);
-      const known = times.estimate();
-      if (known === undefined) return most;
-      const { smoothedMs, variationMs } = known;
-      return Math.min(Math.max(smoothedMs + 4 * variationMs, 2 * smoothedMs, leastMs), most);
+      const share = Math.max(leftMs / 3, floorMs);
+      const usual = Math.min(1.25 * (times.estimate()?.smoothedMs ?? 0), (2 * leftMs) / 3);
+      return Math.min(withReply(), Math.max(share, usual));
     },
     timed:
       (talk) =>

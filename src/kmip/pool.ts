@@ -10,6 +10,7 @@ import type { Connection } from "./connection.ts";
 import { createDialer, type Dialled } from "./dialer.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ConnectionEvent, EndpointEvent, PoolCounts } from "./events.ts";
+import { createStandings } from "./standings.ts";
 import { createSupply } from "./supply.ts";
 import { createWaiters } from "./waiters.ts";
 
@@ -28,11 +29,14 @@ export interface PoolOptions {
   readonly idleMs?: number | undefined;
   /** Longest time for one attempt to connect. Default 4 s. */
   readonly attemptMs?: number | undefined;
-  /** Head start of a server over the next one in the list. Default 300 ms. */
+  /** Head start of a server over the next one in the list, more where its dials take longer. Default 300 ms. */
   readonly staggerMs?: number | undefined;
   /** After how long attempts that hang are joined by another, again and again. Default 300 ms. */
   readonly repeatMs?: number | undefined;
-  /** How often a server that is preferred to the one in use is tried again. Default 5 s. */
+  /**
+   * How often a server that is preferred to the one in use is tried again, in doubling steps up to twelve times as
+   * long where it answers dials and no requests. Default 5 s.
+   */
   readonly recoverMs?: number | undefined;
   readonly onEvent?: ((event: ConnectionEvent | EndpointEvent) => void) | undefined;
 }
@@ -40,13 +44,17 @@ export interface PoolOptions {
 /** A connection, lent. */
 export interface Lease {
   readonly connection: Connection;
-  /** Gives it back, whatever state it is in. To be called once. */
+  /** Gives it back, whatever state it is in; where it is open it has been answered on. To be called once. */
   release(): void;
+  /** For how long its server has answered nobody, since this was lent at the most. */
+  silentMs(): number;
   /**
-   * Its reply is overdue: it no longer counts, and another may be opened in its place, until it is given back after
-   * all. The idle connections to the same server are closed: what stopped one may have stopped them all.
+   * It was lost, or its reply is overdue: it no longer counts, and another may be opened in its place, until it is
+   * given back after all. What stopped one may have stopped them all: idle connections to the same server are closed
+   * but those that were answered on after this was lent, and these too where nobody has been answered lately.
+   * @returns whether it may be kept meanwhile: not where as many as there may be connections are kept so already.
    */
-  doubt(): void;
+  doubt(): boolean;
   /** Closes it; does nothing after `release`. */
   giveUp(reason: ProviderError): void;
 }
@@ -67,8 +75,13 @@ export interface Pool {
   close(): Promise<void>;
 }
 
+/** After this long without any answer no connection is known to be good. */
+const silenceMs = 100;
+
+/** Moments in ms of `performance.now()`. */
 interface Member {
   readonly connection: Connection;
+  readonly openedAt: number;
   isLent: boolean;
   /** Takes no further request, and is closed once it is not lent any more. */
   isRetired: boolean;
@@ -88,12 +101,14 @@ export function createPool(options: PoolOptions): Pool {
   let hasMaterial = false;
   let ended: ProviderError | undefined;
 
+  const recoverMs = options.recoverMs ?? 5000;
+  const standings = createStandings(options.staggerMs ?? 300, recoverMs);
   const dialer = createDialer({
     endpoints: options.endpoints,
+    standings,
     prepare: options.prepare,
     maxMessageBytes: options.maxMessageBytes,
     attemptMs: options.attemptMs ?? 4000,
-    staggerMs: options.staggerMs ?? 300,
     repeatMs: options.repeatMs ?? 300,
     onEndpoint: (event) => options.onEvent?.(event),
     onFailure: (endpoint, error, durationMs) => tell("failed", endpoint, error.message, durationMs),
@@ -102,7 +117,7 @@ export function createPool(options: PoolOptions): Pool {
     dialer,
     wanted: () => (hasMaterial ? Math.min(waiters.size, maxConnections - members.size) : 0),
     maxDials: options.maxDials ?? 2,
-    recoverMs: options.recoverMs ?? 5000,
+    recoverMs,
     onDialled: (dialled) => {
       const { inUse } = dialer;
       const isOther = ({ connection }: Member): boolean => connection.endpoint !== inUse;
@@ -130,7 +145,8 @@ export function createPool(options: PoolOptions): Pool {
   };
 
   const join = ({ connection, agreed, durationMs }: Dialled): Member => {
-    const member: Member = { connection, isLent: false, isRetired: false, idleSince: 0 };
+    const openedAt = performance.now();
+    const member: Member = { connection, openedAt, isLent: false, isRetired: false, idleSince: openedAt };
     open.add(member);
     void untilClosed(member);
     putBack(member);
@@ -174,23 +190,30 @@ export function createPool(options: PoolOptions): Pool {
   };
   const lend = (member: Member): Lease => {
     member.isLent = true;
-    const { connection } = member;
+    const { connection, openedAt } = member;
+    const { endpoint } = connection;
+    const lentAt = performance.now();
     let isReleased = false;
+    const silentMs = (): number => performance.now() - Math.max(lentAt, standings.answeredAt(endpoint));
     return {
       connection,
       release: () => {
         isReleased = true;
+        if (connection.isOpen) standings.answered(endpoint);
         putBack(member);
         supply.check();
       },
+      silentMs,
       doubt: () => {
         leave(member);
-        dialer.doubt(connection.endpoint);
+        standings.doubt(endpoint, openedAt);
+        const provenSince = silentMs() < silenceMs ? lentAt : Infinity;
         retireAll(
-          (other) => !other.isLent && other.connection.endpoint === connection.endpoint,
+          (other) => !other.isLent && other.connection.endpoint === endpoint && other.idleSince < provenSince,
           "another reply of the same server was overdue",
         );
         supply.check();
+        return open.size - members.size <= maxConnections;
       },
       giveUp: (reason) => {
         if (!isReleased) connection.destroy(reason);

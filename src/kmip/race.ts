@@ -10,8 +10,8 @@ export type Attempt<T> = (endpoint: Endpoint, calledOff: AbortSignal) => Promise
 
 /** How a race is run. */
 export interface RaceOptions<T> {
-  /** Head start over the next server, in ms. */
-  readonly staggerMs: number;
+  /** Head start of a server over the next one, in ms. */
+  readonly headStartMs: (endpoint: Endpoint) => number;
   /** After how long attempts that all hang are joined by one more, in ms; again and again. */
   readonly repeatMs: number;
   /** Whether one more may join those that hang. */
@@ -34,7 +34,7 @@ export interface RaceOptions<T> {
 export function firstReady<T>(
   order: readonly Endpoint[],
   attempt: Attempt<T>,
-  { staggerMs, repeatMs, mayRepeat, discard, isFinal, summary }: RaceOptions<T>,
+  { headStartMs, repeatMs, mayRepeat, discard, isFinal, summary }: RaceOptions<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -74,11 +74,11 @@ export function firstReady<T>(
   };
   const start = (): void => {
     clearTimeout(timer);
-    timer = setTimeout(next, started + 1 < order.length ? staggerMs : repeatMs);
     const endpoint = order[started % order.length];
     if (endpoint === undefined) return;
     started += 1;
     running += 1;
+    timer = setTimeout(next, started < order.length ? headStartMs(endpoint) : repeatMs);
     attempt(endpoint, callOff.signal).then(onReady, (error: unknown) => onFailure(endpoint, error));
   };
   const next = (): void => {

@@ -34,7 +34,7 @@ export interface Supply {
 /** Somebody waits whenever there is a pause: a long one would cost a call that could have been saved. */
 const firstPauseMs = 50;
 const longestPauseMs = 250;
-/** After so many rounds in a row without hope the callers are told: their deadlines would change nothing. */
+/** After so many rounds in a row that all failed without hope the callers are told: their deadlines would change nothing. */
 const hopelessRounds = 3;
 
 /** Makes a supply; it begins at the first `check`. */
@@ -42,6 +42,7 @@ export function createSupply(options: SupplyOptions): Supply {
   const { dialer } = options;
   const rounds = new Set<object>();
   let failedRounds = 0;
+  let hopelessInARow = 0;
   let pause: NodeJS.Timeout | undefined;
   let recovery: NodeJS.Timeout | undefined;
   let callOff = new AbortController();
@@ -74,13 +75,15 @@ export function createSupply(options: SupplyOptions): Supply {
   const deliver = (dialled: Dialled, signal: AbortSignal): void => {
     if (signal.aborted) return dialled.connection.destroy(calledOff());
     failedRounds = 0;
+    hopelessInARow = 0;
     options.onDialled(dialled);
     return planRecovery();
   };
 
   const onRoundFailed = (error: ProviderError): void => {
     failedRounds += 1;
-    if (isHopeless(error) && failedRounds >= hopelessRounds) options.onHopeless(error);
+    hopelessInARow = isHopeless(error) ? hopelessInARow + 1 : 0;
+    if (hopelessInARow >= hopelessRounds) options.onHopeless(error);
     clearTimeout(pause);
     pause = setTimeout(
       () => {
@@ -91,22 +94,25 @@ export function createSupply(options: SupplyOptions): Supply {
     );
   };
 
+  /** Whatever else is dialled meanwhile: a server that loses its connections all the time must not put it off. */
   const planRecovery = (): void => {
-    clearTimeout(recovery);
-    if (isStopped || dialer.isFirstInUse) return;
+    if (isStopped || dialer.isFirstInUse || recovery !== undefined) return;
     recovery = setTimeout(() => void recover(), jittered(options.recoverMs));
     recovery.unref();
   };
 
   const recover = async (): Promise<void> => {
-    if (dialer.isFirstInUse) return;
     const { signal } = callOff;
     try {
-      deliver(await dialer.dialPreferred(signal), signal);
+      const dialled = await dialer.dialPreferred(signal);
+      if (dialled !== undefined) deliver(dialled, signal);
     } catch {
       // The dialer has told why, and the server in use goes on serving.
-      planRecovery();
     }
+    if (signal.aborted) return;
+    recovery = undefined;
+    planRecovery();
+    check();
   };
 
   const endAll = (): void => {
@@ -114,7 +120,9 @@ export function createSupply(options: SupplyOptions): Supply {
     clearTimeout(pause);
     clearTimeout(recovery);
     pause = undefined;
+    recovery = undefined;
     failedRounds = 0;
+    hopelessInARow = 0;
   };
 
   return {

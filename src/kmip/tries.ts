@@ -1,11 +1,13 @@
 /**
  * One request, by as many tries as it takes inside the caller's time. Everything this program sends can be
  * repeated safely. A try whose connection is lost, or that gets bytes which are no reply, is followed by
- * another; a try whose reply is overdue is joined by others on new connections, and the first reply wins.
+ * another; a first try whose reply is overdue is joined by others on new connections, one at a time, and the
+ * first reply wins. A server that answers others meanwhile is slow: then a caller joins its own try only now and then.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
-import { ProviderError, toProviderError, type ErrorCode } from "../errors.ts";
+import { ProviderError, TimeoutError, toProviderError, type ErrorCode } from "../errors.ts";
+import type { SecondChances } from "../second-chances.ts";
 import type { Connection } from "./connection.ts";
 import type { Patience } from "./patience.ts";
 import type { Lease, Pool } from "./pool.ts";
@@ -18,6 +20,8 @@ export interface RequestContext {
   readonly deadline?: number;
   /** The caller's mark for the request, handed on in events. */
   readonly uid?: string;
+  /** An overdue try goes on beside this one; set here only. */
+  readonly joins?: boolean;
 }
 
 /** Sends a request on a connection, made anew for each try, and reads the reply. */
@@ -25,6 +29,10 @@ export type Talk<T> = (connection: Connection, signal: AbortSignal) => Promise<T
 
 const firstPauseMs = 50;
 const longestPauseMs = 250;
+/** A try that is begun with less time than this would cost a connection, and come too late. */
+const leastLeftMs = 200;
+/** How often is looked whether a slow server may be asked once more, at the most. */
+const leastWaitMs = 10;
 
 /** Failures of the connection: tried again for as long as the caller's time allows. */
 const lostCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CONNECT", "TLS", "CLOSED"]);
@@ -52,6 +60,7 @@ export interface Channel {
   readonly pool: Pool;
   /** Judges when a reply is overdue. */
   readonly patience: Patience;
+  readonly secondChances: SecondChances;
 }
 
 /**
@@ -81,6 +90,7 @@ async function tryAgain<T>(
       return await tryOnce(channel, lease, context, talk);
     } catch (error) {
       const failure = toProviderError(error);
+      if (isGivenUp(failure, context)) continue;
       if (brokenCodes.has(failure.code)) broken += 1;
       else if (!lostCodes.has(failure.code)) throw failure;
       if (broken >= mostBroken || remaining(context) <= pauseMs) throw failure;
@@ -90,23 +100,30 @@ async function tryAgain<T>(
   }
 }
 
-/** One try, joined by others where its reply is overdue. */
+/** A try that was given up for another, while the caller has time left. */
+function isGivenUp({ code }: ProviderError, { signal }: RequestContext): boolean {
+  return code === "TIMEOUT" && !signal.aborted;
+}
+
+/** One try, where its reply is overdue joined by others or, where it is one of these itself, given up for another. */
 async function tryOnce<T>(
   channel: Channel,
   lease: Lease,
   context: RequestContext,
   talk: Talk<T>,
 ): Promise<T> {
-  const { patience } = channel;
-  const first = talkOn(lease, patience.timed(talk), context.signal);
-  if (!(await isOverdue(first, patience.forReply(remaining(context))))) return first;
-  lease.doubt();
+  const first = talkOn(channel, lease, talk, context.signal);
+  if (!(await isOverdue(first, channel, lease, context))) return first;
+  if (!lease.doubt() || context.joins === true) {
+    lease.giveUp(new TimeoutError("response", `${lease.connection.endpoint.name} does not answer`));
+    return first;
+  }
   const callOff = new AbortController();
   const follow = (): void => callOff.abort(context.signal.reason);
   context.signal.addEventListener("abort", follow, { once: true });
   if (context.signal.aborted) follow();
   try {
-    return await earliest(first, untilAnswered(channel, within(context, callOff.signal), talk));
+    return await earliest(first, untilAnswered(channel, joining(context, callOff.signal), talk));
   } finally {
     context.signal.removeEventListener("abort", follow);
     const reason = new ProviderError("CANCELED", "the reply came on another connection");
@@ -115,10 +132,38 @@ async function tryOnce<T>(
   }
 }
 
+/** Waits until the reply is there (false), or so late that the request is to be sent once more (true). */
+async function isOverdue(
+  reply: Promise<unknown>,
+  { patience, secondChances }: Channel,
+  lease: Lease,
+  context: RequestContext,
+): Promise<boolean> {
+  const sentAt = performance.now();
+  const silenceMs = patience.withSilence(remaining(context));
+  for (let waitMs = silenceMs; await isPending(reply, waitMs);) {
+    const leftMs = remaining(context);
+    const untilSilentMs = silenceMs - lease.silentMs();
+    // A caller's time may be moved while it waits.
+    waitMs = Math.max(leftMs < leastLeftMs ? leftMs : untilSilentMs, leastWaitMs);
+    if (leftMs < leastLeftMs) continue;
+    if (untilSilentMs < 1) return true;
+    if (performance.now() - sentAt >= patience.withReply() && secondChances.take()) return true;
+  }
+  return false;
+}
+
 /** Talks, then gives the connection back; where it was lost the idle ones beside it are not trusted either. */
-async function talkOn<T>(lease: Lease, talk: Talk<T>, signal: AbortSignal): Promise<T> {
+async function talkOn<T>(
+  { patience, secondChances }: Channel,
+  lease: Lease,
+  talk: Talk<T>,
+  signal: AbortSignal,
+): Promise<T> {
   try {
-    return await talk(lease.connection, signal);
+    const reply = await patience.timed(talk)(lease.connection, signal);
+    secondChances.earn();
+    return reply;
   } catch (error) {
     const failure = toProviderError(error);
     if (lostCodes.has(failure.code) || brokenCodes.has(failure.code)) {
@@ -131,11 +176,12 @@ async function talkOn<T>(lease: Lease, talk: Talk<T>, signal: AbortSignal): Prom
   }
 }
 
-/** The same context with another signal. Its deadline stays the caller's, which may be moved while the call lasts. */
-function within(context: RequestContext, signal: AbortSignal): RequestContext {
+/** The context of a try that joins another. Its deadline stays the caller's, which may be moved while the call lasts. */
+function joining(context: RequestContext, signal: AbortSignal): RequestContext {
   return {
     ...context,
     signal,
+    joins: true,
     get deadline() {
       return context.deadline ?? Infinity;
     },
@@ -147,7 +193,7 @@ function remaining({ deadline = Infinity }: RequestContext): number {
 }
 
 /** Resolves to false as soon as `promise` has settled in either way, or to true after `ms`. */
-function isOverdue(promise: Promise<unknown>, ms: number): Promise<boolean> {
+function isPending(promise: Promise<unknown>, ms: number): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms, true);
     const onSettled = (): void => {

@@ -301,7 +301,7 @@ describe("a request fails", () => {
     const client = createKmipClient({ servers: [server.address] });
     opened.push(client);
     client.setTlsMaterial(await clientMaterial());
-    firstEnd = performance.now() + 300;
+    firstEnd = performance.now() + 900;
     deadline = firstEnd;
     const context = {
       signal: AbortSignal.timeout(5000),

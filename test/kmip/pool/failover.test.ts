@@ -1,9 +1,10 @@
 /** Failover: the first server that answers serves, the next takes over, and the first is returned to. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { KmipResultError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
-import { echo, eventually, holdReplies, startEchoServer } from "../echo-server.ts";
+import { echo, eventually, holdReplies, markOf, messageOf, startEchoServer } from "../echo-server.ts";
 import { poolBefore, send, startLoad, within } from "./harness.ts";
 
 test("The most preferred server serves while it answers, and the others see nothing", async () => {
@@ -117,6 +118,57 @@ test("A preferred server that hangs is tried once at a time, and the one in use 
   assert.ok(first.mostConnections() <= 2, `${first.mostConnections()} at a time`);
   assert.equal(await send(pool, 2), 2);
   assert.equal(second.accepted(), 1);
+});
+
+test("A server in use that loses its connections all the time puts off no return to the preferred one", async () => {
+  const away = await startEchoServer();
+  await away.close();
+  await using second = await startEchoServer({
+    onMessage: (message, socket) => (markOf(message) === 0 ? echo(message, socket) : socket.end(message)),
+  });
+  await using pool = poolBefore([away, second], { recoverMs: 100 });
+  assert.equal(await send(pool, 1), 1);
+  await using first = await startEchoServer({ port: away.port });
+  while (first.messages() < 2) await send(pool, 2).catch(() => undefined);
+  assert.ok(second.accepted() > 1);
+});
+
+test("A preferred server that takes long to dial is stayed with once it was returned to", async () => {
+  await using first = await startEchoServer();
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second], {
+    staggerMs: 40,
+    recoverMs: 100,
+    prepare: async (connection, signal) => {
+      await connection.exchange(messageOf(0), signal);
+      if (connection.endpoint.port === first.port) await sleep(200, undefined, { signal });
+      return "echo";
+    },
+  });
+  const onSecond = await pool.checkOut(within(3000));
+  assert.equal(onSecond.connection.endpoint.port, second.port);
+  onSecond.release();
+  await eventually(() => second.connections() === 0, "the first is in use");
+  first.cut();
+  await eventually(() => pool.counts().idle === 0, "its connections are gone");
+  for (let nth = 0; nth < 2; nth += 1) assert.equal(await send(pool, nth), nth);
+  assert.equal(second.accepted(), 1);
+});
+
+test("A preferred server that needs longer than a caller can wait is not returned to", async () => {
+  await using first = await startEchoServer();
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second], {
+    staggerMs: 20,
+    recoverMs: 20,
+    prepare: async (connection, signal) => {
+      if (connection.endpoint.port === first.port) await sleep(1500, undefined, { signal });
+      return "echo";
+    },
+  });
+  assert.equal(await send(pool, 1), 1);
+  await eventually(() => first.accepted() === 3 && first.connections() === 0, "two returns are given up");
+  assert.equal(second.connections(), 1);
 });
 
 test("Of two dials at a time that reach two servers, the one that ends last does not undo the other", async () => {

@@ -113,20 +113,63 @@ test("A lost connection fails only what it carried", async () => {
   second.release();
 });
 
-test("A connection whose reply is overdue makes room for another, and takes the idle ones beside it along", async () => {
+test("A connection whose reply is overdue makes room for another, and takes along those that were idle before", async () => {
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], { maxConnections: 3 });
+  const [idle, other, proven] = await Promise.all([1, 2, 3].map(() => pool.checkOut(within(3000))));
+  assert.ok(idle && other && proven);
+  idle.release();
+  other.release();
+  const overdue = await pool.checkOut(within(3000));
+  assert.equal(overdue.connection, other.connection);
+  proven.release();
+  assert.equal(overdue.doubt(), true);
+  assert.deepEqual(pool.counts(), { idle: 1, busy: 0, connecting: 0 });
+  await idle.connection.closed;
+  const others = await Promise.all([1, 2, 3].map(() => pool.checkOut(within(3000))));
+  assert.equal(proven.connection.isOpen, true);
+  assert.equal(overdue.connection.isOpen, true);
+  overdue.release();
+  await overdue.connection.closed;
+  for (const lease of others) lease.release();
+});
+
+test("Where nobody has been answered lately an overdue reply takes every idle connection along", async () => {
   await using server = await startEchoServer();
   await using pool = poolBefore([server], { maxConnections: 2 });
   const [overdue, idle] = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
   assert.ok(overdue && idle);
   idle.release();
-  overdue.doubt();
-  assert.deepEqual(pool.counts(), { idle: 0, busy: 0, connecting: 0 });
+  await eventually(() => overdue.silentMs() > 120, "the server has been silent for a while");
+  assert.equal(overdue.doubt(), true);
   await idle.connection.closed;
-  const others = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
-  assert.equal(overdue.connection.isOpen, true);
   overdue.release();
-  await overdue.connection.closed;
-  for (const lease of others) lease.release();
+});
+
+test("No more connections are kept in doubt than may take requests", async () => {
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], { maxConnections: 1 });
+  const first = await pool.checkOut(within(3000));
+  assert.equal(first.doubt(), true);
+  const second = await pool.checkOut(within(3000));
+  assert.equal(second.doubt(), false);
+  first.release();
+  second.release();
+});
+
+test("One refusal after an outage is no reason to send anybody away", async () => {
+  let dials = 0;
+  await using server = await startEchoServer();
+  await using pool = poolBefore([server], {
+    prepare: async () => {
+      dials += 1;
+      if (dials <= 3) throw new ProviderError("CONNECT", "nothing listens");
+      if (dials === 4) throw new ProviderError("TLS", "an alert of a server that is only starting");
+      return "echo";
+    },
+  });
+  assert.equal(await send(pool, 1), 1);
+  assert.equal(dials, 5);
 });
 
 test("A connection whose reply came after all is lent again, and is not closed by who had doubted it", async () => {

@@ -1,0 +1,156 @@
+/** Tries: servers that negotiate and serve nobody, slow ones, silent ones, and what each costs. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createPatience } from "../../src/kmip/patience.ts";
+import { untilAnswered } from "../../src/kmip/tries.ts";
+import { createSecondChances } from "../../src/second-chances.ts";
+import { echo, eventually, markOf, messageOf, type OnMessage, startEchoServer } from "./echo-server.ts";
+import { poolBefore, within } from "./pool/harness.ts";
+
+type Call = (mark: number, ms?: number) => Promise<number>;
+
+/** Requests through a pool, each with as many tries as it takes. Mark 0 is what `prepare` sends. */
+function callerOf(pool: ReturnType<typeof poolBefore>): Call {
+  const channel = { pool, patience: createPatience(), secondChances: createSecondChances() };
+  return (mark, ms = 3000) =>
+    untilAnswered(
+      channel,
+      { signal: within(ms), deadline: performance.now() + ms },
+      async (connection, signal) => markOf(await connection.exchange(messageOf(mark), signal)),
+    );
+}
+
+/** Answers what `prepare` sends, and does with requests as it is told. */
+function only(onRequest: OnMessage): OnMessage {
+  return (message, socket) => (markOf(message) === 0 ? echo(message, socket) : onRequest(message, socket));
+}
+
+const halfAlive: readonly (readonly [string, OnMessage])[] = [
+  ["never answers one", only(() => {})],
+  ["hangs up at each", only((_message, socket) => socket.destroy())],
+  ["answers each with garbage", only((_message, socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"))],
+];
+for (const [what, onMessage] of halfAlive)
+  test(`A server that takes connections and ${what} request is left for the next one`, async () => {
+    await using first = await startEchoServer({ onMessage });
+    await using second = await startEchoServer();
+    await using pool = poolBefore([first, second]);
+    const call = callerOf(pool);
+    for (const mark of [1, 2, 3]) assert.equal(await call(mark), mark);
+    assert.equal(first.accepted(), 1);
+    assert.equal(pool.counts().idle, 1);
+  });
+
+test("A server that fails again whenever it is returned to is returned to less and less", async () => {
+  await using first = await startEchoServer({ onMessage: only((_message, socket) => socket.destroy()) });
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second], { recoverMs: 20 });
+  const call = callerOf(pool);
+  const end = performance.now() + 800;
+  while (performance.now() < end) assert.equal(await call(1), 1);
+  // Without a rest every 15 to 25 ms; with rests after 20, 40, 80, 160 and 240 ms.
+  assert.ok(first.accepted() >= 2 && first.accepted() <= 9, `${first.accepted()} connections to the first`);
+});
+
+test("One lost connection is no reason to leave a server that serves", async () => {
+  await using first = await startEchoServer();
+  await using second = await startEchoServer();
+  await using pool = poolBefore([first, second]);
+  const call = callerOf(pool);
+  assert.equal(await call(1), 1);
+  let isFirst = true;
+  first.onMessage = (message, socket) => {
+    if (isFirst) socket.destroy();
+    else echo(message, socket);
+    isFirst = false;
+  };
+  assert.equal(await call(2), 2);
+  assert.equal(second.accepted(), 0);
+});
+
+test("A server that does one request at a time gets no more of them for being slow", async () => {
+  const serviceMs = 50;
+  const callers = 30;
+  let free = 0;
+  let requests = 0;
+  await using server = await startEchoServer({
+    onMessage: only((message, socket) => {
+      requests += 1;
+      free = Math.max(free, performance.now()) + serviceMs;
+      setTimeout(() => echo(message, socket), free - performance.now());
+    }),
+  });
+  await using pool = poolBefore([server], { maxConnections: callers });
+  const call = callerOf(pool);
+  const marks = Array.from({ length: callers }, (_, caller) => caller + 1);
+  assert.deepEqual(await Promise.all(marks.map((mark) => call(mark))), marks);
+  // The three second chances that there are at first, and those that replies have earned.
+  assert.ok(requests <= callers + 3 + callers / 10, `${requests} requests of ${callers} callers`);
+});
+
+test("A single path that falls silent is got around while the server answers others", async () => {
+  let isSilent = false;
+  await using server = await startEchoServer({
+    onMessage: only((message, socket) => {
+      if (markOf(message) === 7 && !isSilent) isSilent = true;
+      else echo(message, socket);
+    }),
+  });
+  await using pool = poolBefore([server]);
+  const call = callerOf(pool);
+  for (let nth = 0; nth < 3; nth += 1) await call(1);
+  const over = new AbortController();
+  const others = [2, 3].map(async (mark) => {
+    while (!over.signal.aborted) assert.equal(await call(mark), mark);
+  });
+  assert.equal(await call(7), 7);
+  assert.equal(isSilent, true);
+  over.abort();
+  await Promise.all(others);
+});
+
+test("While a server hangs there are never more than twice as many connections as may be, and once it is back each caller is served", async () => {
+  let hangs = true;
+  await using server = await startEchoServer({
+    onMessage: only((message, socket) => {
+      if (!hangs) echo(message, socket);
+    }),
+  });
+  await using pool = poolBefore([server], { maxConnections: 2 });
+  const call = callerOf(pool);
+  const calls = Promise.all(Array.from({ length: 12 }, (_, caller) => call(caller + 1)));
+  await eventually(() => server.connections() === 4, "overdue tries were joined by others");
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  hangs = false;
+  assert.equal((await calls).length, 12);
+  assert.ok(server.mostConnections() <= 4, `${server.mostConnections()} connections at a time`);
+});
+
+test("One slow reply takes no connection along that was answered on meanwhile", async () => {
+  let isSlow = false;
+  await using server = await startEchoServer({
+    onMessage: only((message, socket) => {
+      setTimeout(() => echo(message, socket), isSlow && markOf(message) === 1 ? 400 : 1);
+    }),
+  });
+  await using pool = poolBefore([server], { maxConnections: 3 });
+  const call = callerOf(pool);
+  for (let nth = 0; nth < 3; nth += 1) await Promise.all([call(4), call(5), call(6)]);
+  isSlow = true;
+  const slow = call(1);
+  while (await Promise.race([slow.then(() => false), call(2).then(() => true)]));
+  assert.equal(await slow, 1);
+  const why = pool.events.flatMap((event) =>
+    "change" in event && event.change === "closed" ? [event.message] : [],
+  );
+  assert.ok(why.filter((reason) => reason.includes("another reply")).length <= 1, why.join("; "));
+});
+
+test("A connection that is lost with its first reply is a dial that failed, and is followed by a pause", async () => {
+  await using server = await startEchoServer({
+    onMessage: (message, socket) => socket.write(Buffer.concat([message, message.subarray(0, 8)])),
+  });
+  await using pool = poolBefore([server]);
+  await assert.rejects(callerOf(pool)(1, 500), { code: "KMIP_UNEXPECTED" });
+  assert.ok(server.accepted() <= 8, `${server.accepted()} connections in half a second`);
+});
