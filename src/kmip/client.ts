@@ -3,6 +3,7 @@
  * version, which decides how a message on it is written. Never asks for key material: operations/ has no Get.
  */
 import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
+import { createPatience } from "../patience.ts";
 import { createSecondChances } from "../second-chances.ts";
 import type { TlsMaterial } from "../tls.ts";
 import { type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
@@ -12,7 +13,6 @@ import type { KmipObserver, PoolCounts } from "./events.ts";
 import { decodeResponse, encodeRequest, type RequestMessage, type ResponseMessage } from "./messages.ts";
 import { type Discovered, negotiateVersion } from "./negotiate.ts";
 import { discoverVersionsOperation, type OperationDefinition, operations } from "./operations/index.ts";
-import { createPatience } from "./patience.ts";
 import { createPool, type PoolOptions } from "./pool.ts";
 import { type RequestContext, untilAnswered } from "./tries.ts";
 import { dumpItem } from "./ttlv/dump.ts";
@@ -70,6 +70,9 @@ export interface KmipClient {
   close(): Promise<void>;
 }
 
+/** Below this a wait says more of this machine than of the server. */
+const leastPatienceMs = 250;
+
 const definitions = new Map(operations.map((definition) => [definition.operation, definition]));
 
 /**
@@ -93,7 +96,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
     },
   });
 
-  const channel = { pool, patience: createPatience(), secondChances: createSecondChances() };
+  const channel = { pool, patience: createPatience(leastPatienceMs), secondChances: createSecondChances() };
 
   const exchange = async <T>(
     connection: Connection,

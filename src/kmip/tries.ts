@@ -7,9 +7,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
 import { ProviderError, TimeoutError, toProviderError, type ErrorCode } from "../errors.ts";
+import type { Patience } from "../patience.ts";
 import type { SecondChances } from "../second-chances.ts";
 import type { Connection } from "./connection.ts";
-import type { Patience } from "./patience.ts";
 import type { Lease, Pool } from "./pool.ts";
 
 /** What bounds a request. */
@@ -160,8 +160,10 @@ async function talkOn<T>(
   talk: Talk<T>,
   signal: AbortSignal,
 ): Promise<T> {
+  const startedAt = performance.now();
   try {
-    const reply = await patience.timed(talk)(lease.connection, signal);
+    const reply = await talk(lease.connection, signal);
+    patience.remember(performance.now() - startedAt);
     secondChances.earn();
     return reply;
   } catch (error) {

@@ -1,16 +1,18 @@
 /**
  * One request until something answers it. A reply that stays out may mean a slow KMS, or a path that died without
  * FIN or RST: after a patience the request is sent again, and again, on another server or on fresh connections,
- * and the first answer wins. All calls can be repeated safely.
+ * and the first answer wins. All calls can be repeated safely. A server that answers others meanwhile is slow: then
+ * a request is repeated only now and then.
  */
 import { abortError, createSetbacks } from "../abort.ts";
 import { ProviderError, toProviderError } from "../errors.ts";
+import type { Patience } from "../patience.ts";
+import type { SecondChances } from "../second-chances.ts";
 import { type CallBudget, remainingMs } from "./budget.ts";
 import type { Connections } from "./connections.ts";
 import { createReport, type RestObserver } from "./events.ts";
 import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
 import type { Links } from "./links.ts";
-import type { Patience } from "./patience.ts";
 import type { Server, Servers } from "./servers.ts";
 
 /** A call of the API, and how its reply is read. */
@@ -40,6 +42,7 @@ export interface AttemptContext {
   readonly onEvent: RestObserver;
   /** Shared by all calls. */
   readonly patience: Patience;
+  readonly secondChances: SecondChances;
   /** How many second and later tries of all calls are under way; counted here. */
   readonly extra: { count: number };
 }
@@ -66,6 +69,10 @@ const mostExtra = 64;
 /** Once a reply is overdue, a path that heals for a moment is to be found. */
 const repeatMs = 500;
 const leastAgeMs = 5_000;
+/** A try that is begun with less time than this would come too late. */
+const leastLeftMs = 200;
+/** How often is looked whether a slow server may be asked once more, at the most. */
+const leastWaitMs = 10;
 
 /**
  * Sends the call to the server in use until a reply is there.
@@ -81,19 +88,23 @@ export async function ask<T>(
   const running = [first];
   const tried = new Set([first.server]);
   const waiting = watchBudget(budget.signal);
-  let patienceMs = context.patience.forReply(remainingMs(budget));
+  let silenceMs = context.patience.withSilence(remainingMs(budget));
+  let waitMs = silenceMs;
   const setbacks = createSetbacks();
   let giveUp: ProviderError | undefined;
   try {
     for (;;) {
-      const event = await nextEvent(running, patienceMs, waiting.aborted);
+      const event = await nextEvent(running, waitMs, waiting.aborted);
       if (event === "aborted") {
         giveUp = setbacks.insteadOf(outOfTime(call, budget, running, context));
         throw giveUp;
       }
       if (event === "quiet") {
-        repeat(call, running, tried, patienceMs, budget, context);
-        patienceMs = Math.min(patienceMs, repeatMs);
+        waitMs = untilOverdueMs(running, silenceMs, budget, context);
+        if (waitMs > 0) continue;
+        repeat(call, running, tried, silenceMs, budget, context);
+        silenceMs = Math.min(silenceMs, repeatMs);
+        waitMs = silenceMs;
         continue;
       }
       running.splice(running.indexOf(event.attempt), 1);
@@ -148,21 +159,14 @@ function begin<T>(
   return attempt;
 }
 
-/** What happens next: an attempt ends, the newest one is silent for `patienceMs` from now, or the time is over. */
+/** What happens next: an attempt ends, nothing does for `waitMs`, or the time is over. */
 async function nextEvent<T>(
   running: readonly Attempt<T>[],
-  patienceMs: number,
+  waitMs: number,
   aborted: Promise<"aborted">,
 ): Promise<Outcome<T> | "quiet" | "aborted"> {
   const { promise: quiet, resolve } = Promise.withResolvers<"quiet">();
-  let timer: NodeJS.Timeout | undefined;
-  const begunAt = performance.now();
-  const watch = (): void => {
-    const leftMs = patienceMs - silentMs(running, begunAt);
-    if (leftMs <= 0) resolve("quiet");
-    else timer = setTimeout(watch, Math.ceil(leftMs));
-  };
-  watch();
+  const timer = setTimeout(resolve, waitMs, "quiet");
   try {
     return await Promise.race([...running.map(({ outcome }) => outcome), aborted, quiet]);
   } finally {
@@ -170,10 +174,22 @@ async function nextEvent<T>(
   }
 }
 
-/** For how long nothing of the newest attempt's reply has arrived, counted from `begunAt` at the earliest. */
-function silentMs<T>(running: readonly Attempt<T>[], begunAt: number): number {
-  const heardAt = running.at(-1)?.exchange.lastHeardAt() ?? 0;
-  return performance.now() - Math.max(heardAt, begunAt);
+/** How long to go on waiting, in ms; 0 where the call is to be sent once more. */
+function untilOverdueMs<T>(
+  running: readonly Attempt<T>[],
+  silenceMs: number,
+  budget: CallBudget,
+  { links, patience, secondChances }: AttemptContext,
+): number {
+  const newest = running.at(-1);
+  const leftMs = remainingMs(budget);
+  // A caller's time may be moved while it waits.
+  if (newest === undefined || leftMs < leastLeftMs) return Math.max(leftMs, leastWaitMs);
+  const now = performance.now();
+  const silentMs = now - Math.max(newest.startedAt, links.lastHeardAt(newest.server));
+  if (silenceMs - silentMs < 1) return 0;
+  const isLate = now - newest.startedAt >= patience.withReply();
+  return isLate && secondChances.take() ? 0 : Math.max(silenceMs - silentMs, leastWaitMs);
 }
 
 /** Sends the call again, elsewhere; the first attempt goes on, for the KMS may only be slow. */
@@ -181,14 +197,14 @@ function repeat<T>(
   call: RestCall<T>,
   running: Attempt<T>[],
   tried: Set<Server>,
-  patienceMs: number,
+  silenceMs: number,
   budget: CallBudget,
   context: AttemptContext,
 ): void {
   const newest = running.at(-1);
   if (newest === undefined) return;
   const { servers, links, extra } = context;
-  if (areDoubtful(newest.connections, patienceMs)) links.renew(newest.server, newest.connections);
+  if (areDoubtful(newest.connections, silenceMs)) links.renew(newest.server, newest.connections);
   const isFull = running.length === mostRunning || extra.count >= mostExtra;
   if (isFull && running.length > 1) running.splice(1, 1)[0]?.exchange.abort(superseded());
   else if (isFull) return;
@@ -204,9 +220,9 @@ function repeat<T>(
  * Whether connections should be left: all are silent, or one may be and undici would choose it again. The young
  * and lively are kept, lest a slow KMS be met with ever new handshakes.
  */
-function areDoubtful({ lastHeardAt, createdAt }: Connections, patienceMs: number): boolean {
+function areDoubtful({ lastHeardAt, createdAt }: Connections, silenceMs: number): boolean {
   const now = performance.now();
-  return now - lastHeardAt >= patienceMs || now - createdAt >= leastAgeMs;
+  return now - lastHeardAt >= silenceMs || now - createdAt >= leastAgeMs;
 }
 
 /** An answer is there: whoever was asked before and is still silent has failed. */
@@ -214,9 +230,10 @@ function accept<T>(
   winner: Attempt<T>,
   answer: Answer<T>,
   running: readonly Attempt<T>[],
-  { servers, patience }: AttemptContext,
+  { servers, patience, secondChances }: AttemptContext,
 ): Answer<T> {
   patience.remember(performance.now() - winner.startedAt);
+  secondChances.earn();
   for (const { server, startedAt } of running)
     if (server !== winner.server && startedAt < winner.startedAt)
       servers.failed(server, silence(server, performance.now() - startedAt));

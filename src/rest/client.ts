@@ -5,6 +5,8 @@
 import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
 import { NetworkError, ProviderError, RestError, toProviderError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
+import { createPatience } from "../patience.ts";
+import { createSecondChances } from "../second-chances.ts";
 import { ask, type RestCall } from "./attempts.ts";
 import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";
@@ -13,7 +15,6 @@ import { restErrorOf } from "./error-body.ts";
 import type { RestObserver } from "./events.ts";
 import type { HttpReply } from "./exchange.ts";
 import { createLinks } from "./links.ts";
-import { createPatience } from "./patience.ts";
 import { backoffMs, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
 import { createServers, type Server } from "./servers.ts";
 
@@ -61,6 +62,13 @@ export interface RestClient {
 const marginMs = 20;
 const reachabilityTimeoutMs = 2_000;
 const leastPauseMs = 100;
+/**
+ * A certificate that is refused now is refused in a second too: better to say so soon. Not at the first refusal: a
+ * server that is only starting can give one.
+ */
+const mostHopeless = 3;
+/** Below this a wait says more of a dial, or of this machine, than of the KMS. */
+const leastPatienceMs = 500;
 
 /**
  * Creates a client; nothing is dialled before the first call.
@@ -76,7 +84,14 @@ export function createRestClient(options: RestClientOptions): RestClient {
     ...(options.recallIntervalMs === undefined ? {} : { recallIntervalMs: options.recallIntervalMs }),
   });
 
-  const shared = { servers, links, onEvent, patience: createPatience(), extra: { count: 0 } };
+  const shared = {
+    servers,
+    links,
+    onEvent,
+    patience: createPatience(leastPatienceMs),
+    secondChances: createSecondChances(),
+    extra: { count: 0 },
+  };
 
   async function isReachable(server: Server): Promise<boolean> {
     try {
@@ -125,6 +140,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
   async function tryAgain<T>(request: RestCall<T>, budget: CallBudget, setbacks: Setbacks): Promise<T> {
     const troubled = new Set<Server>();
     let broken = 0;
+    let hopeless = 0;
     for (let failures = 1; ; failures += 1) {
       if (budget.signal.aborted) throw abortError(budget.signal, "connect", `${request.name} was to be sent`);
       const outcome = await attempt(request, budget, failures === 1);
@@ -136,12 +152,13 @@ export function createRestClient(options: RestClientOptions): RestClient {
         servers.failed(server, error.message);
       }
       if (error.code === "REST_BODY") broken += 1;
+      hopeless = error.code === "TLS" ? hopeless + 1 : 0;
       if (!isHarmless || error.code === "REST_BODY") troubled.add(server);
       const hasFreshServer = !troubled.has(servers.current());
       // A proxy's page in place of a reply may be gone in a moment; a fault of the API will not be. Once more than
       // there are servers: one of them may only have been out of reach before.
       const pauseMs =
-        broken > servers.all.length
+        broken > servers.all.length || hopeless >= mostHopeless
           ? undefined
           : pauseBefore(outcome, failures, hasFreshServer, remainingMs(budget));
       if (pauseMs === undefined || pauseMs + marginMs > remainingMs(budget)) throw error;
@@ -200,9 +217,7 @@ function pauseBefore(
   const backoff = Math.min(usual, Math.max(leastPauseMs, leftMs / 2));
   if (error.code === "REST_BODY") return hasFreshServer ? 0 : backoff;
   if (error instanceof NetworkError) {
-    if (hasFreshServer) return 0;
-    // A certificate that is refused now is refused in a second too: better to say so at once.
-    return error.code === "TLS" ? undefined : backoff;
+    return hasFreshServer ? 0 : backoff;
   }
   if (!isPassingStatus(error.status)) return undefined;
   if (isServerTrouble(error.status) && hasFreshServer) return 0;

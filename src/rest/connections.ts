@@ -49,6 +49,8 @@ export interface ConnectionsOptions {
   readonly url: BaseUrl;
   readonly tls: TlsMaterial;
   readonly onChange: (change: ConnectionChange) => void;
+  /** Told when something arrives on any of them, in ms of `performance.now()`. */
+  readonly onHeard: (now: number) => void;
   /** Called once, when retired connections have closed. */
   readonly onEnd: () => void;
 }
@@ -82,6 +84,7 @@ export function createConnections(options: ConnectionsOptions): Connections {
   let retired = false;
   const heard = (now: number): void => {
     lastHeardAt = now;
+    options.onHeard(now);
   };
   const describe = (error: Error, sent: boolean): ProviderError => {
     const described = describeSocketError(error, options.url.endpoint, sent);

@@ -32,8 +32,6 @@ export interface Exchange {
   readonly reply: Promise<HttpReply>;
   /** Gives up at once, sent or not. Without effect once the reply is there. */
   abort(reason: ProviderError): void;
-  /** When something of the reply last arrived, in ms of `performance.now()`; 0: never. */
-  lastHeardAt(): number;
 }
 
 /** Who is told, and who puts things in words. */
@@ -56,12 +54,8 @@ export function sendRequest(
   const reader = createReader(request.maxReplyBytes, endpoint);
   let controller: Dispatcher.DispatchController | undefined;
   let aborted: ProviderError | undefined;
-  let lastHeardAt = 0;
 
-  const heard = (): void => {
-    lastHeardAt = performance.now();
-    onHeard(lastHeardAt);
-  };
+  const heard = (): void => onHeard(performance.now());
   const abort = (reason: ProviderError): void => {
     aborted ??= reason;
     // undici tells of an abort only once the request has left its queue: the caller can't wait for that.
@@ -95,7 +89,7 @@ export function sendRequest(
       },
     },
   );
-  return { reply: promise, abort, lastHeardAt: () => lastHeardAt };
+  return { reply: promise, abort };
 }
 
 function headersOf(request: HttpRequest): Record<string, string> {

@@ -17,6 +17,8 @@ export interface Links {
    * @throws TLS_FILES before the first material; SHUTTING_DOWN after the end
    */
   to(server: Server): Connections;
+  /** When something last arrived from a server, on any connection to it, in ms of `performance.now()`; 0: never. */
+  lastHeardAt(server: Server): number;
   /** Puts new connections in the place of `old`, if those are still in use; what `old` carries goes on. */
   renew(server: Server, old: Connections): void;
   /** The same for all servers, with a new certificate. */
@@ -29,6 +31,7 @@ export interface Links {
 export function createLinks(onEvent: RestObserver): Links {
   const inUse = new Map<Server, Connections>();
   const all = new Set<Connections>();
+  const heardAt = new Map<Server, number>();
   let undici: Undici | undefined;
   let tls: TlsMaterial | undefined;
   let ended: ProviderError | undefined;
@@ -51,6 +54,7 @@ export function createLinks(onEvent: RestObserver): Links {
       url: server.url,
       tls: material,
       onChange: (change) => onEvent({ type: "connection", ...change, endpoint, counts: counts() }),
+      onHeard: (now) => heardAt.set(server, now),
       onEnd: () => all.delete(connections),
     });
     all.add(connections);
@@ -69,6 +73,7 @@ export function createLinks(onEvent: RestObserver): Links {
       if (undici === undefined) throw new ProviderError("INTERNAL", "undici is not loaded");
       return inUse.get(server) ?? open(server, undici, tls);
     },
+    lastHeardAt: (server) => heardAt.get(server) ?? 0,
     renew(server, old) {
       if (inUse.get(server) === old) inUse.delete(server);
       old.retire();

@@ -2,6 +2,7 @@
  * Failover over the base URLs of one KMS, in order of preference: the first that answers serves; when it fails
  * the next takes over, and those before it are tried again in the background until one answers.
  */
+import { createRelapses } from "../relapses.ts";
 import type { BaseUrl } from "./base-url.ts";
 
 /** One server, and what is known of it. */
@@ -40,7 +41,10 @@ export interface ServersOptions {
   /** Asks a server something cheap; whether it answered. Must not throw. */
   readonly isReachable: (server: Server) => Promise<boolean>;
   readonly onChange: (change: ServerChange) => void;
-  /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
+  /**
+   * Time between two tries of a preferred server in the background, in ms; in doubling steps up to twelve times as
+   * long where it answers these and then fails its callers again. Default: 5000.
+   */
   readonly recallIntervalMs?: number;
 }
 
@@ -48,7 +52,12 @@ const defaultRecallIntervalMs = 5_000;
 
 /** Creates the choice among servers, with the first one in use. */
 export function createServers(options: ServersOptions): Servers {
-  const all = options.urls.map((url) => ({ url, up: undefined as boolean | undefined }));
+  const recallIntervalMs = options.recallIntervalMs ?? defaultRecallIntervalMs;
+  const all = options.urls.map((url) => ({
+    url,
+    up: undefined as boolean | undefined,
+    relapses: createRelapses(recallIntervalMs),
+  }));
   let inUse = 0;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -85,7 +94,7 @@ export function createServers(options: ServersOptions): Servers {
   /** While a preferred server is out of use, asks again and again whether it is back. */
   function scheduleRecall(): void {
     if (closed || inUse === 0 || timer !== undefined) return;
-    const interval = (options.recallIntervalMs ?? defaultRecallIntervalMs) * (0.8 + Math.random() * 0.4);
+    const interval = recallIntervalMs * (0.8 + Math.random() * 0.4);
     timer = setTimeout(() => {
       void recall().finally(() => {
         timer = undefined;
@@ -97,6 +106,7 @@ export function createServers(options: ServersOptions): Servers {
 
   async function recall(): Promise<void> {
     for (const [index, server] of all.slice(0, inUse).entries()) {
+      if (server.relapses.isResting()) continue;
       const isBack = await options.isReachable(server);
       if (closed || index >= inUse) return;
       if (!isBack) continue;
@@ -118,6 +128,7 @@ export function createServers(options: ServersOptions): Servers {
       const index = indexOf(server);
       setUp(index, false, message);
       if (index !== inUse || all.length === 1) return;
+      all[index]?.relapses.note();
       const next = all.findIndex((one) => one.up !== false);
       use(next === -1 ? (index + 1) % all.length : next, `takes over from ${server.url.endpoint}`);
     },

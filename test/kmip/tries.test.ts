@@ -1,8 +1,8 @@
 /** Tries: servers that negotiate and serve nobody, slow ones, silent ones, and what each costs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createPatience } from "../../src/kmip/patience.ts";
 import { untilAnswered } from "../../src/kmip/tries.ts";
+import { createPatience } from "../../src/patience.ts";
 import { createSecondChances } from "../../src/second-chances.ts";
 import { echo, eventually, markOf, messageOf, type OnMessage, startEchoServer } from "./echo-server.ts";
 import { poolBefore, within } from "./pool/harness.ts";
@@ -11,7 +11,7 @@ type Call = (mark: number, ms?: number) => Promise<number>;
 
 /** Requests through a pool, each with as many tries as it takes. Mark 0 is what `prepare` sends. */
 function callerOf(pool: ReturnType<typeof poolBefore>): Call {
-  const channel = { pool, patience: createPatience(), secondChances: createSecondChances() };
+  const channel = { pool, patience: createPatience(250), secondChances: createSecondChances() };
   return (mark, ms = 3000) =>
     untilAnswered(
       channel,

@@ -4,7 +4,6 @@ import { test } from "node:test";
 import { parseBaseUrl } from "../../src/rest/base-url.ts";
 import { decodeErrorCode, restErrorOf } from "../../src/rest/error-body.ts";
 import { isCompactJwe } from "../../src/rest/jwe.ts";
-import { createPatience } from "../../src/rest/patience.ts";
 import { backoffMs, retryAfterMs } from "../../src/rest/retry.ts";
 import { withCode } from "./harness.ts";
 
@@ -85,23 +84,6 @@ for (const [after, failures, least, most] of backoffs)
   test(`after ${failures} failures, the last of a ${after}, the pause is from ${least} to ${most} ms`, () => {
     const [shortest, longest] = [0, 1].map((random) => backoffMs(failures, after, () => random));
     assert.deepEqual([shortest, longest], [least, most]);
-  });
-
-const patiences: readonly (readonly [string, readonly number[], number, number])[] = [
-  ["no reply yet", [], 30_000, 1_000],
-  ["quick replies", [5, 5, 5, 5, 5, 5, 5, 5], 30_000, 500],
-  ["one reply of 800 ms", [800], 30_000, 2_400],
-  ["replies that always take 2 s", Array.from({ length: 50 }, () => 2_000), 30_000, 2_000],
-  ["replies that always take 20 s", Array.from({ length: 50 }, () => 20_000), 30_000, 5_000],
-  ["quick replies, and a caller with 600 ms", [5, 5, 5], 600, 200],
-  ["quick replies, and a caller without time", [5, 5, 5], -10, 50],
-];
-
-for (const [what, replies, leftMs, expected] of patiences)
-  test(`after ${what} a reply is overdue in ${expected} ms`, () => {
-    const patience = createPatience();
-    for (const ms of replies) patience.remember(ms);
-    assert.equal(Math.round(patience.forReply(leftMs)), expected);
   });
 
 const codes: readonly (readonly [number, ReturnType<typeof decodeErrorCode>])[] = [
