@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import { connect, type SecureContext, type TLSSocket } from "node:tls";
 import { abortError } from "../abort.ts";
+import { sharedLookup } from "../dns-lookup.ts";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -60,6 +61,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   const socket = connect({
     host,
     port,
+    lookup: sharedLookup,
     // A server name of TLS is a name: an address in its place is refused by some servers.
     ...(isIP(host) === 0 ? { servername: host } : {}),
     secureContext: options.secureContext,

@@ -6,6 +6,7 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
+import { sharedLookup } from "../dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
 import { secureContextOf, type TlsMaterial } from "../tls.ts";
@@ -152,6 +153,7 @@ function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): 
   let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
     secureContext: secureContextOf(tls),
+    lookup: sharedLookup,
     allowH2: true,
     preferH2: true,
     timeout: dialTimeoutMs,

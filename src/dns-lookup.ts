@@ -1,0 +1,35 @@
+/**
+ * Name look-ups, one at a time for each name. Node asks through threads, of which it has two for this: while DNS is
+ * silent each dial would add a look-up to their queue, and the first good answer would be queued behind them all. An
+ * answer is given only to those who wait for it; nothing is kept.
+ */
+import { lookup } from "node:dns";
+import type { LookupFunction } from "node:net";
+
+type Answer = Parameters<Parameters<LookupFunction>[2]>;
+
+/**
+ * Makes a look-up for the option of that name of `net.connect` and `tls.connect`.
+ * @param ask what looks up. Default: Node's own, which asks as the system does.
+ */
+export function createSharedLookup(ask: LookupFunction = lookup as LookupFunction): LookupFunction {
+  const waiting = new Map<string, ((...answer: Answer) => void)[]>();
+  return (hostname, options, done) => {
+    const { family, hints, all, order } = options;
+    const question = JSON.stringify([hostname, family, hints, all, order]);
+    const others = waiting.get(question);
+    if (others !== undefined) {
+      others.push(done);
+      return;
+    }
+    const everybody = [done];
+    waiting.set(question, everybody);
+    ask(hostname, options, (...answer) => {
+      waiting.delete(question);
+      for (const one of everybody) one(...answer);
+    });
+  };
+}
+
+/** The one of this process. */
+export const sharedLookup: LookupFunction = createSharedLookup();
