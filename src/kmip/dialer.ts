@@ -16,7 +16,7 @@ import { openConnection, type Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { EndpointEvent } from "./events.ts";
 import { type Attempt, firstReady, type RaceOptions } from "./race.ts";
-import { longestDialMs, type Standings } from "./standings.ts";
+import { createStandings, longestDialMs } from "./standings.ts";
 
 /** What a dialer needs to know. Times in ms. */
 export interface DialerOptions {
@@ -27,7 +27,10 @@ export interface DialerOptions {
   readonly maxMessageBytes: number;
   /** Longest time for one attempt at one server. */
   readonly attemptMs: number;
-  readonly standings: Standings;
+  /** Head start of a server over the next one, where its dials are quick. */
+  readonly staggerMs: number;
+  /** How often a preferred server is tried again. */
+  readonly recoverMs: number;
   /** After how long attempts that hang are joined by another at the same server, again and again. */
   readonly repeatMs: number;
   readonly onEndpoint: (event: EndpointEvent) => void;
@@ -55,6 +58,15 @@ export interface Dialer {
   readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
+  /** A request was answered. */
+  answered(endpoint: Endpoint): void;
+  /** When one last was, in ms of `performance.now()`; -Infinity: never. */
+  answeredAt(endpoint: Endpoint): number;
+  /**
+   * A request on a connection that was opened at `openedAt` was lost, or its reply is overdue. Where nobody has been
+   * answered since, other servers are tried first from here on.
+   */
+  doubt(endpoint: Endpoint, openedAt: number, why: string): void;
   /**
    * Tries every server, the one in use first and those in doubt last, until one is ready.
    * @param mayRepeat asked while every attempt hangs: whether one more may join them.
@@ -78,7 +90,8 @@ export function isHopeless(error: ProviderError): boolean {
 
 /** Makes a dialer; nothing is dialled yet. */
 export function createDialer(options: DialerOptions): Dialer {
-  const { endpoints, standings } = options;
+  const { endpoints } = options;
+  const standings = createStandings(options.staggerMs, options.recoverMs);
   const isUp = new Map<Endpoint, boolean>();
   let secureContext: SecureContext | undefined;
   let sessions = new Map<Endpoint, Buffer>();
@@ -199,6 +212,14 @@ export function createDialer(options: DialerOptions): Dialer {
       sessions = new Map();
       standings.forgetDials();
       lastFailures.clear();
+    },
+    answered: (endpoint) => {
+      if (standings.answered(endpoint)) report(endpoint, true, `${endpoint.name} answers`);
+    },
+    answeredAt: standings.answeredAt,
+    doubt: (endpoint, openedAt, why) => {
+      // With a single server whoever asks is told, and there is nothing to be chosen.
+      if (standings.doubt(endpoint, openedAt) && endpoints.length > 1) report(endpoint, false, why);
     },
     dial: (signal, mayRepeat) => {
       const order = standings.inOrder([inUse, ...endpoints.filter((other) => other !== inUse)]);

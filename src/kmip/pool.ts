@@ -10,7 +10,6 @@ import type { Connection } from "./connection.ts";
 import { createDialer, type Dialled } from "./dialer.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ConnectionEvent, EndpointEvent, PoolCounts } from "./events.ts";
-import { createStandings } from "./standings.ts";
 import { createSupply } from "./supply.ts";
 import { createWaiters } from "./waiters.ts";
 
@@ -52,9 +51,10 @@ export interface Lease {
    * It was lost, or its reply is overdue: it no longer counts, and another may be opened in its place, until it is
    * given back after all. What stopped one may have stopped them all: idle connections to the same server are closed
    * but those that were answered on after this was lent, and these too where nobody has been answered lately.
+   * @param why for log and metrics, where it speaks of the server.
    * @returns whether it may be kept meanwhile: not where as many as there may be connections are kept so already.
    */
-  doubt(): boolean;
+  doubt(why: string): boolean;
   /** Closes it; does nothing after `release`. */
   giveUp(reason: ProviderError): void;
 }
@@ -102,14 +102,14 @@ export function createPool(options: PoolOptions): Pool {
   let ended: ProviderError | undefined;
 
   const recoverMs = options.recoverMs ?? 5000;
-  const standings = createStandings(options.staggerMs ?? 300, recoverMs);
   const dialer = createDialer({
     endpoints: options.endpoints,
-    standings,
     prepare: options.prepare,
     maxMessageBytes: options.maxMessageBytes,
     attemptMs: options.attemptMs ?? 4000,
+    staggerMs: options.staggerMs ?? 300,
     repeatMs: options.repeatMs ?? 300,
+    recoverMs,
     onEndpoint: (event) => options.onEvent?.(event),
     onFailure: (endpoint, error, durationMs) => tell("failed", endpoint, error.message, durationMs),
   });
@@ -194,19 +194,19 @@ export function createPool(options: PoolOptions): Pool {
     const { endpoint } = connection;
     const lentAt = performance.now();
     let isReleased = false;
-    const silentMs = (): number => performance.now() - Math.max(lentAt, standings.answeredAt(endpoint));
+    const silentMs = (): number => performance.now() - Math.max(lentAt, dialer.answeredAt(endpoint));
     return {
       connection,
       release: () => {
         isReleased = true;
-        if (connection.isOpen) standings.answered(endpoint);
+        if (connection.isOpen) dialer.answered(endpoint);
         putBack(member);
         supply.check();
       },
       silentMs,
-      doubt: () => {
+      doubt: (why) => {
         leave(member);
-        standings.doubt(endpoint, openedAt);
+        dialer.doubt(endpoint, openedAt, why);
         const provenSince = silentMs() < silenceMs ? lentAt : Infinity;
         retireAll(
           (other) => !other.isLent && other.connection.endpoint === endpoint && other.idleSince < provenSince,

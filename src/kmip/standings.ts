@@ -8,12 +8,15 @@ import type { Endpoint } from "./endpoint.ts";
 
 /** What is known of the servers. Times in ms, moments of `performance.now()`. */
 export interface Standings {
-  /** A request was answered. */
-  answered(endpoint: Endpoint): void;
+  /** A request was answered. @returns whether that ends a doubt. */
+  answered(endpoint: Endpoint): boolean;
   /** When one last was; -Infinity: never. */
   answeredAt(endpoint: Endpoint): number;
-  /** A request on a connection that was opened then was lost, or its reply is overdue. */
-  doubt(endpoint: Endpoint, openedAt: number): void;
+  /**
+   * A request on a connection that was opened then was lost, or its reply is overdue.
+   * @returns whether the server is in doubt now and was not before.
+   */
+  doubt(endpoint: Endpoint, openedAt: number): boolean;
   /** A connection is ready, after a dial that began then. */
   ready(endpoint: Endpoint, startedAt: number): void;
   /** No connection could be had. */
@@ -63,17 +66,21 @@ export function createStandings(staggerMs: number, recoverMs: number): Standings
   return {
     answered: (endpoint) => {
       const standing = of(endpoint);
+      const wasInDoubt = standing.doubtedAt !== -Infinity;
       standing.answeredAt = performance.now();
       standing.doubtedAt = -Infinity;
+      return wasInDoubt;
     },
     answeredAt: (endpoint) => of(endpoint).answeredAt,
     doubt: (endpoint, openedAt) => {
       const standing = of(endpoint);
       // What has answered since is slow, or has lost this connection only.
-      if (standing.answeredAt > openedAt) return;
-      if (standing.doubtedAt === -Infinity) standing.relapses.note();
+      if (standing.answeredAt > openedAt) return false;
+      const isNew = standing.doubtedAt === -Infinity;
+      if (isNew) standing.relapses.note();
       standing.doubtedAt = performance.now();
       standing.readyAt = -Infinity;
+      return isNew;
     },
     ready: (endpoint, startedAt) => {
       const standing = of(endpoint);

@@ -114,8 +114,9 @@ async function tryOnce<T>(
 ): Promise<T> {
   const first = talkOn(channel, lease, talk, context.signal);
   if (!(await isOverdue(first, channel, lease, context))) return first;
-  if (!lease.doubt() || context.joins === true) {
-    lease.giveUp(new TimeoutError("response", `${lease.connection.endpoint.name} does not answer`));
+  const why = `${lease.connection.endpoint.name} takes connections and answers no request`;
+  if (!lease.doubt(why) || context.joins === true) {
+    lease.giveUp(new TimeoutError("response", why));
     return first;
   }
   const callOff = new AbortController();
@@ -169,7 +170,7 @@ async function talkOn<T>(
   } catch (error) {
     const failure = toProviderError(error);
     if (lostCodes.has(failure.code) || brokenCodes.has(failure.code)) {
-      lease.doubt();
+      lease.doubt(failure.message);
       lease.connection.destroy(failure);
     }
     throw failure;

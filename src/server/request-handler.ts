@@ -6,8 +6,10 @@
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
-import { Code, createContextValues } from "@connectrpc/connect";
+import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { ProviderError } from "../errors.ts";
 import type { Call, CodeName } from "./call.ts";
 import { beginCall, callKey, codeName } from "./call.ts";
@@ -150,13 +152,28 @@ async function answer(call: Call, request: Request): Promise<CodeName> {
       signal,
       contextValues: createContextValues().set(callKey, call),
     });
-    await writeReply(reply, stream);
+    const isUnread = call.code === undefined && headers["content-type"]?.includes("json") === true;
+    await writeReply(isUnread ? unquoted(reply) : reply, stream);
     return call.code ?? codeOfReply(reply);
   } catch (error) {
     call.error = error;
     stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     return codeName(signal.aborted ? toConnectError(signal.reason).code : Code.Internal);
   }
+}
+
+const unreadable = "the request is not readable as JSON of its type";
+
+/** Why JSON could not be read, Connect says in words that quote it; there may be a plaintext in it. */
+function unquoted(reply: UniversalServerResponse): UniversalServerResponse {
+  if (codeOfReply(reply) !== "InvalidArgument") return reply;
+  if (reply.trailer !== undefined) {
+    setTrailerStatus(reply.trailer, new ConnectError(unreadable, Code.InvalidArgument));
+    return reply;
+  }
+  const body = Buffer.from(JSON.stringify({ code: "invalid_argument", message: unreadable }));
+  const header = new Headers({ "content-type": "application/json", "content-length": String(body.length) });
+  return { ...reply, header, body: createAsyncIterable([body]) };
 }
 
 /** Undefined where the request has no short way, or its body is not for it; what was read of it is in `taken`. */

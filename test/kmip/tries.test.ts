@@ -25,13 +25,17 @@ function only(onRequest: OnMessage): OnMessage {
   return (message, socket) => (markOf(message) === 0 ? echo(message, socket) : onRequest(message, socket));
 }
 
-const halfAlive: readonly (readonly [string, OnMessage])[] = [
-  ["never answers one", only(() => {})],
-  ["hangs up at each", only((_message, socket) => socket.destroy())],
-  ["answers each with garbage", only((_message, socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"))],
+const halfAlive: readonly (readonly [string, OnMessage, RegExp])[] = [
+  ["answers no request", only(() => {}), /takes connections and answers no request/],
+  ["hangs up at each request", only((_message, socket) => socket.destroy()), /closed the connection/],
+  [
+    "answers each request with garbage",
+    only((_message, socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n")),
+    /does not speak KMIP/,
+  ],
 ];
-for (const [what, onMessage] of halfAlive)
-  test(`A server that takes connections and ${what} request is left for the next one`, async () => {
+for (const [what, onMessage, reason] of halfAlive)
+  test(`A server that takes connections and ${what} is left for the next one`, async () => {
     await using first = await startEchoServer({ onMessage });
     await using second = await startEchoServer();
     await using pool = poolBefore([first, second]);
@@ -39,6 +43,16 @@ for (const [what, onMessage] of halfAlive)
     for (const mark of [1, 2, 3]) assert.equal(await call(mark), mark);
     assert.equal(first.accepted(), 1);
     assert.equal(pool.counts().idle, 1);
+    const told = pool.events.flatMap((event) => (event.type === "endpoint" ? [event] : []));
+    assert.deepEqual(
+      told.map(({ endpoint, up, inUse }) => [endpoint === first.address ? 1 : 2, up, inUse]),
+      [
+        [1, true, true],
+        [1, false, true],
+        [2, true, true],
+      ],
+    );
+    assert.match(told[1]?.message ?? "", reason);
   });
 
 test("A server that fails again whenever it is returned to is returned to less and less", async () => {

@@ -211,6 +211,33 @@ describe("what no good client sends does no harm", () => {
     assert.equal(it.server.inflight(), 0);
   });
 
+  for (const [what, text] of [
+    ["broken", '{"plaintext": SEED-OF-A-KEY}'],
+    ["of another type", '"SEED-OF-A-KEY"'],
+    ["of another type in a field", '{"uid": {"SEED-OF-A-KEY": 1}, "plaintext": "SEED-OF-A-KEY"}'],
+    ["long, and answered compressed", `"${"SEED-OF-A-KEY".repeat(500)}"`],
+  ] as const)
+    for (const type of ["application/json", "application/grpc+json"])
+      test(`JSON as ${type} that is ${what} is refused, and not quoted`, async (t) => {
+        const it = await startServer(t);
+        const headers = { "content-type": type, "accept-encoding": "gzip", "grpc-accept-encoding": "gzip" };
+        const stream = openStream(await openSession(t, it.socketPath), "Encrypt", headers);
+        const body = Buffer.from(text);
+        const reply = await replyOf(stream.end(type === "application/json" ? body : frame(body)));
+        const said =
+          type === "application/json"
+            ? JSON.parse(reply.body.toString())
+            : { code: "invalid_argument", message: reply.message };
+        assert.deepEqual(said, {
+          code: "invalid_argument",
+          message: "the request is not readable as JSON of its type",
+        });
+        assert.equal(reply.httpStatus, type === "application/json" ? 400 : 200);
+        const everything = JSON.stringify([reply.fields, reply.body.toString("latin1"), it.logger.lines]);
+        assert.ok(!everything.includes("SEED"), everything);
+        await assertServes(t, it);
+      });
+
   test("nothing of all this is printed on the console", async (t) => {
     const printed = t.mock.method(console, "error", () => undefined);
     const it = await startServer(t);

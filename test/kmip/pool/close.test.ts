@@ -10,7 +10,7 @@ test("Closing a pool ends its idle connections, its lent ones, its retired ones 
   await using pool = poolBefore([server], { maxConnections: 2 });
   const [retired, lent] = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
   assert.ok(retired && lent);
-  retired.doubt();
+  retired.doubt("overdue");
   const other = await pool.checkOut(within(3000));
   server.onMessage = () => {};
   const underWay = [retired, lent].map((lease) => lease.connection.exchange(messageOf(), within(3000)));

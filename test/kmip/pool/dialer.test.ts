@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createDialer } from "../../../src/kmip/dialer.ts";
 import { parseEndpoint } from "../../../src/kmip/endpoint.ts";
-import { createStandings } from "../../../src/kmip/standings.ts";
 import { startEchoServer } from "../echo-server.ts";
 import { material, within } from "./harness.ts";
 
@@ -14,11 +13,12 @@ test("A preferred server that can't be returned to is no reason for what happens
   const failures: string[] = [];
   const dialer = createDialer({
     endpoints: [away, second].map(({ address }) => parseEndpoint(address)),
-    standings: createStandings(300, 5000),
     prepare: async () => "echo",
     maxMessageBytes: 4096,
     attemptMs: 3000,
+    staggerMs: 300,
     repeatMs: 300,
+    recoverMs: 5000,
     onEndpoint: () => {},
     onFailure: (endpoint) => failures.push(endpoint.name),
   });

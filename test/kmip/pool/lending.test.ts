@@ -46,7 +46,7 @@ test("A connection is lent to one caller at a time, whatever callers do and when
               assert.ok(error instanceof ProviderError, String(error));
             }
             if (end === "destroy") connection.destroy(new ProviderError("CANCELED", "the caller broke it"));
-            if (end === "doubt") lease.doubt();
+            if (end === "doubt") lease.doubt("overdue");
             lent.delete(connection);
             lease.release();
           }),

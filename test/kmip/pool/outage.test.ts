@@ -123,7 +123,7 @@ test("A connection whose reply is overdue makes room for another, and takes alon
   const overdue = await pool.checkOut(within(3000));
   assert.equal(overdue.connection, other.connection);
   proven.release();
-  assert.equal(overdue.doubt(), true);
+  assert.equal(overdue.doubt("overdue"), true);
   assert.deepEqual(pool.counts(), { idle: 1, busy: 0, connecting: 0 });
   await idle.connection.closed;
   const others = await Promise.all([1, 2, 3].map(() => pool.checkOut(within(3000))));
@@ -141,7 +141,7 @@ test("Where nobody has been answered lately an overdue reply takes every idle co
   assert.ok(overdue && idle);
   idle.release();
   await eventually(() => overdue.silentMs() > 120, "the server has been silent for a while");
-  assert.equal(overdue.doubt(), true);
+  assert.equal(overdue.doubt("overdue"), true);
   await idle.connection.closed;
   overdue.release();
 });
@@ -150,9 +150,9 @@ test("No more connections are kept in doubt than may take requests", async () =>
   await using server = await startEchoServer();
   await using pool = poolBefore([server], { maxConnections: 1 });
   const first = await pool.checkOut(within(3000));
-  assert.equal(first.doubt(), true);
+  assert.equal(first.doubt("overdue"), true);
   const second = await pool.checkOut(within(3000));
-  assert.equal(second.doubt(), false);
+  assert.equal(second.doubt("overdue"), false);
   first.release();
   second.release();
 });
@@ -176,7 +176,7 @@ test("A connection whose reply came after all is lent again, and is not closed b
   await using server = await startEchoServer();
   await using pool = poolBefore([server], { maxConnections: 2 });
   const slow = await pool.checkOut(within(3000));
-  slow.doubt();
+  slow.doubt("overdue");
   const waiting = pool.checkOut(within(3000));
   slow.release();
   const again = await waiting;
