@@ -68,7 +68,7 @@ const mostRunning = 4;
 const mostExtra = 64;
 /** Once a reply is overdue, a path that heals for a moment is to be found. */
 const repeatMs = 500;
-const leastAgeMs = 5_000;
+const leastAgeMs = 1_000;
 /** A try that is begun with less time than this would come too late. */
 const leastLeftMs = 200;
 /** How often is looked whether a slow server may be asked once more, at the most. */
@@ -186,7 +186,7 @@ function untilOverdueMs<T>(
   // A caller's time may be moved while it waits.
   if (newest === undefined || leftMs < leastLeftMs) return Math.max(leftMs, leastWaitMs);
   const now = performance.now();
-  const silentMs = now - Math.max(newest.startedAt, links.lastHeardAt(newest.server));
+  const silentMs = now - Math.max(newest.startedAt, links.lastHeardAt(newest.server, newest.connections));
   if (silenceMs - silentMs < 1) return 0;
   const isLate = now - newest.startedAt >= patience.withReply();
   return isLate && secondChances.take() ? 0 : Math.max(silenceMs - silentMs, leastWaitMs);

@@ -17,8 +17,11 @@ export interface Links {
    * @throws TLS_FILES before the first material; SHUTTING_DOWN after the end
    */
   to(server: Server): Connections;
-  /** When something last arrived from a server, on any connection to it, in ms of `performance.now()`; 0: never. */
-  lastHeardAt(server: Server): number;
+  /**
+   * When something last arrived that speaks for these connections, in ms of `performance.now()`; 0: never. On any
+   * connection to the server, but where these were replaced only on themselves: they may be what has died.
+   */
+  lastHeardAt(server: Server, connections: Connections): number;
   /** Puts new connections in the place of `old`, if those are still in use; what `old` carries goes on. */
   renew(server: Server, old: Connections): void;
   /** The same for all servers, with a new certificate. */
@@ -73,7 +76,8 @@ export function createLinks(onEvent: RestObserver): Links {
       if (undici === undefined) throw new ProviderError("INTERNAL", "undici is not loaded");
       return inUse.get(server) ?? open(server, undici, tls);
     },
-    lastHeardAt: (server) => heardAt.get(server) ?? 0,
+    lastHeardAt: (server, connections) =>
+      inUse.get(server) === connections ? (heardAt.get(server) ?? 0) : connections.lastHeardAt,
     renew(server, old) {
       if (inUse.get(server) === old) inUse.delete(server);
       old.retire();
