@@ -119,6 +119,7 @@ describe("The docs name what is there:", () => {
     "list-methods",
     "now",
     "max-semi-space-size",
+    "v8-pool-size",
     // A placeholder.
     "flag",
   ]);
