@@ -119,7 +119,6 @@ describe("The docs name what is there:", () => {
     "list-methods",
     "now",
     "max-semi-space-size",
-    "v8-pool-size",
     // A placeholder.
     "flag",
   ]);

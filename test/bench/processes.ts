@@ -79,16 +79,13 @@ export interface KmsReady {
 /** The embedded KMS under way. */
 export type Kms = Script<KmsReady>;
 
-/** What is beside the plugin in a benchmark is to take no more than its own core either when it collects garbage. */
-const besideOptions: readonly string[] = ["--max-semi-space-size=4", "--v8-pool-size=1"];
-
 /** Starts the embedded KMS with a key, and relays that add a round trip of each of `roundTripsMs`. */
 export const startKms = (roundTripsMs: readonly number[]): Promise<Kms> =>
-  startScript<KmsReady>("kms-process.ts", roundTripsMs.map(String), besideOptions);
+  startScript<KmsReady>("kms-process.ts", roundTripsMs.map(String));
 
 /** Starts the plugin's server with an encryptor that does nothing, on `sock`; with Node's options as the plugin's. */
 export const startDoNothing = (sock: string): Promise<Running> =>
-  startScript<unknown>("do-nothing-process.ts", [sock], nodeOptions);
+  startScript<unknown>("do-nothing-process.ts", [sock], [nodeOptions]);
 
 /** A plugin from dist/ that has said ok. Times in ms since it was started. */
 export interface Plugin extends Running {
@@ -112,7 +109,7 @@ export function residentBytes(pid: number): number {
 export async function startPlugin(
   sock: string,
   flags: readonly string[],
-  nodeFlags: readonly string[] = nodeOptions,
+  nodeFlags: readonly string[] = [nodeOptions],
 ): Promise<Plugin> {
   const began = performance.now();
   const child = spawn(

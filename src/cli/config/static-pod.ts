@@ -54,7 +54,7 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
           imagePullPolicy: "IfNotPresent",
           command: [programName],
           args: ["serve", ...serveArguments].map(escapeVariables),
-          env: [{ name: "NODE_OPTIONS", value: nodeOptions.join(" ") }],
+          env: [{ name: "NODE_OPTIONS", value: nodeOptions }],
           securityContext: {
             readOnlyRootFilesystem: true,
             allowPrivilegeEscalation: false,
