@@ -2,14 +2,14 @@
  * JWE in compact form (RFC 7516) with `dir` and AES-GCM (RFC 7518, sections 4.5 and 5.3), as the OKMS REST API makes
  * it: the key's id in the header, which is authenticated. Own code on node:crypto, independent of src/.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from "node:crypto";
 
 /** A key as JWE needs it. */
 export interface JweKey {
   /** `kid` of the header. */
   readonly id: string;
-  /** 16, 24 or 32 bytes. */
-  readonly material: Uint8Array;
+  /** Of 16, 24 or 32 bytes. */
+  readonly secret: KeyObject;
 }
 
 interface JweHeader {
@@ -27,7 +27,7 @@ const tagBytes = 16;
 export function sealJwe(key: JweKey, plaintext: Uint8Array): string {
   const header = encode(JSON.stringify({ alg: "dir", enc: encOf(key), kid: key.id } satisfies JweHeader));
   const iv = randomBytes(ivBytes);
-  const cipher = createCipheriv(cipherOf(key), key.material, iv);
+  const cipher = createCipheriv(cipherOf(key), key.secret, iv);
   cipher.setAAD(Buffer.from(header, "ascii"));
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()]);
   return [header, "", encode(iv), encode(ciphertext), encode(cipher.getAuthTag())].join(".");
@@ -42,7 +42,7 @@ export function openJwe(key: JweKey, jwe: string): Buffer | undefined {
   const tagRaw = decode(tag);
   const data = decode(ciphertext);
   if (ivRaw?.length !== ivBytes || tagRaw?.length !== tagBytes || data === undefined) return undefined;
-  const decipher = createDecipheriv(cipherOf(key), key.material, ivRaw);
+  const decipher = createDecipheriv(cipherOf(key), key.secret, ivRaw);
   decipher.setAAD(Buffer.from(header, "ascii"));
   decipher.setAuthTag(tagRaw);
   try {
@@ -67,12 +67,16 @@ function isOwnHeader(encoded: string, key: JweKey): boolean {
   return header?.["alg"] === "dir" && header["enc"] === encOf(key) && header["kid"] === key.id;
 }
 
+function bitsOf(key: JweKey): number {
+  return (key.secret.symmetricKeySize ?? 0) * 8;
+}
+
 function encOf(key: JweKey): string {
-  return `A${key.material.byteLength * 8}GCM`;
+  return `A${bitsOf(key)}GCM`;
 }
 
 function cipherOf(key: JweKey): GcmCipher {
-  return `aes-${key.material.byteLength * 8}-gcm` as GcmCipher;
+  return `aes-${bitsOf(key)}-gcm` as GcmCipher;
 }
 
 function encode(bytes: string | Uint8Array): string {

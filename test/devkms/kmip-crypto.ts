@@ -63,7 +63,7 @@ export function encrypt(request: EncryptRequest, context: KmipContext): EncryptR
   const isRandom = request.ivCounterNonce === undefined && request.cryptographicParameters?.randomIV === true;
   const iv = isRandom ? randomBytes(randomIvBytes) : request.ivCounterNonce;
   if (iv === undefined || iv.length === 0) throw invalid("GCM needs an IV/Counter/Nonce");
-  const cipher = createCipheriv(cipherOf(key), key.material, iv, { authTagLength });
+  const cipher = createCipheriv(cipherOf(key), key.secret, iv, { authTagLength });
   if (request.authenticatedEncryptionAdditionalData !== undefined)
     cipher.setAAD(request.authenticatedEncryptionAdditionalData);
   const data = Buffer.concat([cipher.update(request.data), cipher.final()]);
@@ -97,7 +97,7 @@ export function decrypt(request: DecryptRequest, context: KmipContext): DecryptR
   const iv = request.ivCounterNonce;
   if (iv === undefined || iv.length === 0) throw invalid("GCM needs an IV/Counter/Nonce");
   const [data, tag] = splitTag(request, authTagLength, context);
-  const decipher = createDecipheriv(cipherOf(key), key.material, iv, { authTagLength });
+  const decipher = createDecipheriv(cipherOf(key), key.secret, iv, { authTagLength });
   decipher.setAuthTag(tag);
   if (request.authenticatedEncryptionAdditionalData !== undefined)
     decipher.setAAD(request.authenticatedEncryptionAdditionalData);

@@ -88,30 +88,38 @@ function framesOf(framer: Framer, chunk: Uint8Array): Uint8Array[] | { readonly 
 }
 
 /** Serves one connection to its end. A request waits until the one before it is answered, as does the socket. */
-async function serve(
-  socket: TLSSocket,
-  state: KmipServerState,
-  count: (operations: string[]) => void,
-): Promise<void> {
+function serve(socket: TLSSocket, state: KmipServerState, count: (operations: string[]) => void): void {
   const framer = createFramer();
-  // Not destroyed on return: what was written last must still go out.
-  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
-    const frames = framesOf(framer, chunk as Uint8Array);
-    if (!Array.isArray(frames)) {
-      socket.write(refuseMessage(state.maxVersion, frames.error));
-      socket.destroySoon();
-      return;
-    }
-    for (const frame of frames) {
+  let hasEnded = false;
+
+  const send = ({ bytes, end }: Reply): void => {
+    if (bytes !== undefined && !socket.destroyed) socket.write(bytes);
+    if (end !== true) return;
+    hasEnded = true;
+    socket.destroySoon();
+  };
+  const sendLater = async (reply: Reply, rest: readonly Uint8Array[]): Promise<void> => {
+    socket.pause();
+    await wait(state.faults.delayMs);
+    send(reply);
+    answerAll(rest);
+  };
+  const answerAll = (frames: readonly Uint8Array[]): void => {
+    for (const [index, frame] of frames.entries()) {
+      if (hasEnded) return;
       const reply = replyTo(frame, state, count);
-      if (state.faults.delayMs > 0) await wait(state.faults.delayMs);
-      if (reply.bytes !== undefined && !socket.destroyed) socket.write(reply.bytes);
-      if (reply.end === true) {
-        socket.destroySoon();
-        return;
-      }
+      if (state.faults.delayMs > 0) return void sendLater(reply, frames.slice(index + 1));
+      send(reply);
     }
-  }
+    if (socket.isPaused()) socket.resume();
+  };
+
+  socket.on("data", (chunk: Buffer) => {
+    if (hasEnded) return;
+    const frames = framesOf(framer, chunk);
+    if (Array.isArray(frames)) answerAll(frames);
+    else send({ bytes: refuseMessage(state.maxVersion, frames.error), end: true });
+  });
 }
 
 function increment(counts: Record<string, number>, name: string): void {
@@ -148,8 +156,7 @@ export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace>
   server.on("secureConnection", (socket) => {
     secure.add(socket);
     socket.on("close", () => secure.delete(socket)).on("error", () => socket.destroy());
-    // A connection that is lost ends the iteration with an error, which is the end of it like any other.
-    serve(socket, state, count).catch(() => socket.destroy());
+    serve(socket, state, count);
   });
   server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");
