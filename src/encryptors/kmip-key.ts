@@ -10,8 +10,6 @@ import {
   call,
   CryptographicAlgorithm,
   CryptographicUsageMask,
-  decryptOperation,
-  encryptOperation,
   enumerationName,
   getAttributesOperation,
   type KmipClient,
@@ -43,9 +41,6 @@ const attributeNames = [
 
 /** Of how many keys with one name the attributes are looked at, to see whether only one of them is active. */
 const mostNamesakes = 8;
-
-/** A key in a server that has no Encrypt is of no use: say so before it is looked for. */
-const needs = [encryptOperation, decryptOperation];
 
 interface FoundKey {
   readonly keyId: string;
@@ -133,7 +128,6 @@ function sendLocate(
     return {
       calls: withAttributes ? [search, call(getAttributesOperation, { attributeNames })] : [search],
       header: withAttributes ? { batchOrderOption: true } : {},
-      needs,
       read: (reply): Located => ({
         keyIds: reply.payload(0, locateOperation).uniqueIdentifiers,
         found: withAttributes ? attributesIn(reply, 1) : undefined,
@@ -154,7 +148,7 @@ function attributesIn(reply: Reply, index: number): FoundKey | undefined {
 }
 
 async function attributesOf(client: KmipClient, keyId: string, context: RequestContext): Promise<FoundKey> {
-  const asked = { calls: [call(getAttributesOperation, { uniqueIdentifier: keyId, attributeNames })], needs };
+  const asked = { calls: [call(getAttributesOperation, { uniqueIdentifier: keyId, attributeNames })] };
   const answer = await client
     .send(() => ({ ...asked, read: (reply) => reply.payload(0, getAttributesOperation) }), context)
     .catch((error: unknown) => {
@@ -163,9 +157,17 @@ async function attributesOf(client: KmipClient, keyId: string, context: RequestC
   return { keyId: answer.uniqueIdentifier, attributes: answer.attributes };
 }
 
+/** What keeps a key from being the one that is meant: after a rotation the old one may be archived, denied or gone. */
+const rulesOut: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "KEY_NOT_FOUND",
+  "KEY_ACCESS_DENIED",
+  "KEY_NOT_ACTIVE",
+]);
+
 /**
  * Of several keys with one name the only active one: after a rotation the old key may keep its name.
- * @throws KEY_AMBIGUOUS where there are several, KEY_NOT_ACTIVE where there is none.
+ * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one can't be had, or
+ *   KEY_NOT_ACTIVE.
  */
 async function onlyActive(
   client: KmipClient,
@@ -174,12 +176,26 @@ async function onlyActive(
   context: RequestContext,
 ): Promise<FoundKey> {
   if (keyIds.length > mostNamesakes) throw ambiguous(label, keyIds);
-  const found = await Promise.all(keyIds.map((keyId) => attributesOf(client, keyId, context)));
-  const active = found.filter(({ attributes }) => attributeValue(attributes, "State") === State.Active);
+  const ruledOut: ProviderError[] = [];
+  const found = await Promise.all(
+    keyIds.map((keyId) =>
+      attributesOf(client, keyId, context).catch((error: unknown) => {
+        if (!(error instanceof ProviderError) || !rulesOut.has(error.code)) throw error;
+        ruledOut.push(error);
+        return undefined;
+      }),
+    ),
+  );
+  const active = found.filter((key) => key !== undefined).filter(isActive);
   const [only, ...others] = active;
-  if (only === undefined) throw noneActive(label, keyIds);
+  if (only === undefined) throw ruledOut[0] ?? noneActive(label, keyIds);
   if (others.length > 0) throw ambiguous(label, keyIds);
   return only;
+}
+
+/** A server that tells no state may have only keys that can be used. */
+function isActive({ attributes }: FoundKey): boolean {
+  return (attributeValue(attributes, "State") ?? State.Active) === State.Active;
 }
 
 function noneActive(label: string, keyIds: readonly string[]): ProviderError {
@@ -222,21 +238,31 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
       keyId,
       `is of algorithm ${enumerationName(Tag.CryptographicAlgorithm, algorithm)}, not AES`,
     );
-  const state = attributeValue(attributes, "State") ?? State.Active;
-  if (state !== State.Active)
+  if (!isActive({ keyId, attributes })) {
+    const state = enumerationName(Tag.State, attributeValue(attributes, "State") ?? State.Active);
     throw new ProviderError(
       "KEY_NOT_ACTIVE",
-      `key ${keyId} is ${enumerationName(Tag.State, state)}: activate it, or choose an active one`,
+      `key ${keyId} is ${state}: activate it, or choose an active one`,
       { details: { keyId } },
     );
+  }
   checkUsage(keyId, attributeValue(attributes, "Cryptographic Usage Mask"));
-  const name = label ?? attributeValue(attributes, "Name")?.value;
-  const lengthBits = attributeValue(attributes, "Cryptographic Length");
+  const name = label ?? told(() => attributeValue(attributes, "Name")?.value);
+  const lengthBits = told(() => attributeValue(attributes, "Cryptographic Length"));
   return {
     keyId,
     ...(name === undefined ? {} : { name }),
     ...(lengthBits === undefined ? {} : { lengthBits }),
   };
+}
+
+/** What is told of a key and decides nothing: a server that has it in another type may. */
+function told<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }
 
 const neededUsage = CryptographicUsageMask.Encrypt | CryptographicUsageMask.Decrypt;

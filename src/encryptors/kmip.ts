@@ -58,8 +58,11 @@ const tagFieldSince = parseVersion("1.4");
  * @throws CONFIG where an address is none.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
-  const client = createKmipClient(options);
+  // A server that has no Encrypt is of no use, however well it answers: another of the list may have it.
+  const client = createKmipClient({ ...options, needs: [encryptOperation, decryptOperation] });
   const resolveKey = createKeyResolver(client, options.key);
+  /** Some servers of 1.4 know no field for the tag: they give it in Data, and want it there. */
+  let hasTagField = true;
 
   /** Throws what the refusal means for the key. */
   const refuse = async (error: unknown, keyId: string, context: CallContext): Promise<never> => {
@@ -70,8 +73,8 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
 
   const encrypt = async (plaintext: Uint8Array, keyId: string, context: CallContext): Promise<Wrapped> => {
     checkPlaintext(plaintext);
-    const { iv, answer } = await client
-      .send(() => {
+    const { iv, version, answer } = await client
+      .send((spoken) => {
         const fresh = randomBytes(ivBytes);
         const request = {
           uniqueIdentifier: keyId,
@@ -81,13 +84,15 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
         };
         return {
           calls: [call(encryptOperation, request)],
-          read: (reply) => ({ iv: fresh, answer: reply.payload(0, encryptOperation) }),
+          read: (reply) => ({ iv: fresh, version: spoken, answer: reply.payload(0, encryptOperation) }),
         };
       }, context)
       .catch((error: unknown) => refuse(error, keyId, context));
     checkIdentity(keyId, answer.uniqueIdentifier);
+    const ciphertext = sealedData(answer, plaintext.length);
+    if (isAtLeast(version, tagFieldSince)) hasTagField = answer.authenticatedEncryptionTag !== undefined;
     return {
-      ciphertext: sealedData(answer, plaintext.length),
+      ciphertext,
       annotations: {
         [algAnnotation]: Buffer.from(algorithmName),
         [ivAnnotation]: usedIv(iv, answer.ivCounterNonce),
@@ -106,7 +111,7 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
               uniqueIdentifier: keyId,
               cryptographicParameters,
               ivCounterNonce: iv,
-              ...splitForVersion(ciphertext, version),
+              ...(hasTagField ? splitForVersion(ciphertext, version) : { data: ciphertext }),
             }),
           ],
           read: (reply) => reply.payload(0, decryptOperation),
@@ -153,7 +158,8 @@ function sealedData({ data, authenticatedEncryptionTag: tag }: EncryptResponse, 
 
 /** A server may choose an IV of its own in spite of ours; then that is the one to keep. */
 function usedIv(ours: Uint8Array, theirs: Uint8Array | undefined): Uint8Array {
-  if (theirs === undefined || theirs.length === ivBytes) return theirs ?? ours;
+  if (theirs === undefined || theirs.length === 0) return ours;
+  if (theirs.length === ivBytes) return theirs;
   throw broken(`Encrypt gave an IV of ${theirs.length} bytes, not ${ivBytes}`);
 }
 

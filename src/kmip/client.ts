@@ -20,6 +20,9 @@ import { defaultMaxMessageBytes } from "./ttlv/limits.ts";
 import { decodeItem } from "./ttlv/reader.ts";
 import { formatVersion, isAtLeast, parseVersion, type ProtocolVersion } from "./version.ts";
 
+/** An operation by its number and its specification name. */
+type Needed = Pick<OperationDefinition, "operation" | "name">;
+
 /** How a client is made. What is not given is as in {@link PoolOptions}. */
 export interface KmipClientOptions extends Partial<
   Omit<PoolOptions, "endpoints" | "prepare" | "onEvent" | "maxMessageBytes">
@@ -28,6 +31,8 @@ export interface KmipClientOptions extends Partial<
   readonly servers: readonly string[];
   /** Longest reply to accept, in bytes. Default 1 MiB. */
   readonly maxMessageBytes?: number | undefined;
+  /** Operations without which a server is of no use: one whose version has them not is not connected to. Default: none. */
+  readonly needs?: readonly Needed[] | undefined;
   readonly onEvent?: KmipObserver | undefined;
 }
 
@@ -47,8 +52,6 @@ export interface Exchange<T> {
   readonly calls: readonly Call[];
   /** Header fields. Default: none. */
   readonly header?: RequestOptions;
-  /** Operations that the server's version must have too, although this message does not use them. */
-  readonly needs?: readonly { readonly operation: number; readonly name: string }[];
   /** May throw what {@link Reply.payload} throws. */
   readonly read: (reply: Reply) => T;
 }
@@ -59,8 +62,8 @@ export interface KmipClient {
    * Sends one message of one operation or several.
    * @param make called for each try, with the version that is spoken on its connection: whatever must be fresh in
    *   each message, as an IV, is made there.
-   * @throws KMIP_RESULT where the server refuses; KMIP_VERSION where its version has no such operation; network,
-   *   time and protocol errors.
+   * @throws KMIP_RESULT where the server refuses; KMIP_VERSION where its version has no such operation, or no server
+   *   has what is needed; network, time and protocol errors.
    */
   send<T>(make: (version: ProtocolVersion) => Exchange<T>, context: RequestContext): Promise<T>;
   /** From now on connects with this material; what is in flight finishes. @throws TLS_FILES where it is unusable. */
@@ -91,6 +94,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
       const version = await negotiateVersion(connection.endpoint.name, (spoken, request) =>
         exchange(connection, spoken, { calls: [request], read: readDiscovered }, { signal }),
       );
+      checkVersion(options.needs ?? [], version, connection.endpoint.name);
       versions.set(connection, version);
       return `KMIP ${formatVersion(version)}`;
     },
@@ -127,7 +131,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
         isOnWire = true;
         const version = versions.get(connection) ?? parseVersion("1.0");
         const asked = make(version);
-        checkVersion([...asked.calls, ...(asked.needs ?? [])], version, connection.endpoint.name);
+        checkVersion(asked.calls, version, connection.endpoint.name);
         try {
           return { value: await exchange(connection, version, asked, { ...context, signal }) };
         } catch (error) {
@@ -166,12 +170,8 @@ function replyTo(request: RequestMessage, response: ResponseMessage): Reply {
 }
 
 /** Says in plain words what an old server can't do, before it is asked to. */
-function checkVersion(
-  calls: NonNullable<Exchange<unknown>["needs"]>,
-  version: ProtocolVersion,
-  server: string,
-): void {
-  for (const { operation, name } of calls) {
+function checkVersion(needed: readonly Needed[], version: ProtocolVersion, server: string): void {
+  for (const { operation, name } of needed) {
     const since = definitions.get(operation)?.since;
     if (since === undefined || isAtLeast(version, parseVersion(since))) continue;
     const spoken = formatVersion(version);

@@ -126,7 +126,10 @@ export function createPool(options: PoolOptions): Pool {
       const member = join(dialled);
       if (isOther(member)) retire(member, why);
     },
-    onHopeless: (error) => waiters.rejectAll(error),
+    // Where connections are left they serve whoever waits: a server may refuse only what is beyond its limit.
+    onHopeless: (error) => {
+      if (members.size === 0) waiters.rejectAll(error);
+    },
   });
 
   const counts = (): PoolCounts => ({

@@ -4,7 +4,7 @@
  * what a result means.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { ProviderError } from "../errors.ts";
+import { ProviderError, toProviderError } from "../errors.ts";
 import type { CallContext, Encryptor, KeyInfo } from "../encryptors/encryptor.ts";
 import { settleWithin, startBudget } from "./deadline.ts";
 import { checkKeyId } from "./limits.ts";
@@ -21,7 +21,7 @@ const testBytes = 32;
 export interface KeyProbe {
   /** Finds the configured key. @throws what Encryptor.resolveKey does, RESPONSE_TOO_LARGE for its identifier */
   resolve(): Promise<KeyInfo>;
-  /** Wraps and unwraps random bytes. @throws what the encryptor does; KEY_SELF_TEST where other bytes come back */
+  /** Wraps and unwraps random bytes. @throws what the encryptor does; KEY_SELF_TEST where its own ciphertext is refused or other bytes come back */
   selfTest(keyId: string): Promise<void>;
 }
 
@@ -51,7 +51,16 @@ export function createKeyProbe(encryptor: Encryptor, timeoutMs: number, stop: Ab
     async selfTest(keyId) {
       const plaintext = randomBytes(testBytes);
       const wrapped = await step((context) => encryptor.encrypt(plaintext, keyId, context));
-      const unwrapped = await step((context) => encryptor.decrypt({ ...wrapped, keyId }, context));
+      const unwrapped = await step((context) => encryptor.decrypt({ ...wrapped, keyId }, context)).catch(
+        (error: unknown) => {
+          throw toProviderError(error).code === "REQUEST_CIPHERTEXT_INVALID"
+            ? new ProviderError("KEY_SELF_TEST", "the KMS does not decrypt what it has just encrypted", {
+                details: { keyId },
+                cause: error,
+              })
+            : error;
+        },
+      );
       if (unwrapped.length !== plaintext.length || !timingSafeEqual(unwrapped, plaintext)) {
         throw new ProviderError("KEY_SELF_TEST", "Decrypt gave other bytes than Encrypt was given", {
           details: { keyId },

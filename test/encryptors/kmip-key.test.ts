@@ -102,6 +102,24 @@ describe("a label", () => {
     });
   });
 
+  for (const reason of ["PermissionDenied", "ItemNotFound", "ObjectArchived"] as const)
+    test(`finds the active key beside one whose attributes are refused with ${reason}`, async () => {
+      kms.keys.create({ name: "kek", state: "Deactivated" });
+      const active = kms.keys.create({ name: "kek" });
+      await using encryptor = await encryptorFor(kms, { label: "kek" });
+      // The batch's own Get Attributes has no placeholder and fails; of the next two the first, the old key's, is refused.
+      kms.faults.refuse = { reason, operation: "GetAttributes" };
+      kms.faults.count = 2;
+      assert.equal((await encryptor.resolveKey(within())).keyId, active.id);
+    });
+
+  test("that no key has whose attributes are not refused fails with the refusal", async () => {
+    const keys = [1, 2].map(() => kms.keys.create({ name: "kek" }));
+    for (const { id } of keys) kms.faults.deniedKeys.add(id);
+    await using encryptor = await encryptorFor(kms, { label: "kek" });
+    await assert.rejects(encryptor.resolveKey(within()), { code: "KEY_ACCESS_DENIED" });
+  });
+
   test("that only a secret of another kind has is KEY_NOT_FOUND: a symmetric key is looked for", async () => {
     kms.keys.create({ name: "kek", objectType: "SecretData" });
     await using encryptor = await encryptorFor(kms, { label: "kek" });

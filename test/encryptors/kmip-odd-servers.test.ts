@@ -72,6 +72,40 @@ describe("Encrypt gives data and tag where a server of KMIP 1.4", () => {
     });
 });
 
+test("An IV without a byte in the reply is none: the one that was sent stays", async () => {
+  const { annotations } = await withEncryptor(
+    await oddServer({ authenticatedEncryptionTag: tag, ivCounterNonce: Buffer.alloc(0) }),
+    (encryptor) => encryptor.encrypt(seed, "key", within()),
+  );
+  assert.equal(annotations[ivAnnotation]?.length, 12);
+});
+
+describe("Decrypt sends the tag where the server's Encrypt has put it:", () => {
+  const table: [string, Partial<EncryptResponse>, { data: number; tag: number | undefined }][] = [
+    ["in its field", { authenticatedEncryptionTag: tag }, { data: 32, tag: 16 }],
+    ["at the end of the data", { data: Buffer.concat([data, tag]) }, { data: 48, tag: undefined }],
+  ];
+  for (const [what, encrypted, expected] of table)
+    test(what, async () => {
+      const server = await oddServer(encrypted);
+      const { onMessage } = server;
+      const decrypts: (typeof expected)[] = [];
+      server.onMessage = (message, socket) => {
+        const [item] = decodeRequest(message).items;
+        if (item?.operation === Operation.Decrypt) {
+          const asked = decryptOperation.request.decodeItems(item.payload, "");
+          decrypts.push({ data: asked.data.length, tag: asked.authenticatedEncryptionTag?.length });
+        }
+        onMessage(message, socket);
+      };
+      await withEncryptor(server, async (encryptor) => {
+        const wrapped = await encryptor.encrypt(seed, "key", within());
+        await encryptor.decrypt({ ...wrapped, keyId: "key" }, within());
+      });
+      assert.deepEqual(decrypts, [expected]);
+    });
+});
+
 test("The IV is the server's where it has chosen one of its own", async () => {
   const theirs = Buffer.alloc(12, 1);
   const { annotations } = await withEncryptor(

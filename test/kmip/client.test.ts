@@ -103,6 +103,29 @@ describe("versions", () => {
   });
 });
 
+describe("what a client needs", () => {
+  const needs = [encryptOperation];
+
+  test("is looked for in the next server where the first one is too old for it", async () => {
+    const old = await startDevKms({ rest: false, kmip: { maxVersion: "1.1" }, authority: kms.authority });
+    const client = await clientOf({ needs, servers: [old.kmipAddress, kms.kmipAddress] });
+    assert.equal(await query(client), "1.4");
+    await client.close();
+    await old.close();
+  });
+
+  test("is missed in plain words, long before the caller's time ends, where the only server is too old", async () => {
+    const old = await startDevKms({ rest: false, kmip: { maxVersion: "1.1" } });
+    const client = await clientOf({ needs }, old);
+    await assert.rejects(query(client), {
+      code: "KMIP_VERSION",
+      message: `${old.kmipAddress} speaks KMIP 1.1 at most: Encrypt exists from KMIP 1.2 on`,
+    });
+    await client.close();
+    await old.close();
+  });
+});
+
 describe("a batch", () => {
   test("gives each operation's payload, and hands the ID placeholder on", async () => {
     const key = kms.keys.create({ name: "batch" });

@@ -254,6 +254,15 @@ describe("final trouble", () => {
     assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
   });
 
+  test("a KMS that finds its own ciphertext changed is final, and no caller's fault", async (t) => {
+    const it = setup(t);
+    it.encryptor.decryptError = new ProviderError("REQUEST_CIPHERTEXT_INVALID", "changed");
+    it.status.start();
+    await it.nextProbe();
+    assert.equal(it.status.snapshot().state, "final");
+    assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
+  });
+
   test("stays final when the KMS goes out of reach: the dead key gets no grace", async (t) => {
     const it = setup(t);
     it.status.start();

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { NetworkError, ProviderError, TimeoutError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
 import { createAuthority } from "../../devkms/certificates.ts";
-import { clientMaterial, eventually, holdReplies, messageOf, startEchoServer } from "../echo-server.ts";
+import { clientMaterial, echo, eventually, holdReplies, messageOf, startEchoServer } from "../echo-server.ts";
 import { poolBefore, send, within } from "./harness.ts";
 
 test("A caller waits out a server that starts again inside its time", async () => {
@@ -70,6 +70,22 @@ test("Where the server's certificate is not to be trusted the callers are told l
     assert.equal(result.reason.code, "TLS");
     assert.match(result.reason.message, /--ca/);
   }
+});
+
+test("A server that takes no more connections sends nobody away from those that it has taken", async () => {
+  await using server = await startEchoServer();
+  server.onMessage = (message, socket) => setTimeout(() => echo(message, socket), 30);
+  let taken = 0;
+  await using pool = poolBefore([server], {
+    prepare: async () => {
+      taken += 1;
+      if (taken > 1) throw new ProviderError("KMIP_RESULT", "too many sessions");
+      return "echo";
+    },
+  });
+  const marks = Array.from({ length: 24 }, (_, mark) => mark);
+  assert.deepEqual(await Promise.all(marks.map((mark) => send(pool, mark))), marks);
+  assert.ok(taken > 4, `${taken} connections asked for`);
 });
 
 test("A dial that hangs is joined by others, so that a server that has come to itself is found in time", async () => {
