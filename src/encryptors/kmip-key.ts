@@ -42,6 +42,9 @@ const attributeNames = [
 /** Of how many keys with one name the attributes are looked at, to see whether only one of them is active. */
 const mostNamesakes = 8;
 
+/** After so many batches lost in a row none is sent any more: one may be lost with its connection. */
+const mostLostBatches = 2;
+
 interface FoundKey {
   readonly keyId: string;
   readonly attributes: readonly Attribute[];
@@ -56,15 +59,23 @@ export function createKeyResolver(client: KmipClient, key: KeySelector): KeyReso
   // Not every server takes batches, and not every one that does keeps the ID placeholder from one operation to the
   // next (PyKMIP does not). The attributes then take a message of their own, and this is remembered.
   let isPlaceholderKept = true;
+  /** Batches in a row that got no reply, or none that makes sense. */
+  let lostBatches = 0;
   return async (context) => {
-    const located = await locate(client, key.label, isPlaceholderKept, context);
+    const located = await locate(
+      client,
+      key.label,
+      isPlaceholderKept && lostBatches < mostLostBatches,
+      context,
+    );
+    if (located.lostBatch !== undefined) lostBatches = located.lostBatch ? lostBatches + 1 : 0;
     const [keyId, ...namesakes] = located.keyIds;
     if (keyId === undefined) throw notFound(key.label);
     if (namesakes.length > 0)
       return usable(await onlyActive(client, key.label, located.keyIds, context), key.label);
     if (located.found?.keyId === keyId) return usable(located.found, key.label);
     const found = await attributesOf(client, keyId, context);
-    isPlaceholderKept = false;
+    if (located.lostBatch !== true) isPlaceholderKept = false;
     return usable(found, key.label);
   };
 }
@@ -90,6 +101,8 @@ export async function explainDenial(
 
 interface Located {
   readonly keyIds: readonly string[];
+  /** Whether a batch was sent in vain; undefined where none was sent, or it was refused. */
+  readonly lostBatch?: boolean;
   /** The attributes that came with them, where the server keeps the ID placeholder and found one key. */
   readonly found: FoundKey | undefined;
 }
@@ -110,14 +123,20 @@ async function locate(
   }
 }
 
-/** Symmetric keys by Name, in whatever state: a label whose only key is not active is not a label without a key. */
+/**
+ * Symmetric keys by Name, in whatever state: a label whose only key is not active is not a label without a key. A
+ * second try does without the attributes: some servers hang up on a batch, or answer a part of it.
+ */
 function sendLocate(
   client: KmipClient,
   label: string,
   withAttributes: boolean,
   context: RequestContext,
 ): Promise<Located> {
+  let tries = 0;
   return client.send((version) => {
+    tries += 1;
+    const isBatch = withAttributes && tries === 1;
     const search = call(locateOperation, {
       maximumItems: mostNamesakes + 1,
       attributes: [
@@ -126,11 +145,12 @@ function sendLocate(
       ],
     });
     return {
-      calls: withAttributes ? [search, call(getAttributesOperation, { attributeNames })] : [search],
-      header: withAttributes ? { batchOrderOption: true } : {},
+      calls: isBatch ? [search, call(getAttributesOperation, { attributeNames })] : [search],
+      header: isBatch ? { batchOrderOption: true } : {},
       read: (reply): Located => ({
         keyIds: reply.payload(0, locateOperation).uniqueIdentifiers,
-        found: withAttributes ? attributesIn(reply, 1) : undefined,
+        found: isBatch ? attributesIn(reply, 1) : undefined,
+        ...(withAttributes ? { lostBatch: !isBatch } : {}),
       }),
     };
   }, context);

@@ -28,11 +28,8 @@ const oldest = parseVersion("1.0");
 const firstToKnow = parseVersion("1.1");
 
 /** The Result Reasons with which servers say "I do not know this operation" or "this version". */
-const unknownReasons: ReadonlySet<string> = new Set([
-  "Operation Not Supported",
-  "Feature Not Supported",
-  "Invalid Message",
-]);
+const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
+const unknownReasons: ReadonlySet<string> = new Set([...unknownOperation, "Invalid Message"]);
 
 /**
  * Agrees on the newest version that both sides speak.
@@ -53,6 +50,8 @@ function isNewer(version: ProtocolVersion): boolean {
 }
 
 function versionOfRefusal(version: ProtocolVersion, refusal: KmipResultError): ProtocolVersion {
+  // Read under a newer version of its own, and the operation not known: then that version is spoken.
+  if (unknownOperation.has(refusal.reason) && isNewer(version)) return version;
   if (unknownReasons.has(refusal.reason) || compareVersions(version, oldest) === 0) return oldest;
   throw refusal;
 }

@@ -5,6 +5,8 @@
 import { type ProviderError, toProviderError } from "../errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 
+const longestPauseMs = 1000;
+
 /** One attempt at one server; called off by the signal when another was ready first. */
 export type Attempt<T> = (endpoint: Endpoint, calledOff: AbortSignal) => Promise<T>;
 
@@ -12,7 +14,7 @@ export type Attempt<T> = (endpoint: Endpoint, calledOff: AbortSignal) => Promise
 export interface RaceOptions<T> {
   /** Head start of a server over the next one, in ms. */
   readonly headStartMs: (endpoint: Endpoint) => number;
-  /** After how long attempts that all hang are joined by one more, in ms; again and again. */
+  /** After how long attempts that all hang are joined by one more, in ms; then by others, each after twice as long. */
   readonly repeatMs: number;
   /** Whether one more may join those that hang. */
   readonly mayRepeat: () => boolean;
@@ -72,18 +74,21 @@ export function firstReady<T>(
     const failure = failures.get(endpoint);
     return failure !== undefined && isFinal(failure);
   };
+  /** A server that is slow, and does not hang, has all its attempts to do. */
+  const pauseMs = (): number =>
+    Math.min(repeatMs * 2 ** Math.max(started - order.length, 0), Math.max(repeatMs, longestPauseMs));
   const start = (): void => {
     clearTimeout(timer);
     const endpoint = order[started % order.length];
     if (endpoint === undefined) return;
     started += 1;
     running += 1;
-    timer = setTimeout(next, started < order.length ? headStartMs(endpoint) : repeatMs);
+    timer = setTimeout(next, started < order.length ? headStartMs(endpoint) : pauseMs());
     attempt(endpoint, callOff.signal).then(onReady, (error: unknown) => onFailure(endpoint, error));
   };
   const next = (): void => {
     if (started < order.length || mayRepeat()) start();
-    else timer = setTimeout(next, repeatMs);
+    else timer = setTimeout(next, pauseMs());
   };
 
   if (signal.aborted) onAbort();

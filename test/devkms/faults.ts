@@ -45,6 +45,8 @@ export interface Faults {
   readonly deniedKeys: Set<string>;
   /** Do not set the ID placeholder on Locate and Create, as PyKMIP does not. */
   noPlaceholder: boolean;
+  /** Hang up on a KMIP message of several operations; `count` does not apply. */
+  noBatches: boolean;
   rest: RestFaults;
 }
 
@@ -72,6 +74,7 @@ function harmless(): Omit<Faults, "deniedKeys"> {
     garbage: false,
     count: undefined,
     noPlaceholder: false,
+    noBatches: false,
     rest: {},
   };
 }

@@ -71,6 +71,7 @@ function replyTo(message: Uint8Array, state: KmipServerState, count: (operations
   if ("refusal" in received) return { bytes: received.refusal, end: true };
   const operations = operationsOf(received.request);
   count(operations);
+  if (state.faults.noBatches && operations.length > 1) return { end: true };
   const fault: Fault | undefined = takeFault(state.faults, "kmip", operations);
   if (fault === "silent") return {};
   if (fault === "closeAfterRequest") return { end: true };

@@ -200,3 +200,27 @@ test("A server that takes no batch is asked in two messages", async () => {
   assert.equal((await encryptor.resolveKey(within())).keyId, key.id);
   assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes", "Locate", "GetAttributes"]);
 });
+
+test("A server that hangs up on batches is asked in two messages, and soon gets no batch any more", async () => {
+  const key = kms.keys.create({ name: "kek" });
+  kms.faults.noBatches = true;
+  await using encryptor = await encryptorFor(kms, { label: "kek" });
+  const parts = ["Locate", "GetAttributes"];
+  for (const expected of [["Locate+GetAttributes", ...parts], ["Locate+GetAttributes", ...parts], parts]) {
+    assert.equal((await encryptor.resolveKey(within())).keyId, key.id);
+    assert.deepEqual(encryptor.exchanges(), expected);
+  }
+});
+
+test("A batch that was lost with its connection is no reason to send none", async () => {
+  kms.keys.create({ name: "kek" });
+  await using encryptor = await encryptorFor(kms, { label: "kek" });
+  for (let lost = 0; lost < 3; lost += 1) {
+    kms.faults.noBatches = true;
+    await encryptor.resolveKey(within());
+    kms.faults.noBatches = false;
+    encryptor.exchanges();
+    await encryptor.resolveKey(within());
+    assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes"]);
+  }
+});

@@ -59,6 +59,14 @@ describe("the version agreed on is", () => {
         ["1.3", ["1.4", "1.3"]],
       ],
     ],
+    [
+      "that of the header where the server does not know the operation in its own version either",
+      "1.4",
+      [
+        ["1.4", refusal("Operation Not Supported")],
+        ["1.4", refusal("Operation Not Supported")],
+      ],
+    ],
   ];
   for (const [name, expected, answers] of table)
     test(name, async () => {
