@@ -33,3 +33,20 @@ export function createSharedLookup(ask: LookupFunction = lookup as LookupFunctio
 
 /** The one of this process. */
 export const sharedLookup: LookupFunction = createSharedLookup();
+
+/**
+ * The same look-up with the addresses of a name in turn, for `net.connect` begins with the first and passes on only
+ * where it takes no TCP: one that takes it and then hangs would be tried for ever.
+ * @param nth which of them comes first, counted from 0 and round again; those before it come last.
+ * @param ask what looks up. Default: {@link sharedLookup}.
+ */
+export function lookupInTurn(nth: number, ask: LookupFunction = sharedLookup): LookupFunction {
+  return (hostname, options, done) => {
+    ask(hostname, options, (error, address, family) => {
+      if (error !== null || !Array.isArray(address) || address.length === 0)
+        return done(error, address, family);
+      const first = nth % address.length;
+      return done(null, [...address.slice(first), ...address.slice(0, first)], family);
+    });
+  };
+}

@@ -4,7 +4,7 @@ import type { LookupAddress, LookupOptions } from "node:dns";
 import { once } from "node:events";
 import net, { type AddressInfo } from "node:net";
 import { test } from "node:test";
-import { createSharedLookup, sharedLookup } from "../src/dns-lookup.ts";
+import { createSharedLookup, lookupInTurn, sharedLookup } from "../src/dns-lookup.ts";
 
 type Ask = ReturnType<typeof createSharedLookup>;
 
@@ -98,4 +98,24 @@ test("Node's sockets connect through it, several at a time", async (t) => {
       socket.destroy();
     }),
   );
+});
+
+const all = ["192.0.2.7", "192.0.2.8", "2001:db8::7"].map((address) => ({
+  address,
+  family: net.isIP(address),
+}));
+const several: Ask = (_name, _options, done) => done(null, all);
+const single: Ask = (_name, _options, done) => done(null, "192.0.2.7", 4);
+const failing: Ask = (_name, _options, done) => done(new Error("no answer"), "", 0);
+
+const inTurn = (nth: number, ask: Ask): Promise<unknown> =>
+  askFor(lookupInTurn(nth, ask), "kms.example.com", { all: true });
+
+test("The addresses of a name come in turn, all of them each time; a single one, or a failure, as it is", async () => {
+  const [a, b, c] = all;
+  assert.deepEqual(await inTurn(0, several), [a, b, c]);
+  assert.deepEqual(await inTurn(1, several), [b, c, a]);
+  assert.deepEqual(await inTurn(5, several), [c, a, b]);
+  assert.equal(await inTurn(1, single), "192.0.2.7");
+  await assert.rejects(inTurn(1, failing), /no answer/);
 });

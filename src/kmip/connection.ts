@@ -6,7 +6,7 @@
 import { isIP } from "node:net";
 import { connect, type SecureContext, type TLSSocket } from "node:tls";
 import { abortError } from "../abort.ts";
-import { sharedLookup } from "../dns-lookup.ts";
+import { lookupInTurn } from "../dns-lookup.ts";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -24,6 +24,8 @@ export interface ConnectionOptions {
   readonly signal: AbortSignal;
   /** Longest message to accept, in bytes. */
   readonly maxMessageBytes: number;
+  /** Which of the addresses of its name to try first, counted from 0 and round again. Default: 0. */
+  readonly nthAddress?: number;
   /** A TLS session to resume. */
   readonly session?: Buffer | undefined;
   /** Told each session that the server gives, for later dials to resume. */
@@ -61,7 +63,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   const socket = connect({
     host,
     port,
-    lookup: sharedLookup,
+    lookup: lookupInTurn(options.nthAddress ?? 0),
     // A server name of TLS is a name: an address in its place is refused by some servers.
     ...(isIP(host) === 0 ? { servername: host } : {}),
     secureContext: options.secureContext,

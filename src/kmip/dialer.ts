@@ -98,6 +98,10 @@ export function createDialer(options: DialerOptions): Dialer {
   const running = new Set<Promise<unknown>>();
   let inUse = firstOf(endpoints);
   const lastFailures = new Map<Endpoint, ProviderError>();
+  /** Of each server's name the address that served last, or that comes after those that failed; and dials under way. */
+  const turns = new Map<Endpoint, { nth: number; dials: number }>(
+    endpoints.map((endpoint) => [endpoint, { nth: 0, dials: 0 }]),
+  );
 
   const report = (endpoint: Endpoint, up: boolean, message: string, becomesInUse = false): void => {
     const wasInUse = inUse;
@@ -113,7 +117,11 @@ export function createDialer(options: DialerOptions): Dialer {
     });
   };
 
-  const connectAndPrepare = async (endpoint: Endpoint, signal: AbortSignal): Promise<Dialled> => {
+  const connectAndPrepare = async (
+    endpoint: Endpoint,
+    signal: AbortSignal,
+    nthAddress: number,
+  ): Promise<Dialled> => {
     if (secureContext === undefined)
       throw new ProviderError("TLS_FILES", "no client certificate has been loaded yet");
     const started = performance.now();
@@ -122,6 +130,7 @@ export function createDialer(options: DialerOptions): Dialer {
       endpoint,
       secureContext,
       signal,
+      nthAddress,
       maxMessageBytes: options.maxMessageBytes,
       session: known.get(endpoint),
       onSession: (session) => known.set(endpoint, session),
@@ -149,11 +158,18 @@ export function createDialer(options: DialerOptions): Dialer {
   ): Promise<Dialled> => {
     const started = performance.now();
     const limit = linkedSignal(calledOff, limitMs);
+    const turn = turns.get(endpoint) ?? { nth: 0, dials: 0 };
+    // One address after the other, the next already while the first may hang.
+    const nthAddress = turn.nth + turn.dials;
+    turn.dials += 1;
     try {
-      return await connectAndPrepare(endpoint, limit.signal);
+      const dialled = await connectAndPrepare(endpoint, limit.signal, nthAddress);
+      turn.nth = nthAddress;
+      return dialled;
     } catch (error) {
       const failure = timedOut(toProviderError(error), endpoint);
       if (!calledOff.aborted) {
+        turn.nth = Math.max(turn.nth, nthAddress + 1);
         sessions.delete(endpoint);
         standings.failed(endpoint);
         failures?.set(endpoint, failure);
@@ -162,6 +178,7 @@ export function createDialer(options: DialerOptions): Dialer {
       }
       throw failure;
     } finally {
+      turn.dials -= 1;
       limit.end();
     }
   };

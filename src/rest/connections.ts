@@ -6,7 +6,7 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
-import { sharedLookup } from "../dns-lookup.ts";
+import { lookupInTurn } from "../dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
 import { secureContextOf, type TlsMaterial } from "../tls.ts";
@@ -49,6 +49,8 @@ export interface ConnectionsOptions {
   readonly undici: Undici;
   readonly url: BaseUrl;
   readonly tls: TlsMaterial;
+  /** Which of the addresses of the server's name to try first, counted from 0 and round again. */
+  readonly nthAddress: number;
   readonly onChange: (change: ConnectionChange) => void;
   /** Told when something arrives on any of them, in ms of `performance.now()`. */
   readonly onHeard: (now: number) => void;
@@ -147,13 +149,13 @@ interface SocketWatch {
 }
 
 /** undici's own connector, with an eye kept on every socket that it makes. */
-function createSocketWatch({ undici, url, tls, onChange }: ConnectionsOptions): SocketWatch {
+function createSocketWatch({ undici, url, tls, nthAddress, onChange }: ConnectionsOptions): SocketWatch {
   const open = new Set<Socket>();
   const dialling = new Set<Socket>();
   let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
     secureContext: secureContextOf(tls),
-    lookup: sharedLookup,
+    lookup: lookupInTurn(nthAddress),
     allowH2: true,
     preferH2: true,
     timeout: dialTimeoutMs,

@@ -35,6 +35,8 @@ export function createLinks(onEvent: RestObserver): Links {
   const inUse = new Map<Server, Connections>();
   const all = new Set<Connections>();
   const heardAt = new Map<Server, number>();
+  /** Which address of each server's name to try first: the next after one on which nothing was ever heard. */
+  const nthAddress = new Map<Server, number>();
   let undici: Undici | undefined;
   let tls: TlsMaterial | undefined;
   let ended: ProviderError | undefined;
@@ -56,6 +58,7 @@ export function createLinks(onEvent: RestObserver): Links {
       undici: loaded,
       url: server.url,
       tls: material,
+      nthAddress: nthAddress.get(server) ?? 0,
       onChange: (change) => onEvent({ type: "connection", ...change, endpoint, counts: counts() }),
       onHeard: (now) => heardAt.set(server, now),
       onEnd: () => all.delete(connections),
@@ -79,7 +82,10 @@ export function createLinks(onEvent: RestObserver): Links {
     lastHeardAt: (server, connections) =>
       inUse.get(server) === connections ? (heardAt.get(server) ?? 0) : connections.lastHeardAt,
     renew(server, old) {
-      if (inUse.get(server) === old) inUse.delete(server);
+      if (inUse.get(server) === old) {
+        inUse.delete(server);
+        if (old.lastHeardAt === 0) nthAddress.set(server, (nthAddress.get(server) ?? 0) + 1);
+      }
       old.retire();
     },
     setTlsMaterial(material) {
