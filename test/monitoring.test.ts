@@ -13,6 +13,7 @@ const root = path.dirname(import.meta.dirname);
 const prefix = "okms_encryption_provider_";
 /** kube-apiserver's, with their labels (k8s.io/apiserver, envelope/metrics), and what Prometheus adds to all. */
 const foreign: Readonly<Record<string, readonly string[]>> = {
+  up: [],
   apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds: ["provider_name", "key_id_hash"],
   apiserver_envelope_encryption_key_id_hash_last_timestamp_seconds: [
     "transformation_type",
@@ -52,7 +53,7 @@ function checkExpression(expression: string): void {
       bare.split(close ?? "").length,
       `${open}${close}: ${expression}`,
     );
-  const names = [...bare.matchAll(/\b((?:okms|process|nodejs|apiserver)_\w+)(?:\{([^}]*)\})?/g)];
+  const names = [...bare.matchAll(/\b((?:okms|process|nodejs|apiserver)_\w+|up\b)(?:\{([^}]*)\})?/g)];
   assert.ok(names.length > 0, `no series: ${expression}`);
   const all = new Set(everywhere);
   for (const [, name = "", matchers = ""] of names) {

@@ -45,6 +45,14 @@ const ownFlags = {
     fallback: "secrets",
     description: "what kube-apiserver encrypts, with commas: secrets,configmaps",
   },
+  instance: {
+    group: "CONFIG",
+    type: "string",
+    valueHint: "NAME",
+    fallback: programName,
+    description:
+      "systemd, static-pod: name of the units or of the Pod; after a rotation by id, the new one's",
+  },
   exec: {
     group: "CONFIG",
     type: "string",
@@ -136,6 +144,7 @@ function readOptions(invocation: Invocation): ConfigOptions {
     out: read.path("out"),
   };
   const providerName = readName(read, "provider-name") ?? defaults.providerName;
+  const name = readName(read, "instance") ?? programName;
   const config = kind === "systemd" || kind === "static-pod" ? readServe(read, stderr) : undefined;
   const sock = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
   if (kind === "static-pod") {
@@ -143,7 +152,7 @@ function readOptions(invocation: Invocation): ConfigOptions {
     checkGroupIsNumber(read);
   }
   read.finish();
-  const current = instanceOf(invocation, options.kind, { config, sock, providerName, name: programName });
+  const current = instanceOf(invocation, options.kind, { config, sock, providerName, name });
   if (rotation === undefined) return { ...options, instances: [current] };
   const next = nextInstance(invocation, options.kind, { config, sock, providerName }, rotation);
   return { ...options, instances: rotation.isReadOnly ? [current, next] : [next, current] };

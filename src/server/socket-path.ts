@@ -3,7 +3,7 @@
  * making a parent folder that is missing; unix-socket.ts acts. Every refusal is SOCKET and says what to do.
  */
 import type { Stats } from "node:fs";
-import { chmod, lstat, mkdir, readFile, stat } from "node:fs/promises";
+import { chmod, chown, lstat, mkdir, readFile, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../errors.ts";
@@ -46,14 +46,15 @@ export function checkPathLength(file: string): void {
 
 /**
  * Makes the socket's folder, and those above it, where they are missing: 0750 whatever the umask.
+ * @param gid the group that the socket is for, and that must come through to it.
  * @throws SOCKET where it cannot be made, is no folder, or anyone may swap the files in it
  */
-export async function prepareFolder(folder: string): Promise<void> {
+export async function prepareFolder(folder: string, gid?: number): Promise<void> {
   try {
     const first = await mkdir(folder, { recursive: true, mode: folderMode });
     if (first !== undefined)
       for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
-        await undoUmask(made);
+        await open(made, gid);
   } catch (error) {
     throw socketError(`the socket's folder ${folder} cannot be made: ${reasonOf(error)}`, error);
   }
@@ -65,9 +66,10 @@ export async function prepareFolder(folder: string): Promise<void> {
   }
 }
 
-/** Gives a folder just made the bits that the umask took; the set-group-ID bit that it inherited stays. */
-async function undoUmask(folder: string): Promise<void> {
+/** Gives a folder just made its group, and the bits that the umask took; the set-group-ID bit that it inherited stays. */
+async function open(folder: string, gid: number | undefined): Promise<void> {
   const { mode } = await stat(folder);
+  if (gid !== undefined) await chown(folder, -1, gid);
   await chmod(folder, (mode & 0o7777) | folderMode);
 }
 

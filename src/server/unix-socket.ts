@@ -130,9 +130,9 @@ interface Bound {
 
 async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket> {
   checkPathLength(options.path);
-  await prepareFolder(folderOf(options.path));
-  await checkFree(options.path, options.replace);
   const gid = options.group === undefined ? undefined : await groupId(options.group);
+  await prepareFolder(folderOf(options.path), gid);
+  await checkFree(options.path, options.replace);
   let bound = await bind(options, gid);
 
   const watch = watchFile({
@@ -141,7 +141,7 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
     onEvent: options.onEvent,
     async rebind() {
       const old = bound.server;
-      await prepareFolder(folderOf(options.path));
+      await prepareFolder(folderOf(options.path), gid);
       bound = await bind(options, gid);
       old.close();
     },

@@ -315,8 +315,24 @@ describe("config systemd", () => {
     const [service, socket] = [...(await printUnits(...serve, sock, ...flags)).values()];
     assert.deepEqual(socket?.get("Socket", "SocketMode"), ["0600"]);
     assert.deepEqual(socket?.get("Socket", "SocketGroup"), ["kube"]);
+    assert.deepEqual(socket?.get("Socket", "DirectoryMode"), ["0751"], "the group comes through the folder");
+    assert.deepEqual(service?.get("Service", "RuntimeDirectoryMode"), ["0751"]);
     assert.deepEqual(service?.get("Service", "User"), ["okms"]);
     assert.equal(splitCommand(service?.get("Service", "ExecStart")[0] ?? "")[0], "/opt/okms/bin/p");
+  });
+
+  test("names the units as --instance says, and leaves that name to the one that runs in a rotation", async () => {
+    const name = "okms-k8s-encryption-provider";
+    const flags = [...serve, sock, `--instance=${name}-1234`];
+    const alone = [...(await printUnits(...flags)).keys()];
+    assert.deepEqual(alone, [`${name}-1234.service`, `${name}-1234.socket`]);
+    const both = [...(await printUnits(...flags, `--rotate-to=${nextKeyId}`)).keys()];
+    assert.deepEqual(both, [
+      `${name}-9abcdef0.service`,
+      `${name}-9abcdef0.socket`,
+      `${name}-1234.service`,
+      `${name}-1234.socket`,
+    ]);
   });
 
   test("makes both units of both keys in a rotation, on sockets and ports of their own", async () => {

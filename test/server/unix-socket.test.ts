@@ -164,6 +164,14 @@ describe("the folder of a socket", () => {
     assert.equal(modeOf(folder), "700");
   });
 
+  test("is made for the socket's group, which would else not come through to it", async (t) => {
+    const folder = temporaryFolder(t);
+    const gid = process.getuid?.() === 0 ? 4242 : (process.getgroups?.().at(-1) ?? 0);
+    await listen(t, path.join(folder, "a/b/kms.sock"), { group: String(gid) });
+    for (const made of ["a", "a/b", "a/b/kms.sock"])
+      assert.equal(statSync(path.join(folder, made)).gid, gid, made);
+  });
+
   test("keeps the set-group-ID bit that it inherits", async (t) => {
     const folder = temporaryFolder(t);
     chmodSync(folder, 0o2750);

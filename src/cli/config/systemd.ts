@@ -48,7 +48,7 @@ OOMScoreAdjust=-900
 # The socket lives here: without Preserve its folder would be another one after each restart, and the one that
 # is mounted into kube-apiserver's Pod an empty one.
 RuntimeDirectory=${quoteWord(runtimeDirectory(instance))}
-RuntimeDirectoryMode=0750
+RuntimeDirectoryMode=${folderMode(instance)}
 RuntimeDirectoryPreserve=yes
 
 # No seed in a core dump or in swap.
@@ -87,7 +87,8 @@ Also=${name}.socket
 `;
 }
 
-function socketUnit({ name, sock, config }: Instance): string {
+function socketUnit(instance: Instance): string {
+  const { name, sock, config } = instance;
   const mode = config.sockMode.toString(8).padStart(4, "0");
   const group = config.sockGroup === undefined ? "" : `SocketGroup=${config.sockGroup}\n`;
   return `[Unit]
@@ -97,7 +98,7 @@ Before=kubelet.service
 [Socket]
 ListenStream=${escapeSpecifiers(sock)}
 SocketMode=${mode}
-${group}DirectoryMode=0750
+${group}DirectoryMode=${folderMode(instance)}
 
 [Install]
 WantedBy=sockets.target
@@ -108,6 +109,11 @@ WantedBy=sockets.target
 function runtimeDirectory({ name, sock }: Instance): string {
   const below = /^(?:\/var)?\/run\/(.+)$/.exec(path.dirname(sock))?.[1];
   return below === undefined || sock.startsWith("@") ? name : below;
+}
+
+/** Whoever is of the socket's group is to come through the folder, which is root's: to see nothing else in it. */
+function folderMode({ config }: Instance): string {
+  return config.sockGroup === undefined ? "0750" : "0751";
 }
 
 /** ProtectHome=yes would hide the very certificates. */
