@@ -138,9 +138,15 @@ function readSockMode(read: SettingsReader): number {
   return 0o660;
 }
 
+const maxGroupId = 2 ** 32 - 2;
+
 function readSockGroup(read: SettingsReader): string | undefined {
   const given = read.given("sock-group");
-  if (given !== undefined && !/^(?:\d{1,10}|[a-z_][a-z0-9_.-]{0,31}\$?)$/i.test(given.text))
+  const isNumber = /^\d+$/.test(given?.text ?? "");
+  // chown(2) takes the last number of all for "as it is".
+  if (given !== undefined && isNumber && Number(given.text) > maxGroupId)
+    read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is more than ${maxGroupId}`);
+  else if (given !== undefined && !/^(?:\d{1,10}|[a-z_][a-z0-9_.-]{0,31}\$?)$/i.test(given.text))
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not a group's name or number`);
   return given?.text;
 }

@@ -30,6 +30,10 @@ export interface LoggerOptions {
   readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean };
 }
 
+/** Whoever reads the log may fall behind so far: then lines are lost, and not memory. */
+const maxWaitingBytes = 1 << 20;
+const lostLines = "lines of the log were lost: its reader did not keep up";
+
 /** Makes a logger. It never throws: a stream that breaks loses its lines, not the process. */
 export function createLogger(options: LoggerOptions): Logger {
   const stream = options.stream ?? process.stderr;
@@ -37,8 +41,22 @@ export function createLogger(options: LoggerOptions): Logger {
   const isColored = stream.isTTY === true && !process.env["NO_COLOR"];
   stream.on("error", () => undefined);
 
+  const waitingBytes = (): number => ("writableLength" in stream ? Number(stream.writableLength) : 0);
+  const format = (line: LogLine): string =>
+    `${options.format === "json" ? formatJson(line) : formatText(line, isColored)}\n`;
+  let lost = 0;
+
   function write(line: LogLine): void {
-    stream.write(`${options.format === "json" ? formatJson(line) : formatText(line, isColored)}\n`);
+    if (waitingBytes() > maxWaitingBytes) {
+      lost += 1;
+      return;
+    }
+    if (lost > 0) {
+      const fields = { lines: lost };
+      lost = 0;
+      stream.write(format({ time: new Date(), level: "warn", message: lostLines, fields }));
+    }
+    stream.write(format(line));
   }
   const writeLimited = createLogLimiter(write);
 

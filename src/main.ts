@@ -1,7 +1,9 @@
 /** The executable: hands argv to the CLI, nothing else. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { runCli } from "./cli/index.ts";
 
 const oldestNode = 24;
+const longestFlushMs = 500;
 
 if (Number.parseInt(process.versions.node, 10) < oldestNode) {
   process.stderr.write(
@@ -9,7 +11,14 @@ if (Number.parseInt(process.versions.node, 10) < oldestNode) {
   );
   process.exitCode = 2;
 } else {
+  const code = await runCli(process.argv.slice(2), process);
+  await Promise.race([Promise.all([process.stdout, process.stderr].map(written)), sleep(longestFlushMs)]);
   // Not by waiting for Node to run out of work: a file system that hangs would keep it for ever, and Node 24 has
-  // been seen to spin in its own clean-up. What was written is out by now: pipes are synchronous on Linux.
-  process.exit(await runCli(process.argv.slice(2), process));
+  // been seen to spin in its own clean-up.
+  process.exit(code);
+}
+
+/** A pipe that is full takes the rest when its reader reads. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0) await new Promise((resolve) => stream.write("", resolve));
 }

@@ -78,7 +78,14 @@ export function createSettingsReader(settings: Settings, earlier: readonly strin
     complain: (complaint) => void complaints.push(complaint),
     given: (flag) => settings[flag],
     text: (flag) => settings[flag]?.text,
-    path: (flag) => expandHome(settings[flag]?.text),
+    path(flag) {
+      const given = settings[flag];
+      if (given?.text.startsWith("~/") !== true) return given?.text;
+      const home = homeFolder();
+      const complaint = `Invalid value for ${given.source}: ${quote(given.text)}: this user has no home folder; set HOME, or give a full path`;
+      if (home === undefined && !complaints.includes(complaint)) complaints.push(complaint);
+      return path.join(home ?? "/", given.text.slice(2));
+    },
     boolean: (flag) => read(flag, (text) => parseGoBoolean(text) ?? "is not true or false", false),
     integer: (flag, range, fallback) => read(flag, (text) => integerIn(text, range), fallback),
     durationMs: (flag, range, fallback) => read(flag, (text) => durationIn(text, range), fallback),
@@ -111,9 +118,14 @@ export function quote(text: string, most = 120): string {
   return JSON.stringify(cut);
 }
 
-/** Published command lines quote `"~/…"`, which a shell then leaves alone. */
-function expandHome(text: string | undefined): string | undefined {
-  return text?.startsWith("~/") === true ? path.join(os.homedir(), text.slice(2)) : text;
+/** For published command lines, which quote `"~/…"`: a shell leaves that alone. Undefined for a user that has none. */
+function homeFolder(): string | undefined {
+  try {
+    const home = os.homedir();
+    return path.isAbsolute(home) ? home : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Go's strconv.ParseBool, in full; undefined where `text` is no boolean. */

@@ -26,12 +26,15 @@ export interface TlsWatchOptions {
   readonly onExpiry: (expiry: Expiry) => void;
 }
 
+/** What came of a look: a refusal with its reason. */
+export type Look = "taken" | "unchanged" | ProviderError;
+
 /** The watch. */
 export interface TlsWatch {
   /** Looks at the files at once, and begins to watch; resolves when looked. */
   start(): Promise<void>;
   /** Looks at once, and says what came of it: for SIGHUP. */
-  reload(): Promise<void>;
+  reload(): Promise<Look>;
   /** Ends. */
   stop(): void;
 }
@@ -54,22 +57,28 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   const tellExpiry = createExpiryTeller(options.onExpiry);
   let current: TlsMaterial | undefined;
   let refusal: Refusal | undefined;
-  let looking: Promise<void> = Promise.resolve();
+  let looking: Promise<unknown> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
 
-  async function look(isAsked: boolean): Promise<void> {
-    if (isStopped) return;
+  async function look(isAsked: boolean): Promise<Look> {
+    if (isStopped) return "unchanged";
     clearTimeout(timer);
+    let seen: Look = "unchanged";
     try {
       const bytes = await readTlsFiles(files);
-      if (bytes.fingerprint !== current?.fingerprint) takeUp(bytes);
+      if (bytes.fingerprint !== current?.fingerprint) {
+        takeUp(bytes);
+        seen = "taken";
+      }
       refusal = undefined;
     } catch (error) {
-      refuse(toProviderError(error), isAsked);
+      seen = toProviderError(error);
+      refuse(seen, isAsked);
     }
     if (current !== undefined) tellExpiry(current);
     if (!isStopped) timer = setTimeout(lookAgain, delayMs()).unref();
+    return seen;
   }
 
   function lookAgain(): void {
@@ -77,9 +86,10 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   }
 
   /** One look at a time. */
-  function enqueue(isAsked: boolean): Promise<void> {
-    looking = looking.then(() => look(isAsked));
-    return looking;
+  function enqueue(isAsked: boolean): Promise<Look> {
+    const seen = looking.then(() => look(isAsked));
+    looking = seen;
+    return seen;
   }
 
   function takeUp(bytes: TlsBytes): void {
@@ -107,7 +117,9 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   }
 
   return {
-    start: () => enqueue(true),
+    start: async () => {
+      await enqueue(true);
+    },
     reload: () => enqueue(true),
     stop() {
       isStopped = true;

@@ -198,6 +198,11 @@ const refusals: readonly (readonly [why: string, given: Given, complaint: string
     'Invalid value for --sock-mode: "4660" is not an octal mode such as 0660',
   ],
   [
+    "a group that means none to the kernel",
+    { ...kmip, "sock-group": "4294967295" },
+    'Invalid value for --sock-group: "4294967295" is more than 4294967294',
+  ],
+  [
     "a group that can be none",
     { ...kmip, "sock-group": "a b" },
     'Invalid value for --sock-group: "a b" is not a group\'s name or number',

@@ -123,6 +123,7 @@ describe("The docs name what is there:", () => {
     "print-value-only",
     "endpoints",
     "cacert",
+    "kubernetes",
     "cert",
     "key",
     "name",

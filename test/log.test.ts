@@ -235,6 +235,27 @@ test("a stream that breaks loses its lines and nothing else", async () => {
   logger.error("and again");
 });
 
+test("while nobody reads the log its memory is bounded, and what was lost is counted", async () => {
+  const stream = new PassThrough();
+  const logger = createLogger({ level: "info", format: "json", stream });
+  const field = "x".repeat(1000);
+  for (let line = 0; line < 5000; line += 1) logger.info("line", { field });
+  assert.ok(stream.writableLength + stream.readableLength < 2 << 20, `${stream.writableLength} bytes wait`);
+  const read: string[] = [];
+  stream.setEncoding("utf8").on("data", (text: string) => read.push(text));
+  while (stream.writableLength > 0) await new Promise(setImmediate);
+  logger.info("read again");
+  while (stream.writableLength > 0) await new Promise(setImmediate);
+  const lines = read
+    .join("")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as { msg: string; lines?: number });
+  const told = lines.find(({ msg }) => msg === "lines of the log were lost: its reader did not keep up");
+  assert.equal(lines.filter(({ msg }) => msg === "line").length + (told?.lines ?? 0), 5000);
+  assert.equal(lines.at(-1)?.msg, "read again");
+});
+
 test("a log that is no terminal has no colours", () => {
   const { logger, lines } = createLog({ format: "text" });
   logger.warn("m", { a: 1 });

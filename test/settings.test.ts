@@ -95,6 +95,29 @@ test("only a leading ~/ stands for the home folder", () => {
   assert.deepEqual([read.path("a"), read.path("b"), read.path("c")], ["~other/x", "/a/~/b", "~"]);
 });
 
+test("a user without a home folder is told so, once for each value, and has none made up", (t) => {
+  const { HOME } = process.env;
+  t.after(() => {
+    process.env["HOME"] = HOME;
+  });
+  process.env["HOME"] = "";
+  const read = readerOf({ a: "~/a.pem", b: "/b.pem" });
+  read.path("a");
+  read.path("a");
+  assert.equal(read.path("b"), "/b.pem");
+  assert.throws(
+    () => {
+      read.finish();
+    },
+    (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.equal(error.complaints.length, 1);
+      assert.match(error.complaints[0] ?? "", /"~\/a\.pem": this user has no home folder; set HOME/);
+      return true;
+    },
+  );
+});
+
 test("what was not given reads as its default, without a complaint", () => {
   const read = readerOf({});
   assert.equal(read.integer("n", { min: 1, max: 9 }, 3), 3);

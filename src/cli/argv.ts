@@ -19,7 +19,11 @@ export interface Argv {
 export function asksFor(argv: readonly string[], ...names: readonly ("help" | "h" | "version")[]): boolean {
   const end = argv.indexOf("--");
   const flags = end === -1 ? argv : argv.slice(0, end);
-  return flags.some((argument) => names.some((name) => argument === `-${name}` || argument === `--${name}`));
+  return flags.some((argument) => {
+    if (!argument.startsWith("-")) return false;
+    const { name, value } = splitFlag(argument);
+    return names.some((one) => one === name) && parseGoBoolean(value ?? "true") === true;
+  });
 }
 
 /**
@@ -52,6 +56,8 @@ interface Found {
 function takeFlag(argument: string, rest: string[], flags: FlagSet, { values, complaints }: Found): void {
   const { name, value: attached } = splitFlag(argument);
   const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
+  // `-version=false` asks for nothing; true has been answered before.
+  if (["help", "h", "version"].includes(name) && parseGoBoolean(attached ?? "") === false) return;
   if (flag === undefined) {
     complaints.push(unknownFlag(argument, name, flags));
     // What follows is most likely its value, and not to be complained about as well.

@@ -4,19 +4,24 @@
  * process, prints failures with console.error, and leaves a request without a body waiting past its deadline.
  * What kube-apiserver sends takes the short way of grpc-unary.ts.
  */
+import type { DescMethod } from "@bufbuild/protobuf";
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
-import { ProviderError } from "../errors.ts";
+import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
+import { ProviderError, toProviderError } from "../errors.ts";
 import type { Call, CodeName } from "./call.ts";
 import { beginCall, callKey, codeName } from "./call.ts";
 import { callerTimeoutMs } from "./deadline.ts";
 import { toConnectError } from "./errors.ts";
 import { envelopeBytes, type UnaryMethod, type UnaryReply, unaryContentType } from "./grpc-unary.ts";
 import { maxMessageBytes } from "./limits.ts";
+
+/** Most calls open at once that live as long as their caller wants: Health's Watch, and reflection. */
+const maxOpenStreams = 64;
 
 /** How a request handler is made. */
 export interface RequestHandlerOptions {
@@ -46,6 +51,7 @@ interface Request {
 export function createRequestHandler(options: RequestHandlerOptions): RequestHandler {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   let open = 0;
+  let openStreams = 0;
 
   return (stream, headers) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
@@ -56,7 +62,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       refuse(stream, headers, unknownMethod);
       return;
     }
-    if (open >= options.maxOpen) {
+    if (isTooMany(handler.method)) {
       refuseOverload(handler, stream, headers);
       return;
     }
@@ -65,11 +71,21 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     void serve(call, { stream, headers, handler, unary: options.unary.get(path) });
   };
 
+  /** Status keeps places that nothing else takes: a flood of other calls must not look like a key that is gone. */
+  function isTooMany({ methodKind, parent, name }: DescMethod): boolean {
+    if (methodKind !== "unary" && openStreams >= maxOpenStreams) return true;
+    const isStatus = parent === KeyManagementService && name === "Status";
+    return open >= (isStatus ? 2 * options.maxOpen : options.maxOpen);
+  }
+
   async function serve(call: Call, request: Request): Promise<void> {
     const { stream } = request;
+    const isStream = call.method.methodKind !== "unary";
     open += 1;
+    if (isStream) openStreams += 1;
     stream.once("close", () => {
       open -= 1;
+      if (isStream) openStreams -= 1;
       call.budget.cancel();
     });
     const code = await answer(call, request);
@@ -86,7 +102,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     headers: IncomingHttpHeaders,
   ): void {
     const call = beginCall(handler.method);
-    call.error = new ProviderError("OVERLOADED", `more than ${options.maxOpen} calls open at once`);
+    call.error = new ProviderError("OVERLOADED", `${open} calls are open, ${openStreams} of them streams`);
     const { code, rawMessage } = toConnectError(call.error);
     refuse(stream, headers, { code, text: rawMessage, httpStatus: 429 });
     options.onEnd(call, codeName(code));
@@ -154,7 +170,11 @@ async function answer(call: Call, request: Request): Promise<CodeName> {
     });
     const isUnread = call.code === undefined && headers["content-type"]?.includes("json") === true;
     await writeReply(isUnread ? unquoted(reply) : reply, stream);
-    return call.code ?? codeOfReply(reply);
+    if (call.code !== undefined) return call.code;
+    const code = codeOfReply(reply);
+    // No handler has seen it, and nothing else says in the log whose fault it was.
+    if (code !== "OK") call.error ??= new ConnectError(unseen, Code[code]);
+    return code;
   } catch (error) {
     call.error = error;
     stream.close(constants.NGHTTP2_INTERNAL_ERROR);
@@ -162,6 +182,7 @@ async function answer(call: Call, request: Request): Promise<CodeName> {
   }
 }
 
+const unseen = "the request was refused before it was a call: malformed, too long, or cut short";
 const unreadable = "the request is not readable as JSON of its type";
 
 /** Why JSON could not be read, Connect says in words that quote it; there may be a plaintext in it. */
@@ -252,7 +273,11 @@ async function* bodyOf(
   // It is raced below, but only while a chunk is waited for.
   aborted.promise.catch(() => undefined);
   const onAbort = (): void => {
-    aborted.reject(toConnectError(signal.reason));
+    aborted.reject(
+      toProviderError(signal.reason).code === "TIMEOUT"
+        ? new ConnectError("the request did not come to its end in time", Code.DeadlineExceeded)
+        : toConnectError(signal.reason),
+    );
   };
   if (signal.aborted) onAbort();
   signal.addEventListener("abort", onAbort, { once: true });

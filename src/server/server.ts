@@ -27,6 +27,12 @@ import { createRequestHandler } from "./request-handler.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "./unix-socket.ts";
 import { listenOnSocket } from "./unix-socket.ts";
 
+/**
+ * Calls that a client may take back, at once and per second. Node's own limit (1000, then 33 a second) is for strangers,
+ * and ends the connection with every call on it: kube-apiserver has one, and takes back whatever runs out of time.
+ */
+const streamResetBurst = 10_000;
+const streamResetRate = 2_000;
 /** Memory that one HTTP/2 session may take, in MB: Node ends a session that takes more. */
 const maxSessionMemoryMb = 4;
 /** Longest time until a client has begun to speak HTTP/2, in ms: one that never does would keep its place for ever. */
@@ -181,6 +187,8 @@ function createHttp2Server(
   const { logger, metrics } = options;
   const server = createServer({
     maxSessionMemory: maxSessionMemoryMb,
+    streamResetBurst,
+    streamResetRate,
     settings: {
       // More than there are places, so that a caller hears of an overload instead of waiting for a stream.
       maxConcurrentStreams: Math.max(256, 2 * options.maxInflight),

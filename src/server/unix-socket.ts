@@ -182,7 +182,10 @@ async function checkFree(file: string, replace: boolean): Promise<void> {
 
 /** Binds beside the path, sets group and mode, and renames into place: the path never has another mode. */
 async function bind(options: UnixSocketOptions, gid: number | undefined): Promise<Bound> {
-  const aside = path.join(folderOf(options.path), `.${randomBytes(4).toString("hex")}`);
+  // No longer than the path itself, which fits.
+  const mostLetters = Math.max(path.basename(options.path).length - 1, 1);
+  const letters = randomBytes(4).toString("hex").slice(0, mostLetters);
+  const aside = path.join(folderOf(options.path), `.${letters}`);
   checkPathLength(aside);
   const server = newServer(options);
   try {

@@ -100,7 +100,10 @@ test("control characters of a mistyped flag do not reach a terminal", () => {
 test("help and version are found with one dash or two, and not after --", () => {
   for (const argv of [["-h"], ["--help"], ["-help"], ["--timeout", "1s", "-h"]])
     assert.ok(asksFor(argv, "help", "h"));
-  for (const argv of [["--version"], ["-version"]]) assert.ok(asksFor(argv, "version"));
+  for (const argv of [["--version"], ["-version"], ["-version=true"], ["--version=1"]])
+    assert.ok(asksFor(argv, "version"));
+  for (const argv of [["-version=false"], ["--version=maybe"]]) assert.ok(!asksFor(argv, "version"));
+  assert.deepEqual(readArgv(["-version=false", "-h=0"], flags, 0).complaints, []);
   for (const argv of [["help"], ["--", "-h"], ["--helpme"]]) assert.ok(!asksFor(argv, "help", "h"));
 });
 

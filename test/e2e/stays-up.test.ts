@@ -42,6 +42,14 @@ for (const protocol of ["kmip", "rest"] as const)
       assert.ok(load.calls() > 24, `${load.calls()} calls`);
     });
 
+    test("SIGUSR1, on which Node would open a debugger for every user of the host", async (t) => {
+      const it = await serving(t, flagList(flagsOf(protocol, kms)));
+      it.program.kill("SIGUSR1");
+      await it.program.untilLogged(/^SIGUSR1/);
+      await roundTrip(it);
+      assert.doesNotMatch(it.program.stderr(), /Debugger/);
+    });
+
     test("a new process that takes the socket over, and the end of the old one", async (t) => {
       const old = await serving(t, flagList(flagsOf(protocol, kms)));
       await roundTrip(old);

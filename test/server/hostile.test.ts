@@ -170,15 +170,56 @@ describe("what no good client sends does no harm", () => {
       for (let index = 0; index < 1024; index += 1) openStream(session, "Encrypt");
       await roundTrip(session);
     }
-    const refused = await replyOf(openStream(third, "Status").end(statusRequest));
+    const refused = await replyOf(openStream(third, "Encrypt").end(statusRequest));
     assert.deepEqual(
       [refused.httpStatus, refused.status, refused.message],
       [200, 8, "too many calls at once [OVERLOADED]"],
     );
     assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="overloaded"[^}]*\} 1/);
+    assert.equal(
+      (await replyOf(openStream(third, "Status").end(statusRequest))).status,
+      0,
+      "Status has places of its own",
+    );
     first.destroy();
     while (it.server.connections() > 2) await new Promise(setImmediate);
-    assert.equal((await replyOf(openStream(third, "Status").end(statusRequest))).status, 0);
+    const accepted = await replyOf(openStream(third, "Encrypt").end(statusRequest));
+    assert.notEqual(accepted.status, 8);
+  });
+
+  test("calls that stay open for good are 64 at the most, and keep no others out", async (t) => {
+    const it = await startServer(t);
+    const session = await openSession(t, it.socketPath);
+    const watch = (): ReturnType<typeof openStream> =>
+      openStream(session, "", { ":path": "/grpc.health.v1.Health/Watch" }).end(frame(new Uint8Array()));
+    for (let index = 0; index < 64; index += 1) watch();
+    await roundTrip(session);
+    assert.equal((await replyOf(watch())).status, 8);
+    assert.equal((await replyOf(openStream(session, "Status").end(statusRequest))).status, 0);
+    await assertServes(t, it);
+  });
+
+  test("a request that does not come to its end in time is not laid to the KMS", async (t) => {
+    const it = await startServer(t, { timeoutMs: 100 });
+    const session = await openSession(t, it.socketPath);
+    const stream = openStream(session, "Encrypt");
+    stream.write(frame(new Uint8Array(8)).subarray(0, 4));
+    const reply = await replyOf(stream);
+    assert.deepEqual([reply.status, reply.message], [4, "the request did not come to its end in time"]);
+    const line = await it.logger.waitFor((one) => one.message === "call failed");
+    assert.match(String(line.error), /before it was a call/);
+  });
+
+  test("a client that takes back thousands of calls keeps its connection, and its other calls", async (t) => {
+    const it = await startServer(t);
+    const session = await openSession(t, it.socketPath);
+    for (let round = 0; round < 15; round += 1) {
+      const kept = replyOf(openStream(session, "Status").end(statusRequest));
+      for (let each = 0; each < 200; each += 1)
+        openStream(session, "Encrypt").close(constants.NGHTTP2_CANCEL);
+      assert.equal((await kept).status, 0);
+    }
+    assert.equal(session.destroyed, false);
   });
 
   test("an answer that its client does not read is given up after --timeout", async (t) => {

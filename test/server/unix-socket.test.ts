@@ -17,6 +17,7 @@ import path from "node:path";
 import type { TestContext } from "node:test";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { maxSocketPathBytes } from "../../src/server/socket-path.ts";
 import { temporaryFolder } from "./harness.ts";
 import { greetingOf, listen, makeStaleSocket, modeOf, otherListener, refusal } from "./sockets.ts";
 
@@ -104,6 +105,14 @@ describe("the file of a socket", () => {
       await listen(t, file, { group: "daemon" });
       assert.notEqual(statSync(file).gid, 0);
     } else await refusal(listen(t, file, { group: "daemon" }), /run as a member of it, or as root/);
+  });
+
+  test("may have the longest path that there is, with a name of a few letters", async (t) => {
+    const folder = temporaryFolder(t);
+    const file = path.join(folder, "a".repeat(maxSocketPathBytes - folder.length - 6), "k.s");
+    assert.equal(file.length, maxSocketPathBytes - 1);
+    await listen(t, file);
+    assert.equal(await greetingOf(t, file), "hello");
   });
 
   test("is not made for a group that does not exist", async (t) => {

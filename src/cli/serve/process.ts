@@ -4,12 +4,16 @@ import type { Metrics } from "../../metrics.ts";
 
 /**
  * Resolves with the name of the first SIGTERM or SIGINT; a second one ends the process at once.
- * @param onHangup called for each SIGHUP
+ * @param reload called for each SIGHUP; gives what came of it, in words
  */
-export function untilAskedToEnd(logger: Logger, onHangup: () => void): Promise<NodeJS.Signals> {
-  process.on("SIGHUP", () => {
+export function untilAskedToEnd(logger: Logger, reload: () => Promise<string>): Promise<NodeJS.Signals> {
+  process.on("SIGHUP", async () => {
     logger.info("SIGHUP: reading the certificate files again");
-    onHangup();
+    logger.info(`SIGHUP: ${await reload()}`);
+  });
+  // Node would open its debugger on a port of the loopback interface, where every user of this host may run code in it.
+  process.on("SIGUSR1", () => {
+    logger.info("SIGUSR1: nothing is done for it");
   });
   return new Promise((resolve) => {
     let isAsked = false;

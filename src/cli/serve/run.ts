@@ -18,7 +18,7 @@ import { createKeyStatus } from "../../server/key-status.ts";
 import type { KeyStatus } from "../../server/key-status.ts";
 import { createKmsServer } from "../../server/server.ts";
 import type { KmsServer } from "../../server/server.ts";
-import type { TlsWatch } from "../../tls-watch.ts";
+import type { Look, TlsWatch } from "../../tls-watch.ts";
 import { version } from "../../version.ts";
 import type { Invocation } from "../command.ts";
 import { watchCertificates } from "./certificates.ts";
@@ -56,7 +56,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const running = build(config, logger, env);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
-  const asked = untilAskedToEnd(logger, () => void watch.reload());
+  const asked = untilAskedToEnd(logger, async () => tellLook(await watch.reload()));
   // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
   // network file system, keep the program neither from listening nor from its end.
   const certificates = watch.start();
@@ -89,6 +89,13 @@ function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running 
   const socket = { path, mode, group, replace, env };
   const server = createKmsServer({ encryptor, status, logger, metrics, timeoutMs, maxInflight, socket });
   return { config, logger, metrics, encryptor, status, server };
+}
+
+/** A refusal again: the log's own line of it may be folded into one from before. */
+function tellLook(look: Look): string {
+  if (look === "taken") return "the certificate files are new, and in use";
+  if (look === "unchanged") return "the certificate files have not changed";
+  return `the certificate files are refused: ${look.message}`;
 }
 
 async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
