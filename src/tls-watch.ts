@@ -18,6 +18,11 @@ export interface Expiry {
 export interface TlsWatchOptions {
   /** Time between two looks at the files, in ms. Default: 10 000. */
   readonly intervalMs?: number;
+  /**
+   * Tries a set that is good by itself before it takes the place of the one in use.
+   * @returns why it must not; undefined where it may
+   */
+  readonly objection?: (material: TlsMaterial) => Promise<ProviderError | undefined>;
   /** A set of files that is good, and not the one in use: the first, and every new one. */
   readonly onMaterial: (material: TlsMaterial) => void;
   /** A set that is not taken up; told once for each reason, and at each `reload`. */
@@ -68,7 +73,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     try {
       const bytes = await readTlsFiles(files);
       if (bytes.fingerprint !== current?.fingerprint) {
-        takeUp(bytes);
+        await takeUp(bytes);
         seen = "taken";
       }
       refusal = undefined;
@@ -92,12 +97,15 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     return seen;
   }
 
-  function takeUp(bytes: TlsBytes): void {
+  async function takeUp(bytes: TlsBytes): Promise<void> {
     const material = checkTlsBytes(files, bytes);
-    // At start the server is left to judge the dates; what works is not given up for what can't.
-    const [trouble] = dateTrouble(material);
-    if (current !== undefined && trouble !== undefined && dateTrouble(current).length === 0)
-      throw new ProviderError("TLS_FILES", trouble);
+    // At start the server is left to judge; what works is not given up for what doesn't.
+    if (current !== undefined && dateTrouble(current).length === 0) {
+      const [trouble] = dateTrouble(material);
+      if (trouble !== undefined) throw new ProviderError("TLS_FILES", trouble);
+      const objection = await options.objection?.(material);
+      if (objection !== undefined) throw objection;
+    }
     if (isStopped) return;
     options.onMaterial(material);
     current = material;

@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { writeClientFiles } from "../devkms/certificates.ts";
+import { createAuthority, writeCertificateFiles, writeClientFiles } from "../devkms/certificates.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { grpcClient, temporaryFolder } from "../server/harness.ts";
@@ -41,6 +41,35 @@ for (const protocol of ["kmip", "rest"] as const)
       await load.end();
       assert.ok(load.calls() > 24, `${load.calls()} calls`);
     });
+
+    for (const [what, isStranger] of [
+      ["a certificate that the KMS does not trust", true],
+      ["a CA that the KMS's certificate does not chain to", false],
+    ] as const)
+      test(`${what} in place of one that serves: it is refused, and a good one taken after it`, async (t) => {
+        const folder = temporaryFolder(t);
+        const files = await writeClientFiles(folder, kms.authority);
+        const own = { "client-cert": files.cert, "client-key": files.key, ca: files.ca };
+        const { program, client } = await serving(t, flagList({ ...flagsOf(protocol, kms), ...own }));
+        await roundTrip({ client });
+        const load = startLoad(client, 4);
+        const stranger = await createAuthority({ name: "stranger" });
+        const issued = await (isStranger ? stranger : kms.authority).issue({
+          commonName: "client",
+          client: true,
+        });
+        await writeCertificateFiles(folder, issued, (isStranger ? kms.authority : stranger).caPem);
+        program.kill("SIGHUP");
+        await program.untilLogged(
+          /^SIGHUP: the certificate files are refused: the KMS does not serve with it/,
+        );
+        const soFar = load.calls();
+        await writeClientFiles(folder, kms.authority);
+        program.kill("SIGHUP");
+        await program.untilLogged("SIGHUP: the certificate files are new, and in use");
+        while (load.calls() < soFar + 20) await sleep(10);
+        await load.end();
+      });
 
     test("SIGUSR1, on which Node would open a debugger for every user of the host", async (t) => {
       const it = await serving(t, flagList(flagsOf(protocol, kms)));

@@ -1,6 +1,8 @@
 /** The PEM files of mutual TLS on their way to the encryptor: what the watch finds, for log, metrics and the key's status. */
 import type { Config } from "../../config.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
+import { createEncryptor } from "../../encryptors/index.ts";
+import { ProviderError, toProviderError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key-status.ts";
@@ -10,7 +12,7 @@ import type { Expiry, TlsWatch } from "../../tls-watch.ts";
 
 /** What hears of the certificates. */
 export interface CertificateListeners {
-  readonly config: Pick<Config, "clientCert" | "clientKey" | "ca">;
+  readonly config: Config;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly encryptor: Encryptor;
@@ -40,6 +42,7 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   return watchTlsMaterial(
     { cert: config.clientCert, key: config.clientKey, ca: config.ca },
     {
+      objection: (material) => objectionTo(material, listeners),
       onMaterial,
       onRefused(error) {
         metrics.reload("refused");
@@ -51,6 +54,33 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
       },
     },
   );
+}
+
+/** Longest time for the KMS to take a new set, in ms. */
+const trialMs = 4_000;
+
+/**
+ * Tries a new set at the KMS, on connections of its own. Only while the key is well with the one in use: what does not
+ * work is not kept for its own sake.
+ */
+async function objectionTo(
+  material: TlsMaterial,
+  { config, status }: CertificateListeners,
+): Promise<ProviderError | undefined> {
+  if (status.snapshot().state !== "ok") return undefined;
+  const trial = createEncryptor(config, () => undefined);
+  try {
+    trial.setTlsMaterial(material);
+    await trial.resolveKey({ signal: AbortSignal.timeout(trialMs), deadline: performance.now() + trialMs });
+    return undefined;
+  } catch (error) {
+    const { code, message } = toProviderError(error);
+    return new ProviderError(code, `the KMS does not serve with it, which is tried again: ${message}`, {
+      cause: error,
+    });
+  } finally {
+    await trial.close();
+  }
 }
 
 /** One that has expired is the watch's to tell. */
