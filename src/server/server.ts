@@ -75,7 +75,7 @@ export interface KmsServer {
 /** Builds the server; it takes no connection before `listen`. */
 export function createKmsServer(options: KmsServerOptions): KmsServer {
   const { logger, metrics } = options;
-  const sessions = new Set<ServerHttp2Session>();
+  const sessions: Sessions = new Map();
   const connections = new Set<Socket>();
   const draining = new AbortController();
   const places = createPlaces(options.maxInflight, (delta) => {
@@ -120,7 +120,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
             "back only when nobody answers on it; end this process when it is not needed",
           { path: options.socket.path },
         );
-        for (const session of sessions) session.close();
+        for (const session of sessions.keys()) session.close();
         break;
       case "trouble":
         logger.error(
@@ -132,6 +132,8 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       case "dropped":
         metrics.rejected("connection");
         logger.warn("a connection too many was closed");
+        // The one that is of least use goes as well, so that whoever tries again gets in.
+        longestUnused(sessions)?.close();
     }
   }
 
@@ -146,7 +148,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
     const closed = [...connections].map((connection) => closeWhenWritten(connection));
-    for (const session of sessions) session.close();
+    for (const session of sessions.keys()) session.close();
     const timer = setTimeout(() => {
       for (const connection of connections) connection.destroy();
     }, options.timeoutMs);
@@ -173,17 +175,16 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   };
 }
 
+/** Those that are open, in the order of their coming, with the moment of their last call in ms of `performance.now()`. */
+type Sessions = Map<ServerHttp2Session, number>;
+
 /** Who answers what. */
 interface Routes {
   readonly handlers: readonly UniversalHandler[];
   readonly unary: ReadonlyMap<string, UnaryMethod>;
 }
 
-function createHttp2Server(
-  options: KmsServerOptions,
-  routes: Routes,
-  sessions: Set<ServerHttp2Session>,
-): Http2Server {
+function createHttp2Server(options: KmsServerOptions, routes: Routes, sessions: Sessions): Http2Server {
   const { logger, metrics } = options;
   const server = createServer({
     maxSessionMemory: maxSessionMemoryMb,
@@ -207,9 +208,12 @@ function createHttp2Server(
       logCall(logger, call, code);
     },
   });
-  server.on("stream", handle);
+  server.on("stream", (stream, headers) => {
+    if (stream.session !== undefined) sessions.set(stream.session as ServerHttp2Session, performance.now());
+    handle(stream, headers);
+  });
   server.on("session", (session) => {
-    sessions.add(session);
+    sessions.set(session, -Infinity);
     const silence = setTimeout(() => {
       metrics.rejected("session");
       logger.debug("a client that said nothing was closed");
@@ -230,6 +234,14 @@ function createHttp2Server(
     logger.debug("a client's session broke", { reason: error.message });
   });
   return server;
+}
+
+/** The first of those without any call, or the one whose last call is the longest ago. */
+function longestUnused(sessions: Sessions): ServerHttp2Session | undefined {
+  let oldest: [ServerHttp2Session, number] | undefined;
+  for (const entry of sessions)
+    if (!entry[0].closed && (oldest === undefined || entry[1] < oldest[1])) oldest = entry;
+  return oldest?.[0];
 }
 
 /** Some clients, Connect's among them, say good-bye with GOAWAY(CANCEL): nothing was refused and nothing broke. */

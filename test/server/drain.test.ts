@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "node:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
@@ -108,7 +109,7 @@ test("a listen that is refused says why, and leaves the path to its owner", asyn
   assert.equal((await connectClient(t, it.socketPath).status({})).version, "v2");
 });
 
-test("more connections than 512 are closed, and those that are open go on", async (t) => {
+test("more connections than 512 are closed, those that are in use go on, and who tries again gets in", async (t) => {
   const it = await startServer(t);
   const client = connectClient(t, it.socketPath);
   await client.status({});
@@ -123,6 +124,15 @@ test("more connections than 512 are closed, and those that are open go on", asyn
   await it.logger.waitFor(({ message }) => message.includes("too many"));
   assert.equal((await client.status({})).healthz, "ok");
   assert.ok(it.server.connections() <= 512);
+  const newcomer = connectClient(t, it.socketPath);
+  let answer: string | undefined;
+  while (answer === undefined)
+    answer = await newcomer.status({}).then(
+      ({ healthz }) => healthz,
+      () => sleep(20, undefined),
+    );
+  assert.equal(answer, "ok");
+  assert.equal((await client.status({})).healthz, "ok");
 });
 
 function healthClient(
