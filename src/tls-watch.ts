@@ -22,7 +22,7 @@ export interface TlsWatchOptions {
    * Tries a set that is good by itself before it takes the place of the one in use.
    * @returns why it must not; undefined where it may
    */
-  readonly objection?: (material: TlsMaterial) => Promise<ProviderError | undefined>;
+  readonly objection?: (next: TlsMaterial, inUse: TlsMaterial) => Promise<ProviderError | undefined>;
   /** A set of files that is good, and not the one in use: the first, and every new one. */
   readonly onMaterial: (material: TlsMaterial) => void;
   /** A set that is not taken up; told once for each reason, and at each `reload`. */
@@ -103,7 +103,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     if (current !== undefined && dateTrouble(current).length === 0) {
       const [trouble] = dateTrouble(material);
       if (trouble !== undefined) throw new ProviderError("TLS_FILES", trouble);
-      const objection = await options.objection?.(material);
+      const objection = await options.objection?.(material, current);
       if (objection !== undefined) throw objection;
     }
     if (isStopped) return;

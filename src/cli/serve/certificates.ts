@@ -42,7 +42,7 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   return watchTlsMaterial(
     { cert: config.clientCert, key: config.clientKey, ca: config.ca },
     {
-      objection: (material) => objectionTo(material, listeners),
+      objection: (next, inUse) => objectionTo(next, inUse, listeners),
       onMaterial,
       onRefused(error) {
         metrics.reload("refused");
@@ -56,30 +56,45 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   );
 }
 
-/** Longest time for the KMS to take a new set, in ms. */
+/** Time for two sets side by side, in ms: a KMS that serves with neither in it can't tell them apart. */
+const quickMs = 700;
+/** Time for a new set alone, where the one in use has just served, in ms. */
 const trialMs = 4_000;
 
 /**
- * Tries a new set at the KMS, on connections of its own. Only while the key is well with the one in use: what does not
- * work is not kept for its own sake.
+ * Tries a new set at the KMS beside the one in use, on connections of their own. It is objected to only where the one in
+ * use serves and the new one does not: a KMS that is unwell speaks against neither.
  */
 async function objectionTo(
-  material: TlsMaterial,
+  next: TlsMaterial,
+  inUse: TlsMaterial,
   { config, status }: CertificateListeners,
 ): Promise<ProviderError | undefined> {
   if (status.snapshot().state !== "ok") return undefined;
-  const trial = createEncryptor(config, () => undefined);
+  const [failure, other] = await Promise.all([next, inUse].map((each) => failureWith(each, config, quickMs)));
+  if (failure === undefined || other !== undefined) return undefined;
+  const last = await failureWith(next, config, trialMs);
+  if (last === undefined) return undefined;
+  const message = `the KMS does not serve with it, which is tried again: ${last.message}`;
+  return new ProviderError(last.code, message, { cause: last });
+}
+
+/** Why the key can't be looked up with these certificates; undefined where it can. */
+async function failureWith(
+  material: TlsMaterial,
+  config: Config,
+  withinMs: number,
+): Promise<ProviderError | undefined> {
+  const encryptor = createEncryptor(config, () => undefined);
   try {
-    trial.setTlsMaterial(material);
-    await trial.resolveKey({ signal: AbortSignal.timeout(trialMs), deadline: performance.now() + trialMs });
+    encryptor.setTlsMaterial(material);
+    const deadline = performance.now() + withinMs;
+    await encryptor.resolveKey({ signal: AbortSignal.timeout(withinMs), deadline });
     return undefined;
   } catch (error) {
-    const { code, message } = toProviderError(error);
-    return new ProviderError(code, `the KMS does not serve with it, which is tried again: ${message}`, {
-      cause: error,
-    });
+    return toProviderError(error);
   } finally {
-    await trial.close();
+    await encryptor.close();
   }
 }
 
