@@ -57,7 +57,9 @@ function lifeOf(client: RestClient): Pick<Encryptor, "setTlsMaterial" | "close">
 
 async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, context: CallContext) {
   checkKeyId(keyId);
-  const jwe = await explained(keys.encrypt(keyId, plaintext, context), keyId, false);
+  const jwe = await explained(keys.encrypt(keyId, plaintext, context), keyId, false).catch((error: unknown) =>
+    explainDenial(keys, error, keyId, context),
+  );
   if (jwe.length > maxCiphertextBytes) {
     const message = `the KMS made a ciphertext of ${jwe.length} bytes; kube-apiserver takes ${maxCiphertextBytes}`;
     throw new ProviderError("RESPONSE_TOO_LARGE", message, { details: { ciphertextBytes: jwe.length } });
@@ -88,6 +90,19 @@ function jweOf(ciphertext: Uint8Array): string {
   if (!isCompactJwe(text))
     throw new ProviderError("REQUEST_CIPHERTEXT_INVALID", "the ciphertext is not a JWE in compact form");
   return text;
+}
+
+/** The API says 403 of a key that is not active, too: the key itself tells the two apart. */
+async function explainDenial(
+  keys: ServiceKeys,
+  denied: unknown,
+  keyId: string,
+  context: CallContext,
+): Promise<never> {
+  if (!(denied instanceof RestError) || denied.status !== 403) throw denied;
+  const key = await keys.get(keyId, context).catch(() => undefined);
+  if (key !== undefined) usable(key);
+  throw denied;
 }
 
 /** What a refusal means: 404 the key's absence, and of a Decrypt 400 the ciphertext's fault. */

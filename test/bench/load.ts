@@ -16,6 +16,22 @@ function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
+/** The medians of several loads of the same, and all their failures. */
+export function medianOf(results: readonly LoadResult[]): LoadResult {
+  const median = (figure: keyof LoadResult): number =>
+    percentile(
+      results.map((result) => result[figure]).toSorted((a, b) => a - b),
+      0.5,
+    );
+  return {
+    calls: median("calls"),
+    failures: results.reduce((sum, { failures }) => sum + failures, 0),
+    perSecond: median("perSecond"),
+    p50: median("p50"),
+    p99: median("p99"),
+  };
+}
+
 /** Runs `call` without pause in `callers` loops for `durationMs`, after `warmUpMs` that are not counted. */
 export async function load(
   callers: number,

@@ -1,21 +1,43 @@
 /** What the socket itself costs, and that the way to the KMS and back adds no more than as much again. */
 import path from "node:path";
 import { connectCaller, seed, type Caller } from "../support/caller.ts";
-import { load, type LoadResult } from "./load.ts";
+import { load, type LoadResult, medianOf } from "./load.ts";
 import { kmipFlags, restFlags, startDoNothing, startKms, startPlugin, type Kms } from "./processes.ts";
 import { heading, loadCells, loadColumns, table, target } from "./report.ts";
 
 type Call = "Status" | "Encrypt" | "Decrypt";
 
 /** One load for each of the three calls. */
-async function measure(caller: Caller, callers: number): Promise<Record<Call, LoadResult>> {
+async function measure(
+  caller: Caller,
+  callers: number,
+  times = { warmUpMs: 1000, durationMs: 2000 },
+): Promise<Record<Call, LoadResult>> {
   const wrapped = await caller.encrypt(seed());
   const plaintext = seed();
   return {
-    Status: await load(callers, () => caller.status(), { durationMs: 2000 }),
-    Encrypt: await load(callers, () => caller.encrypt(plaintext), { durationMs: 2000 }),
-    Decrypt: await load(callers, () => caller.decrypt(wrapped), { durationMs: 2000 }),
+    Status: await load(callers, () => caller.status(), times),
+    Encrypt: await load(callers, () => caller.encrypt(plaintext), times),
+    Decrypt: await load(callers, () => caller.decrypt(wrapped), times),
   };
+}
+
+const rounds = 7;
+
+/** One caller at each of them in turn, again and again: what the machine does meanwhile befalls all alike. */
+async function measureInTurn(all: readonly Caller[]): Promise<Record<Call, LoadResult>[]> {
+  const results = all.map((): Record<Call, LoadResult>[] => []);
+  for (let round = 0; round < rounds; round += 1)
+    for (const [index, caller] of all.entries())
+      results[index]?.push(await measure(caller, 1, { warmUpMs: 200, durationMs: 500 }));
+  // The first round warms everybody up.
+  const of = (each: Record<Call, LoadResult>[], call: Call): LoadResult =>
+    medianOf(each.slice(1).map((one) => one[call]));
+  return results.map((each) => ({
+    Status: of(each, "Status"),
+    Encrypt: of(each, "Encrypt"),
+    Decrypt: of(each, "Decrypt"),
+  }));
 }
 
 const rows = (name: string, callers: number, results: Record<Call, LoadResult>): string[][] =>
@@ -55,23 +77,28 @@ export async function benchSocket(folder: string): Promise<void> {
   // The same server and encryptor without the short way of unary calls: what any Connect server costs.
   const connectsCaller = await connectCaller(nothingSock, undefined, "application/GRPC");
   const lines: string[][] = [];
-  const connects = await measure(connectsCaller, 1);
-  lines.push(...rows("do-nothing encryptor by Connect's own handlers", 1, connects));
-  let one: { base: Record<Call, LoadResult>; through: Record<Call, LoadResult> } | undefined;
-  for (const callers of [1, 16, 128]) {
-    const base = await measure(nothingCaller, callers);
-    const through = await measure(kmip.caller, callers);
-    lines.push(...rows("do-nothing encryptor", callers, base), ...rows("KMIP 1.4", callers, through));
-    lines.push(...rows("REST, HTTP/2", callers, await measure(rest.caller, callers)));
-    one ??= { base, through };
+  const named: readonly [string, Caller][] = [
+    ["do-nothing encryptor", nothingCaller],
+    ["KMIP 1.4", kmip.caller],
+    ["REST, HTTP/2", rest.caller],
+    ["do-nothing encryptor by Connect's own handlers", connectsCaller],
+  ];
+  const one = await measureInTurn(named.map(([, caller]) => caller));
+  for (const [index, [name]] of named.entries()) {
+    const results = one[index];
+    if (results !== undefined) lines.push(...rows(name, 1, results));
   }
+  for (const callers of [16, 128])
+    for (const [name, caller] of named.slice(0, 3))
+      lines.push(...rows(name, callers, await measure(caller, callers)));
+  const [base, through, , connects] = one;
   table(["what", "callers", ...loadColumns], lines);
   console.log();
   for (const call of ["Encrypt", "Decrypt"] as const) {
-    const p50 = one?.through[call].p50 ?? Number.NaN;
+    const p50 = through?.[call].p50 ?? Number.NaN;
     const what = `KMIP ${call}: p50 with one caller, over the do-nothing encryptor's`;
-    target(what, p50 / (one?.base[call].p50 ?? 1), 2, "at most");
-    target(`${what} by Connect's own handlers`, p50 / connects[call].p50, 2, "at most");
+    target(what, p50 / (base?.[call].p50 ?? 1), 2, "at most");
+    target(`${what} by Connect's own handlers`, p50 / (connects?.[call].p50 ?? 1), 2, "at most");
   }
 
   await statusWhateverTheKmsDoes(kms, nothingCaller, kmip.caller);

@@ -269,3 +269,16 @@ for (const { what, options, message } of badOptions)
     const good = { servers: ["https://kms"], key: { label: "kek" }, okmsId: randomUUID() };
     assert.throws(() => createRestEncryptor({ ...good, ...options }), withCode("CONFIG", message));
   });
+
+for (const [what, change, code, message] of [
+  ["is not active", { state: "Deactivated" }, "KEY_NOT_ACTIVE", /in state "deactivated"/],
+  ["is not for encrypt", { usage: ["Decrypt"] }, "KEY_UNUSABLE", /not for encrypt/],
+] as const)
+  test(`an Encrypt that is denied because the key ${what} says so, and not that the client may not`, async (t) => {
+    const kms = await startKms(t);
+    const key = kms.keys.create({ name: "kek" });
+    const { encryptor } = watch(t, kms, { key: { label: "kek" } });
+    await encryptor.encrypt(seed, key.id, within(5_000));
+    kms.keys.update(key.id, change);
+    await assert.rejects(encryptor.encrypt(seed, key.id, within(5_000)), withCode(code, message));
+  });
