@@ -173,7 +173,7 @@ async function answer(call: Call, request: Request): Promise<CodeName> {
     if (call.code !== undefined) return call.code;
     const code = codeOfReply(reply);
     // No handler has seen it, and nothing else says in the log whose fault it was.
-    if (code !== "OK") call.error ??= new ConnectError(unseen, Code[code]);
+    if (code !== "OK" && code !== "Canceled") call.error ??= unseen;
     return code;
   } catch (error) {
     call.error = error;

@@ -209,7 +209,8 @@ function createHttp2Server(options: KmsServerOptions, routes: Routes, sessions: 
     },
   });
   server.on("stream", (stream, headers) => {
-    if (stream.session !== undefined) sessions.set(stream.session as ServerHttp2Session, performance.now());
+    const session = stream.session as ServerHttp2Session | undefined;
+    if (session !== undefined && sessions.has(session)) sessions.set(session, performance.now());
     handle(stream, headers);
   });
   server.on("session", (session) => {
