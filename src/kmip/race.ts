@@ -5,8 +5,6 @@
 import { type ProviderError, toProviderError } from "../errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 
-const longestPauseMs = 1000;
-
 /** One attempt at one server; called off by the signal when another was ready first. */
 export type Attempt<T> = (endpoint: Endpoint, calledOff: AbortSignal) => Promise<T>;
 
@@ -14,7 +12,7 @@ export type Attempt<T> = (endpoint: Endpoint, calledOff: AbortSignal) => Promise
 export interface RaceOptions<T> {
   /** Head start of a server over the next one, in ms. */
   readonly headStartMs: (endpoint: Endpoint) => number;
-  /** After how long attempts that all hang are joined by one more, in ms; then by others, each after twice as long. */
+  /** After how long attempts that all hang are joined by one more, in ms; again and again. */
   readonly repeatMs: number;
   /** Whether one more may join those that hang. */
   readonly mayRepeat: () => boolean;
@@ -74,21 +72,18 @@ export function firstReady<T>(
     const failure = failures.get(endpoint);
     return failure !== undefined && isFinal(failure);
   };
-  /** A server that is slow, and does not hang, has all its attempts to do. */
-  const pauseMs = (): number =>
-    Math.min(repeatMs * 2 ** Math.max(started - order.length, 0), Math.max(repeatMs, longestPauseMs));
   const start = (): void => {
     clearTimeout(timer);
     const endpoint = order[started % order.length];
     if (endpoint === undefined) return;
     started += 1;
     running += 1;
-    timer = setTimeout(next, started < order.length ? headStartMs(endpoint) : pauseMs());
+    timer = setTimeout(next, started < order.length ? headStartMs(endpoint) : repeatMs);
     attempt(endpoint, callOff.signal).then(onReady, (error: unknown) => onFailure(endpoint, error));
   };
   const next = (): void => {
     if (started < order.length || mayRepeat()) start();
-    else timer = setTimeout(next, pauseMs());
+    else timer = setTimeout(next, repeatMs);
   };
 
   if (signal.aborted) onAbort();
