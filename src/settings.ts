@@ -82,9 +82,11 @@ export function createSettingsReader(settings: Settings, earlier: readonly strin
       const given = settings[flag];
       if (given?.text.startsWith("~/") !== true) return given?.text;
       const home = homeFolder();
+      if (home !== undefined) return path.join(home, given.text.slice(2));
       const complaint = `Invalid value for ${given.source}: ${quote(given.text)}: this user has no home folder; set HOME, or give a full path`;
-      if (home === undefined && !complaints.includes(complaint)) complaints.push(complaint);
-      return path.join(home ?? "/", given.text.slice(2));
+      // A path may be asked for more than once.
+      if (!complaints.includes(complaint)) complaints.push(complaint);
+      return given.text;
     },
     boolean: (flag) => read(flag, (text) => parseGoBoolean(text) ?? "is not true or false", false),
     integer: (flag, range, fallback) => read(flag, (text) => integerIn(text, range), fallback),

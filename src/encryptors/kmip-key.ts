@@ -206,7 +206,9 @@ async function onlyActive(
       }),
     ),
   );
-  const active = found.filter((key) => key !== undefined).filter(isActive);
+  const active = found
+    .filter((key) => key !== undefined)
+    .filter(({ attributes }) => stateOf(attributes) === State.Active);
   const [only, ...others] = active;
   if (only === undefined) throw ruledOut[0] ?? noneActive(label, keyIds);
   if (others.length > 0) throw ambiguous(label, keyIds);
@@ -214,8 +216,8 @@ async function onlyActive(
 }
 
 /** A server that tells no state may have only keys that can be used. */
-function isActive({ attributes }: FoundKey): boolean {
-  return (attributeValue(attributes, "State") ?? State.Active) === State.Active;
+function stateOf(attributes: readonly Attribute[]): number {
+  return attributeValue(attributes, "State") ?? State.Active;
 }
 
 function noneActive(label: string, keyIds: readonly string[]): ProviderError {
@@ -258,14 +260,13 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
       keyId,
       `is of algorithm ${enumerationName(Tag.CryptographicAlgorithm, algorithm)}, not AES`,
     );
-  if (!isActive({ keyId, attributes })) {
-    const state = enumerationName(Tag.State, attributeValue(attributes, "State") ?? State.Active);
+  const state = stateOf(attributes);
+  if (state !== State.Active)
     throw new ProviderError(
       "KEY_NOT_ACTIVE",
-      `key ${keyId} is ${state}: activate it, or choose an active one`,
+      `key ${keyId} is ${enumerationName(Tag.State, state)}: activate it, or choose an active one`,
       { details: { keyId } },
     );
-  }
   checkUsage(keyId, attributeValue(attributes, "Cryptographic Usage Mask"));
   const name = label ?? told(() => attributeValue(attributes, "Name")?.value);
   const lengthBits = told(() => attributeValue(attributes, "Cryptographic Length"));
