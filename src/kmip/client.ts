@@ -11,7 +11,7 @@ import type { Connection } from "./connection.ts";
 import { parseEndpoint } from "./endpoint.ts";
 import type { KmipObserver, PoolCounts } from "./events.ts";
 import { decodeResponse, encodeRequest, type RequestMessage, type ResponseMessage } from "./messages.ts";
-import { type Discovered, negotiateVersion } from "./negotiate.ts";
+import { createNegotiator, type Discovered } from "./negotiate.ts";
 import { discoverVersionsOperation, type OperationDefinition, operations } from "./operations/index.ts";
 import { createPool, type PoolOptions } from "./pool.ts";
 import { type RequestContext, untilAnswered } from "./tries.ts";
@@ -85,13 +85,14 @@ const definitions = new Map(operations.map((definition) => [definition.operation
 export function createKmipClient(options: KmipClientOptions): KmipClient {
   const { onEvent } = options;
   const versions = new WeakMap<Connection, ProtocolVersion>();
+  const negotiator = createNegotiator();
 
   const pool = createPool({
     ...options,
     endpoints: options.servers.map(parseEndpoint),
     maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
     prepare: async (connection, signal) => {
-      const version = await negotiateVersion(connection.endpoint.name, (spoken, request) =>
+      const version = await negotiator.negotiate(connection.endpoint.name, (spoken, request) =>
         exchange(connection, spoken, { calls: [request], read: readDiscovered }, { signal }),
       );
       checkVersion(options.needs ?? [], version, connection.endpoint.name);

@@ -8,6 +8,7 @@ import { discoverVersionsOperation } from "./operations/index.ts";
 import {
   compareVersions,
   formatVersion,
+  isAtLeast,
   isSupportedVersion,
   parseVersion,
   type ProtocolVersion,
@@ -26,25 +27,65 @@ export type Discover = (version: ProtocolVersion, request: Call) => Promise<Disc
 
 const oldest = parseVersion("1.0");
 const firstToKnow = parseVersion("1.1");
+const newest = parseVersion("1.4");
 
 /** The Result Reasons with which servers say "I do not know this operation" or "this version". */
 const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
 const unknownReasons: ReadonlySet<string> = new Set([...unknownOperation, "Invalid Message"]);
 
-/**
- * Agrees on the newest version that both sides speak.
- * @param server for the message.
- * @throws KMIP_VERSION where there is none; KMIP_RESULT where the server refuses for another reason; what `discover` throws.
- */
-export async function negotiateVersion(server: string, discover: Discover): Promise<ProtocolVersion> {
-  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions });
-  let { version, answer } = await discover(firstToKnow, request);
-  if (answer instanceof KmipResultError && isNewer(version))
-    ({ version, answer } = await discover(version, request));
-  return answer instanceof KmipResultError ? versionOfRefusal(version, answer) : newestOf(answer, server);
+/** Agrees on versions, and remembers in which one each server is to be asked. */
+export interface Negotiator {
+  /**
+   * Agrees on the newest version that both sides speak.
+   * @param server for the message, and to be known by.
+   * @throws KMIP_VERSION where there is none; KMIP_RESULT where the server refuses for another reason; what `discover` throws.
+   */
+  negotiate(server: string, discover: Discover): Promise<ProtocolVersion>;
 }
 
-/** A server that speaks no version as old as 1.1 says so in a version of its own. */
+/** Makes a negotiator that knows no server yet. */
+export function createNegotiator(): Negotiator {
+  const beginnings = new Map<string, ProtocolVersion>();
+  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions });
+  return {
+    negotiate: async (server, discover) => {
+      const first = beginnings.get(server) ?? firstToKnow;
+      const asked = [first];
+      for (let spoken = first; ; asked.push(spoken)) {
+        const { version, answer } = await discover(spoken, request).catch((error: unknown) => {
+          // Some servers hang up on a version that is not theirs, after a word or without: the next connection
+          // begins where this one ended, or with the other end of what is spoken here.
+          beginnings.set(server, spoken !== first ? spoken : otherThan(spoken));
+          throw error;
+        });
+        const next = answer instanceof KmipResultError ? betterThan(asked, version) : undefined;
+        if (next !== undefined) {
+          spoken = next;
+          continue;
+        }
+        beginnings.set(server, spoken);
+        return answer instanceof KmipResultError
+          ? versionOfRefusal(version, answer)
+          : newestOf(answer, server);
+      }
+    },
+  };
+}
+
+function otherThan(version: ProtocolVersion): ProtocolVersion {
+  return compareVersions(version, firstToKnow) === 0 ? newest : firstToKnow;
+}
+
+/** In which version to ask again a server that refused in `told`: in its own, or in the usual one. */
+function betterThan(asked: readonly ProtocolVersion[], told: ProtocolVersion): ProtocolVersion | undefined {
+  return [told, firstToKnow].find(
+    (version) =>
+      isSupportedVersion(version) &&
+      isAtLeast(version, firstToKnow) &&
+      asked.every((other) => compareVersions(other, version) !== 0),
+  );
+}
+
 function isNewer(version: ProtocolVersion): boolean {
   return isSupportedVersion(version) && compareVersions(version, firstToKnow) > 0;
 }
@@ -57,10 +98,10 @@ function versionOfRefusal(version: ProtocolVersion, refusal: KmipResultError): P
 }
 
 function newestOf(theirs: readonly ProtocolVersion[], server: string): ProtocolVersion {
-  const newest = supportedVersions.find((ours) =>
+  const common = supportedVersions.find((ours) =>
     theirs.some((version) => compareVersions(version, ours) === 0),
   );
-  if (newest !== undefined) return newest;
+  if (common !== undefined) return common;
   const told = theirs.length === 0 ? "none of them" : `only ${theirs.map(formatVersion).join(", ")}`;
   throw new ProviderError("KMIP_VERSION", `KMIP 1.0 to 1.4 are spoken here; ${server} speaks ${told}`, {
     details: { endpoint: server },

@@ -15,10 +15,11 @@ import {
 } from "../../src/kmip/operations/index.ts";
 import { BlockCipherMode, CryptographicAlgorithm, QueryFunction } from "../../src/kmip/spec/enumerations.ts";
 import type { RequestContext } from "../../src/kmip/tries.ts";
-import { formatVersion, type VersionText } from "../../src/kmip/version.ts";
+import { formatVersion, parseVersion, type VersionText } from "../../src/kmip/version.ts";
 import { loadTlsMaterial } from "../../src/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
+import { answer, refuseMessage } from "../devkms/kmip-batch.ts";
 import { startRelay } from "../devkms/relay.ts";
 import { authority, clientMaterial, eventually, startEchoServer } from "./echo-server.ts";
 
@@ -81,6 +82,29 @@ describe("versions", () => {
       assert.equal(await query(client), maxVersion);
       await client.close();
       await limited.close();
+    });
+
+  for (const says of ["a refusal", "nothing"])
+    test(`a server of 1.4 only that gives ${says} and hangs up on anything older is spoken to all the same`, async () => {
+      const state = { keys: kms.keys, faults: kms.faults, maxVersion: parseVersion("1.4") };
+      const strict = await startEchoServer({
+        onMessage: (message, socket) => {
+          const request = decodeRequest(message);
+          const isOwn = formatVersion(request.version) === "1.4";
+          if (isOwn) socket.write(answer(request, state));
+          else if (says === "nothing") socket.destroySoon();
+          else socket.end(refuseMessage(state.maxVersion, undefined));
+        },
+      });
+      const events: KmipEvent[] = [];
+      const client = createKmipClient({ servers: [strict.address], onEvent: (event) => events.push(event) });
+      client.setTlsMaterial(await clientMaterial());
+      opened.push(client);
+      assert.equal(await query(client), "1.4");
+      const lost = events.filter((event) => event.type === "connection" && event.change === "failed");
+      assert.equal(lost.length, 1, "one connection shows which version to begin with");
+      await client.close();
+      await strict.close();
     });
 
   test("an operation that the server's version does not have is refused before it is sent, in plain words", async () => {

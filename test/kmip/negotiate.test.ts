@@ -1,8 +1,8 @@
 /** Negotiation: which version comes of what a server answers to Discover Versions. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { KmipResultError } from "../../src/errors.ts";
-import { type Discovered, negotiateVersion } from "../../src/kmip/negotiate.ts";
+import { KmipResultError, NetworkError } from "../../src/errors.ts";
+import { createNegotiator, type Discovered } from "../../src/kmip/negotiate.ts";
 import { formatVersion, type ProtocolVersion } from "../../src/kmip/version.ts";
 
 function version(text: string): ProtocolVersion {
@@ -15,23 +15,33 @@ function refusal(reason: string): KmipResultError {
   return new KmipResultError({ operation: "Discover Versions", reason, resultMessage: "" });
 }
 
+/** The version of a reply's header with what it says; or, in place of a reply, the connection is lost. */
+type Answer = [string, KmipResultError | readonly string[]] | "hangs up";
+
+const lost = new NetworkError("CLOSED", "kms:5696 closed the connection", {
+  endpoint: "kms:5696",
+  sent: true,
+});
+
 /** A server that gives these answers in turn; remembers under which versions it was asked. */
-function serverOf(...answers: [string, KmipResultError | readonly string[]][]): {
+function serverOf(...answers: Answer[]): {
   asked: string[];
   negotiate: () => Promise<string>;
 } {
   const asked: string[] = [];
+  const negotiator = createNegotiator();
   const discover = async (spoken: ProtocolVersion): Promise<Discovered> => {
     asked.push(formatVersion(spoken));
     const next = answers.shift();
     assert.ok(next, "asked once more than expected");
+    if (next === "hangs up") throw lost;
     const [told, answer] = next;
     return {
       version: version(told),
       answer: answer instanceof KmipResultError ? answer : answer.map((text) => version(text)),
     };
   };
-  return { asked, negotiate: async () => formatVersion(await negotiateVersion("kms:5696", discover)) };
+  return { asked, negotiate: async () => formatVersion(await negotiator.negotiate("kms:5696", discover)) };
 }
 
 describe("the version agreed on is", () => {
@@ -78,6 +88,43 @@ test("Discover Versions is sent as 1.1, and a second time as what the server tol
   const server = serverOf(["1.4", refusal("Invalid Message")], ["1.4", ["1.4"]]);
   await server.negotiate();
   assert.deepEqual(server.asked, ["1.1", "1.4"]);
+});
+
+describe("a server that hangs up on versions that are not its own is asked on the next connection", () => {
+  test("in the version that it refused in, and so from then on", async () => {
+    const server = serverOf(
+      ["1.4", refusal("Invalid Message")],
+      "hangs up",
+      ["1.4", ["1.4"]],
+      ["1.4", ["1.4"]],
+    );
+    await assert.rejects(server.negotiate(), lost);
+    assert.equal(await server.negotiate(), "1.4");
+    assert.equal(await server.negotiate(), "1.4");
+    assert.deepEqual(server.asked, ["1.1", "1.4", "1.4", "1.4"]);
+  });
+
+  test("in the newest and the usual one by turns where it said nothing", async () => {
+    const server = serverOf("hangs up", "hangs up", "hangs up", ["1.4", ["1.4"]]);
+    for (let lives = 0; lives < 3; lives += 1) await assert.rejects(server.negotiate(), lost);
+    assert.equal(await server.negotiate(), "1.4");
+    assert.deepEqual(server.asked, ["1.1", "1.4", "1.1", "1.4"]);
+  });
+
+  test("in the newest, and an older server is still agreed with", async () => {
+    const old = serverOf("hangs up", ["1.2", refusal("Invalid Message")], ["1.2", ["1.2"]]);
+    await assert.rejects(old.negotiate(), lost);
+    assert.equal(await old.negotiate(), "1.2");
+    assert.deepEqual(old.asked, ["1.1", "1.4", "1.2"]);
+    const oldest = serverOf(
+      "hangs up",
+      ["1.0", refusal("Invalid Message")],
+      ["1.0", refusal("Invalid Message")],
+    );
+    await assert.rejects(oldest.negotiate(), lost);
+    assert.equal(await oldest.negotiate(), "1.0");
+    assert.deepEqual(oldest.asked, ["1.1", "1.4", "1.1"]);
+  });
 });
 
 test("A refusal that says nothing of versions is handed on", async () => {
