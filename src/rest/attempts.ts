@@ -5,14 +5,16 @@
  * a request is repeated only now and then.
  */
 import { abortError, createSetbacks } from "../abort.ts";
-import { ProviderError, toProviderError } from "../errors.ts";
+import { ProviderError, type RestError, toProviderError } from "../errors.ts";
 import type { Patience } from "../patience.ts";
 import type { SecondChances } from "../second-chances.ts";
 import { type CallBudget, remainingMs } from "./budget.ts";
 import type { Connections } from "./connections.ts";
+import { restErrorOf } from "./error-body.ts";
 import { createReport, type RestObserver } from "./events.ts";
 import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
 import type { Links } from "./links.ts";
+import { isPassingStatus, isServerTrouble } from "./retry.ts";
 import type { Server, Servers } from "./servers.ts";
 
 /** A call of the API, and how its reply is read. */
@@ -45,6 +47,8 @@ export interface AttemptContext {
   readonly secondChances: SecondChances;
   /** How many second and later tries of all calls are under way; counted here. */
   readonly extra: { count: number };
+  /** Connections on which a call still waited when others had answered it: one of them has died, or hangs. */
+  readonly overtaken: WeakSet<Connections>;
 }
 
 interface Attempt<T> {
@@ -71,7 +75,8 @@ const repeatMs = 500;
 const leastAgeMs = 1_000;
 /** A try that is begun with less time than this would come too late. */
 const leastLeftMs = 200;
-/** How often is looked whether a slow server may be asked once more, at the most. */
+/** How often is looked whether a slow server may be asked once more. */
+const lookAgainMs = 50;
 const leastWaitMs = 10;
 
 /**
@@ -107,15 +112,31 @@ export async function ask<T>(
         waitMs = silenceMs;
         continue;
       }
-      running.splice(running.indexOf(event.attempt), 1);
-      if ("answer" in event) return accept(event.attempt, event.answer, running, context);
-      if (running.length === 0) throw event.error;
-      setbacks.add(event.error);
+      const { attempt } = event;
+      running.splice(running.indexOf(attempt), 1);
+      const isLast = running.length === 0;
+      if ("answer" in event) {
+        const trouble = isLast ? undefined : passingTrouble(event.answer, call);
+        if (trouble === undefined) return accept(attempt, event.answer, running, context);
+        if (isServerTrouble(trouble.status)) context.servers.failed(attempt.server, trouble.message);
+        setbacks.add(trouble);
+      } else {
+        if (isLast) throw event.error;
+        setbacks.add(event.error);
+      }
+      waitMs = leastWaitMs;
     }
   } finally {
     waiting.end();
     for (const { exchange } of running) exchange.abort(giveUp ?? superseded());
   }
+}
+
+/** What one server can't do now, where another that is asked may only be slow; undefined for any other answer. */
+function passingTrouble<T>(answer: Answer<T>, call: RestCall<T>): RestError | undefined {
+  return "refusal" in answer && isPassingStatus(answer.refusal.status)
+    ? restErrorOf(answer.refusal, call.name, answer.server.url.endpoint)
+    : undefined;
 }
 
 /** Sends the call once, and sees to it that its end is told. */
@@ -179,7 +200,7 @@ function untilOverdueMs<T>(
   running: readonly Attempt<T>[],
   silenceMs: number,
   budget: CallBudget,
-  { links, patience, secondChances }: AttemptContext,
+  { links, patience, secondChances, overtaken }: AttemptContext,
 ): number {
   const newest = running.at(-1);
   const leftMs = remainingMs(budget);
@@ -187,9 +208,11 @@ function untilOverdueMs<T>(
   if (newest === undefined || leftMs < leastLeftMs) return Math.max(leftMs, leastWaitMs);
   const now = performance.now();
   const silentMs = now - Math.max(newest.startedAt, links.lastHeardAt(newest.server, newest.connections));
-  if (silenceMs - silentMs < 1) return 0;
+  const untilSilentMs = silenceMs - silentMs;
+  if (untilSilentMs < 1) return 0;
   const isLate = now - newest.startedAt >= patience.withReply();
-  return isLate && secondChances.take() ? 0 : Math.max(silenceMs - silentMs, leastWaitMs);
+  if (isLate && (overtaken.has(newest.connections) || secondChances.take())) return 0;
+  return Math.max(Math.min(untilSilentMs, lookAgainMs), leastWaitMs);
 }
 
 /** Sends the call again, elsewhere; the first attempt goes on, for the KMS may only be slow. */
@@ -203,13 +226,15 @@ function repeat<T>(
 ): void {
   const newest = running.at(-1);
   if (newest === undefined) return;
-  const { servers, links, extra } = context;
-  if (areDoubtful(newest.connections, silenceMs)) links.renew(newest.server, newest.connections);
+  const { servers, links, extra, overtaken } = context;
+  if (areDoubtful(newest.connections, silenceMs) || overtaken.has(newest.connections))
+    links.renew(newest.server, newest.connections);
   const isFull = running.length === mostRunning || extra.count >= mostExtra;
   if (isFull && running.length > 1) running.splice(1, 1)[0]?.exchange.abort(superseded());
   else if (isFull) return;
   const server = servers.other(tried) ?? servers.current();
   tried.add(server);
+  links.renewIdle(server);
   const attempt = begin(call, server, budget, context);
   running.push(attempt);
   extra.count += 1;
@@ -230,13 +255,15 @@ function accept<T>(
   winner: Attempt<T>,
   answer: Answer<T>,
   running: readonly Attempt<T>[],
-  { servers, patience, secondChances }: AttemptContext,
+  { servers, patience, secondChances, overtaken }: AttemptContext,
 ): Answer<T> {
   patience.remember(performance.now() - winner.startedAt);
   secondChances.earn();
-  for (const { server, startedAt } of running)
-    if (server !== winner.server && startedAt < winner.startedAt)
-      servers.failed(server, silence(server, performance.now() - startedAt));
+  for (const { server, connections, startedAt } of running) {
+    if (startedAt >= winner.startedAt) continue;
+    if (connections !== winner.connections) overtaken.add(connections);
+    if (server !== winner.server) servers.failed(server, silence(server, performance.now() - startedAt));
+  }
   return answer;
 }
 

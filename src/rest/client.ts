@@ -91,6 +91,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
     patience: createPatience(leastPatienceMs),
     secondChances: createSecondChances(),
     extra: { count: 0 },
+    overtaken: new WeakSet<Connections>(),
   };
 
   async function isReachable(server: Server): Promise<boolean> {
@@ -143,6 +144,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
     let hopeless = 0;
     for (let failures = 1; ; failures += 1) {
       if (budget.signal.aborted) throw abortError(budget.signal, "connect", `${request.name} was to be sent`);
+      if (failures > 1) links.renewIdle(servers.current());
       const outcome = await attempt(request, budget, failures === 1);
       if ("value" in outcome) return outcome.value;
       const { server, error, isHarmless } = outcome;

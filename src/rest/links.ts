@@ -24,11 +24,18 @@ export interface Links {
   lastHeardAt(server: Server, connections: Connections): number;
   /** Puts new connections in the place of `old`, if those are still in use; what `old` carries goes on. */
   renew(server: Server, old: Connections): void;
+  /**
+   * The same where nothing has come on them for a while: they may have died with what was tried before, and whoever
+   * tries again has no time to find out.
+   */
+  renewIdle(server: Server): void;
   /** The same for all servers, with a new certificate. */
   setTlsMaterial(material: TlsMaterial): void;
   /** Ends everything; resolves when every socket is closed. */
   destroy(reason: ProviderError): Promise<void>;
 }
+
+const idleMs = 1_000;
 
 /** Creates them; dials none. */
 export function createLinks(onEvent: RestObserver): Links {
@@ -68,6 +75,14 @@ export function createLinks(onEvent: RestObserver): Links {
     return connections;
   }
 
+  function renew(server: Server, old: Connections): void {
+    if (inUse.get(server) === old) {
+      inUse.delete(server);
+      if (old.lastHeardAt === 0) nthAddress.set(server, (nthAddress.get(server) ?? 0) + 1);
+    }
+    old.retire();
+  }
+
   return {
     async ready() {
       undici ??= await import("undici");
@@ -81,12 +96,12 @@ export function createLinks(onEvent: RestObserver): Links {
     },
     lastHeardAt: (server, connections) =>
       inUse.get(server) === connections ? (heardAt.get(server) ?? 0) : connections.lastHeardAt,
-    renew(server, old) {
-      if (inUse.get(server) === old) {
-        inUse.delete(server);
-        if (old.lastHeardAt === 0) nthAddress.set(server, (nthAddress.get(server) ?? 0) + 1);
-      }
-      old.retire();
+    renew,
+    renewIdle(server) {
+      const connections = inUse.get(server);
+      if (connections === undefined) return;
+      const { lastHeardAt, createdAt } = connections;
+      if (performance.now() - Math.max(lastHeardAt, createdAt) >= idleMs) renew(server, connections);
     },
     setTlsMaterial(material) {
       tls = material;

@@ -2,7 +2,17 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { startRelay } from "../devkms/relay.ts";
-import { callCount, type RestKms, seed, startKms, type Watched, watch, withCode, within } from "./harness.ts";
+import {
+  callCount,
+  outcomes,
+  type RestKms,
+  seed,
+  startKms,
+  type Watched,
+  watch,
+  withCode,
+  within,
+} from "./harness.ts";
 
 /** Two faces of one KMS, and an encryptor that prefers the first. */
 async function startPair(
@@ -117,4 +127,32 @@ test("a KMS that is back just before a call's time is over is asked, however lon
   }, 2_100);
   t.after(() => clearTimeout(back));
   await encryptor.encrypt(seed, keyId, within(2_600));
+});
+
+test("a first server that is slow is waited for where the second says that it can't", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  await watched.encryptor.encrypt(seed, keyId, within(5_000));
+  a.faults.delayMs = 1_200;
+  b.faults.rest = { status: 503 };
+  await watched.encryptor.encrypt(seed, keyId, within(3_000));
+  assert.ok(callCount(b, "encrypt") > 0);
+});
+
+test("what lay idle to the second server, and has died meanwhile, is not what a call falls back on", async (t) => {
+  const { a, b, keyId } = await startPair(t);
+  const relay = await startRelay(b.endpoint);
+  t.after(() => relay.close());
+  const servers = [a.url, `https://127.0.0.1:${relay.port}`];
+  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  a.faults.rest = { status: 503 };
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  a.faults.rest = {};
+  await next(
+    (event) => event.type === "endpoint" && event.endpoint === a.endpoint && event.inUse && event.up,
+  );
+  relay.hang(relay.connections());
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  a.faults.rest = { status: 503 };
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  assert.ok(!outcomes(events).includes("CANCELED"), "no try was given up for another");
 });

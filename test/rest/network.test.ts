@@ -111,3 +111,25 @@ test("a server that drops every request, late, is told as that and not as TIMEOU
   kms.faults.delayMs = 300;
   await assert.rejects(watched.encryptor.encrypt(seed, keyId, within(500)), withCode("CLOSED"));
 });
+
+test("some connections that go silent while the others answer cost those who wait on them little time", async (t) => {
+  const { kms, keyId } = await startWithKey(t);
+  const relay = await startRelay(kms.endpoint, { delayMs: 10 });
+  t.after(() => relay.close());
+  const { encryptor } = watch(t, kms, {
+    key: { id: keyId },
+    servers: [`https://127.0.0.1:${relay.port}`],
+  });
+  const end = new AbortController();
+  const caller = async (): Promise<void> => {
+    while (!end.signal.aborted) await encryptor.encrypt(seed, keyId, within(1_000));
+  };
+  const load = Promise.all(Array.from({ length: 16 }, caller));
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  assert.ok(relay.connections() >= 4);
+  relay.hang(2);
+  const over = new Promise((resolve) => setTimeout(resolve, 1_500));
+  await Promise.race([over, load]);
+  end.abort();
+  await load;
+});
