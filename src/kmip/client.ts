@@ -76,6 +76,7 @@ export interface KmipClient {
 /** Below this a wait says more of this machine than of the server. */
 const leastPatienceMs = 250;
 
+const oldest = parseVersion("1.0");
 const definitions = new Map(operations.map((definition) => [definition.operation, definition]));
 
 /**
@@ -130,7 +131,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
       let isOnWire = false;
       const outcome = await untilAnswered(channel, context, async (connection, signal) => {
         isOnWire = true;
-        const version = versions.get(connection) ?? parseVersion("1.0");
+        const version = versions.get(connection) ?? oldest;
         const asked = make(version);
         checkVersion(asked.calls, version, connection.endpoint.name);
         try {
@@ -174,11 +175,11 @@ function replyTo(request: RequestMessage, response: ResponseMessage): Reply {
 function checkVersion(needed: readonly Needed[], version: ProtocolVersion, server: string): void {
   for (const { operation, name } of needed) {
     const since = definitions.get(operation)?.since;
-    if (since === undefined || isAtLeast(version, parseVersion(since))) continue;
+    if (since === undefined || isAtLeast(version, since)) continue;
     const spoken = formatVersion(version);
     throw new ProviderError(
       "KMIP_VERSION",
-      `${server} speaks KMIP ${spoken} at most: ${name} exists from KMIP ${since} on`,
+      `${server} speaks KMIP ${spoken} at most: ${name} exists from KMIP ${formatVersion(since)} on`,
       { details: { endpoint: server, version: spoken, operation: name } },
     );
   }

@@ -1,7 +1,7 @@
 /**
  * A grammar for KMIP structures: one declaration of fields gives the encoder, the decoder and the types.
  * Fields are written in the order of the declaration, which is the specification's. They are read in any order, and
- * items that a declaration does not name (a vendor's, a newer version's) are passed over. Every byte string is copied.
+ * items that a declaration does not name (a vendor's, a newer version's) are passed over.
  * Leaves out what a value means: that enumeration values are known, that lengths fit.
  */
 import { ProviderError } from "../errors.ts";
@@ -105,17 +105,14 @@ export const textString = primitive(ItemType.TextString);
 export const dateTime = primitive(ItemType.DateTime);
 /** Interval: seconds. */
 export const interval = primitive(ItemType.Interval);
-/** Byte String. Decoding copies, for the bytes outlive the message that they came in. */
-export const byteString: Codec<Uint8Array> = {
-  decode: (item, path) => new Uint8Array(valueOf(item, ItemType.ByteString, path)),
-  encode: (tag, value) => ({ tag, type: ItemType.ByteString, value }),
-};
-/** Any item, kept as it is; encoding puts the field's tag on it. Its byte strings are views of the message. */
+/** Byte String. */
+export const byteString = primitive(ItemType.ByteString);
+/** Any item, kept as it is; encoding puts the field's tag on it. */
 export const anyItem: Codec<Item> = {
   decode: (item) => item,
   encode: (tag, item) => ({ ...item, tag }),
 };
-/** The items of a structure that is not interpreted. Their byte strings are views of the message. */
+/** The items of a structure that is not interpreted. */
 export const anyStructure: StructureCodec<readonly Item[]> = {
   decode: (item, path) => valueOf(item, ItemType.Structure, path),
   encode: (tag, value) => ({ tag, type: ItemType.Structure, value }),

@@ -170,7 +170,7 @@ const handlers: readonly Handler[] = [
 
 function operationsOf(version: KmipContext["version"]): number[] {
   return handlers
-    .filter(({ since }) => isAtLeast(version, parseVersion(since)))
+    .filter(({ since }) => isAtLeast(version, since))
     .map(({ operation }) => operation)
     .toSorted((a, b) => a - b);
 }
@@ -182,15 +182,18 @@ export function operationIdentifier(operation: number): string {
   return identifiers.get(operation) ?? enumerationName(Tag.Operation, operation);
 }
 
+function nameOf({ operation }: RequestItem): string {
+  return enumerationName(Tag.Operation, operation);
+}
+
 /**
  * Carries out one batch item.
  * @throws KmipFailure where it fails, ProviderError where its payload is not as the operation's grammar has it
  */
 export function runOperation(item: RequestItem, context: KmipContext): ResponseItem {
   const found = handlers.find(({ operation }) => operation === item.operation);
-  const name = enumerationName(Tag.Operation, item.operation);
   if (found === undefined)
-    throw new KmipFailure(ResultReason.OperationNotSupported, `${name} is not supported`);
-  if (!isAtLeast(context.version, parseVersion(found.since))) throw notInVersion(name, context.version);
+    throw new KmipFailure(ResultReason.OperationNotSupported, `${nameOf(item)} is not supported`);
+  if (!isAtLeast(context.version, found.since)) throw notInVersion(nameOf(item), context.version);
   return found.run(item, context);
 }

@@ -4,7 +4,7 @@
  * requests and reads responses with it, the KMS of the tests does the reverse.
  */
 import type { StructureCodec } from "../grammar.ts";
-import type { VersionText } from "../version.ts";
+import { parseVersion, type ProtocolVersion, type VersionText } from "../version.ts";
 
 /** An operation, with what its two payloads are when written and when read. */
 export interface OperationDefinition<
@@ -18,14 +18,20 @@ export interface OperationDefinition<
   /** The specification's name, as `Get Attributes`. */
   readonly name: string;
   /** The first version that has the operation. Not enforced here: a server says Operation Not Supported. */
-  readonly since: VersionText;
+  readonly since: ProtocolVersion;
   readonly request: StructureCodec<RequestRead, RequestWrite>;
   readonly response: StructureCodec<ResponseRead, ResponseWrite>;
 }
 
+/** The same, with its version as people write it. */
+type Declaration<RequestRead, RequestWrite, ResponseRead, ResponseWrite> = Omit<
+  OperationDefinition<RequestRead, RequestWrite, ResponseRead, ResponseWrite>,
+  "since"
+> & { readonly since: VersionText };
+
 /** Declares an operation, with its types inferred from the grammars. */
 export function defineOperation<RequestRead, RequestWrite, ResponseRead, ResponseWrite>(
-  definition: OperationDefinition<RequestRead, RequestWrite, ResponseRead, ResponseWrite>,
+  declaration: Declaration<RequestRead, RequestWrite, ResponseRead, ResponseWrite>,
 ): OperationDefinition<RequestRead, RequestWrite, ResponseRead, ResponseWrite> {
-  return Object.freeze(definition);
+  return Object.freeze({ ...declaration, since: parseVersion(declaration.since) });
 }

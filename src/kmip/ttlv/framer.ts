@@ -28,17 +28,21 @@ export interface Framer {
 
 const startOfMessage = { path: "" } as const;
 
+function uint32(bytes: Uint8Array, at: number): number {
+  const high = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+  return ((high << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0;
+}
+
 /** The size of the message whose header begins `bytes`; throws where that is no header of a message. */
 function frameBytes(bytes: Uint8Array, maxMessageBytes: number): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
-  const tag = view.getUint32(0) >>> 8;
-  const length = view.getUint32(4);
+  const tag = uint32(bytes, 0) >>> 8;
+  const length = uint32(bytes, 4);
   if (!isTag(tag))
     throw new TtlvError("TTLV_TAG", `no tag ${hexadecimal(tag, 6)}: the peer does not speak KMIP`, {
       ...startOfMessage,
       offset: 0,
     });
-  if (view.getUint8(3) !== ItemType.Structure)
+  if (bytes[3] !== ItemType.Structure)
     throw new TtlvError("TTLV_TYPE", "a message that is no Structure", { ...startOfMessage, offset: 3 });
   if (length % 8 !== 0)
     throw new TtlvError("TTLV_LENGTH", `length ${length} is not a multiple of 8`, {
@@ -80,6 +84,13 @@ export function createFramer({ maxMessageBytes = defaultMaxMessageBytes }: Frame
   }
 
   function cut(chunk: Uint8Array): Uint8Array[] {
+    // Nearly always a chunk is one message.
+    if (
+      pendingBytes === 0 &&
+      chunk.length > headerBytes &&
+      frameBytes(chunk, maxMessageBytes) === chunk.length
+    )
+      return [new Uint8Array(chunk)];
     const messages: Uint8Array[] = [];
     let at = 0;
     while (at < chunk.length) {

@@ -82,17 +82,6 @@ describe("reading", () => {
     assert.deepEqual(Object.keys(value).toSorted(), ["inners", "lateOnes", "text", "texts"]);
   });
 
-  test("byte strings are copied, so that they outlive the buffer of the message", () => {
-    const buffer = Uint8Array.of(1, 2, 3);
-    const items: Item[] = [
-      text(Tag.UniqueIdentifier, "a"),
-      { tag: Tag.Data, type: ItemType.ByteString, value: Buffer.from(buffer.buffer) },
-    ];
-    const { bytes } = everything.decodeItems(items, "");
-    buffer.fill(0);
-    assert.deepEqual(bytes, Uint8Array.of(1, 2, 3));
-  });
-
   test("a missing required field is named with its place", () => {
     refuses([], /^Message\/UniqueIdentifier: is missing$/);
   });
