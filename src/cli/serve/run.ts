@@ -71,7 +71,8 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   }
   await Promise.race([certificates, asked]);
   running.status.start();
-  const http = await startHttp(running);
+  // A name that DNS leaves without an answer keeps the program no more from its end than files do.
+  const http = await Promise.race([startHttp(running), asked.then(() => undefined)]);
   const signal = await asked;
   logger.info("ending", { signal, inflight: running.server.inflight() });
   await end(running, watch, http);
