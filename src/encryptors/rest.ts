@@ -156,9 +156,10 @@ async function byLabel(keys: ServiceKeys, { label }: { readonly label: string },
 function usable(key: ServiceKey): KeyInfo {
   const { id, name, type, size, operations, attributes } = key;
   const state = attributes?.state?.toLowerCase() ?? "active";
-  if (type !== "oct") throw unusable(id, `it is of type ${quoted(type)}, not oct`);
+  if (type && type.toLowerCase() !== "oct") throw unusable(id, `it is of type ${quoted(type)}, not oct`);
   for (const needed of ["encrypt", "decrypt"])
-    if (operations && !operations.includes(needed)) throw unusable(id, `it is not for ${needed}`);
+    if (operations && !operations.some((one) => one.toLowerCase() === needed))
+      throw unusable(id, `it is not for ${needed}`);
   if (state !== "active")
     throw new ProviderError("KEY_NOT_ACTIVE", `the service key ${id} is in state ${quoted(state)}`, {
       details: { keyId: id },

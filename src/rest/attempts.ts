@@ -5,16 +5,16 @@
  * a request is repeated only now and then.
  */
 import { abortError, createSetbacks } from "../abort.ts";
-import { ProviderError, type RestError, toProviderError } from "../errors.ts";
+import { ProviderError, RestError, toProviderError } from "../errors.ts";
 import type { Patience } from "../patience.ts";
 import type { SecondChances } from "../second-chances.ts";
 import { type CallBudget, remainingMs } from "./budget.ts";
 import type { Connections } from "./connections.ts";
-import { restErrorOf } from "./error-body.ts";
+import { isPage, restErrorOf } from "./error-body.ts";
 import { createReport, type RestObserver } from "./events.ts";
-import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
+import { type Exchange, type HttpReply, type HttpRequest, requestIdOf } from "./exchange.ts";
 import type { Links } from "./links.ts";
-import { isPassingStatus, isServerTrouble } from "./retry.ts";
+import { isFault, isPassingStatus, isServerTrouble } from "./retry.ts";
 import type { Server, Servers } from "./servers.ts";
 
 /** A call of the API, and how its reply is read. */
@@ -80,7 +80,7 @@ const lookAgainMs = 50;
 const leastWaitMs = 10;
 
 /**
- * Sends the call to the server in use until a reply is there.
+ * Sends the call to `server`, and where that is slow or silent to others, until a reply is there.
  * @throws what the last attempt did where all have failed (NetworkError, REST_BODY); TIMEOUT, CANCELED, or the reason of
  *   the caller's signal; TLS_FILES, SHUTTING_DOWN
  */
@@ -88,8 +88,9 @@ export async function ask<T>(
   call: RestCall<T>,
   budget: CallBudget,
   context: AttemptContext,
+  server: Server,
 ): Promise<Answer<T>> {
-  const first = begin(call, context.servers.current(), budget, context);
+  const first = begin(call, server, budget, context);
   const running = [first];
   const tried = new Set([first.server]);
   const waiting = watchBudget(budget.signal);
@@ -163,6 +164,8 @@ function begin<T>(
       try {
         const answer =
           reply.status === 200 ? { server, value: call.read(reply, endpoint) } : { server, refusal: reply };
+        if ("refusal" in answer && !isFault(reply.status) && isPage(reply))
+          throw pageError(reply, call, endpoint);
         report.ended(reply);
         return { attempt, answer };
       } catch (error) {
@@ -178,6 +181,12 @@ function begin<T>(
   };
   const attempt: Attempt<T> = { server, connections, exchange, startedAt, outcome };
   return attempt;
+}
+
+function pageError<T>(reply: HttpReply, call: RestCall<T>, endpoint: string): RestError {
+  const { status } = reply;
+  const message = `${call.name} answered by ${endpoint} with status ${status} and a page that is not the API's`;
+  return new RestError("REST_BODY", message, { status, requestId: requestIdOf(reply.headers) });
 }
 
 /** What happens next: an attempt ends, nothing does for `waitMs`, or the time is over. */
@@ -200,12 +209,13 @@ function untilOverdueMs<T>(
   running: readonly Attempt<T>[],
   silenceMs: number,
   budget: CallBudget,
-  { links, patience, secondChances, overtaken }: AttemptContext,
+  { links, patience, secondChances, extra, overtaken }: AttemptContext,
 ): number {
   const newest = running.at(-1);
   const leftMs = remainingMs(budget);
   // A caller's time may be moved while it waits.
   if (newest === undefined || leftMs < leastLeftMs) return Math.max(leftMs, leastWaitMs);
+  if (running.length === 1 && extra.count >= mostExtra) return lookAgainMs;
   const now = performance.now();
   const silentMs = now - Math.max(newest.startedAt, links.lastHeardAt(newest.server, newest.connections));
   const untilSilentMs = silenceMs - silentMs;
@@ -226,12 +236,10 @@ function repeat<T>(
 ): void {
   const newest = running.at(-1);
   if (newest === undefined) return;
-  const { servers, links, extra, overtaken } = context;
-  if (areDoubtful(newest.connections, silenceMs) || overtaken.has(newest.connections))
-    links.renew(newest.server, newest.connections);
-  const isFull = running.length === mostRunning || extra.count >= mostExtra;
-  if (isFull && running.length > 1) running.splice(1, 1)[0]?.exchange.abort(superseded());
-  else if (isFull) return;
+  const { servers, links, extra } = context;
+  if (areDoubtful(newest.connections, silenceMs)) links.renew(newest.server, newest.connections);
+  if (running.length === mostRunning || extra.count >= mostExtra)
+    running.splice(1, 1)[0]?.exchange.abort(superseded());
   const server = servers.other(tried) ?? servers.current();
   tried.add(server);
   links.renewIdle(server);

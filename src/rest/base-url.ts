@@ -14,7 +14,8 @@ export interface BaseUrl {
   readonly endpoint: string;
 }
 
-const loopbackHosts = new Set(["localhost", "127.0.0.1", "[::1]"]);
+/** URL writes an IPv4 address in one way only. */
+const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
 /**
  * Checks a base URL.
@@ -37,7 +38,7 @@ export function parseBaseUrl(text: string, options: { readonly insecureHttp: boo
 function checkProtocol(url: URL, insecureHttp: boolean): void {
   if (url.protocol === "https:") return;
   if (url.protocol !== "http:") throw refused(url.href, "must begin with https://");
-  if (!loopbackHosts.has(url.hostname)) throw refused(url.href, "must begin with https://");
+  if (!loopback.test(url.hostname)) throw refused(url.href, "must begin with https://");
   if (!insecureHttp) throw refused(url.href, "must begin with https:// (--insecure-http is for tests)");
 }
 

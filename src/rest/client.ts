@@ -11,11 +11,11 @@ import { ask, type RestCall } from "./attempts.ts";
 import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";
 import { type CallBudget, pause, remainingMs } from "./budget.ts";
-import { restErrorOf } from "./error-body.ts";
+import { parseJson, restErrorOf } from "./error-body.ts";
 import type { RestObserver } from "./events.ts";
 import type { HttpReply } from "./exchange.ts";
 import { createLinks } from "./links.ts";
-import { backoffMs, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
+import { backoffMs, isFault, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
 import { createServers, type Server } from "./servers.ts";
 
 /** How a client is made. */
@@ -110,11 +110,11 @@ export function createRestClient(options: RestClientOptions): RestClient {
   async function attempt<T>(
     request: RestCall<T>,
     budget: CallBudget,
+    asked: Server,
     isFirst: boolean,
   ): Promise<{ readonly value: T } | Failure> {
-    const asked = servers.current();
     try {
-      const answer = await ask(request, budget, shared);
+      const answer = await ask(request, budget, shared, asked);
       if ("refusal" in answer) return refused(answer.server, answer.refusal, request.name);
       servers.answered(answer.server);
       return answer;
@@ -140,14 +140,27 @@ export function createRestClient(options: RestClientOptions): RestClient {
 
   async function tryAgain<T>(request: RestCall<T>, budget: CallBudget, setbacks: Setbacks): Promise<T> {
     const troubled = new Set<Server>();
+    const faulty: Failure[] = [];
+    let next: Server | undefined;
     let broken = 0;
     let hopeless = 0;
     for (let failures = 1; ; failures += 1) {
       if (budget.signal.aborted) throw abortError(budget.signal, "connect", `${request.name} was to be sent`);
-      if (failures > 1) links.renewIdle(servers.current());
-      const outcome = await attempt(request, budget, failures === 1);
-      if ("value" in outcome) return outcome.value;
+      const asked = next ?? servers.current();
+      if (failures > 1) links.renewIdle(asked);
+      const outcome = await attempt(request, budget, asked, failures === 1);
+      if ("value" in outcome) {
+        // Another could do it: what had looked like a fault of the request was the server's.
+        for (const fault of faulty) servers.failed(fault.server, fault.error.message);
+        return outcome.value;
+      }
       const { server, error, isHarmless } = outcome;
+      next = isFault(statusOf(error)) ? servers.other(troubled.add(server)) : undefined;
+      if (next !== undefined) {
+        faulty.push(outcome);
+        setbacks.add(error);
+        continue;
+      }
       if (isHarmless) {
         if (error instanceof RestError) servers.answered(server);
       } else {
@@ -187,14 +200,23 @@ async function answers(connections: Connections, path: string): Promise<boolean>
   const timer = setTimeout(exchange.abort, reachabilityTimeoutMs, tookTooLong);
   try {
     const { status, body } = await exchange.reply;
-    // A proxy's page says only that the proxy is there.
-    if (status === 200) JSON.parse(Buffer.from(body).toString());
-    return !isServerTrouble(status);
+    // A proxy's page says only that the proxy is there; a refusal by the API, that the API is.
+    return status === 429 || (!isPassingStatus(status) && !isFault(status) && isObject(body));
   } catch {
     return false;
   } finally {
     clearTimeout(timer);
   }
+}
+
+function isObject(body: Uint8Array): boolean {
+  const parsed = parseJson(body);
+  return typeof parsed === "object" && parsed !== null;
+}
+
+/** The status of a refusal; 0 where there was none. */
+function statusOf(error: ProviderError): number {
+  return error instanceof RestError && error.code === "REST_STATUS" ? error.status : 0;
 }
 
 function refused(server: Server, reply: HttpReply, name: string): Failure {

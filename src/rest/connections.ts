@@ -59,6 +59,8 @@ export interface ConnectionsOptions {
 }
 
 const dialTimeoutMs = 5_000;
+/** For the rest of the replies on a connection that was closed from here. */
+const lingerMs = 2_000;
 /** Longer than the time between two probes, so that a connection is kept warm. */
 const idleTimeoutMs = 90_000;
 /** Over HTTP/1.1 each carries one request at a time, over HTTP/2 as many as `maxStreams`. */
@@ -95,7 +97,9 @@ export function createConnections(options: ConnectionsOptions): Connections {
     return sockets.refusal() ?? neverAnswered(described);
   };
   const closeWhenUnused = (): void => {
-    if (retired && running.size === 0 && !pool.closed) void pool.close().then(options.onEnd, options.onEnd);
+    if (!retired || running.size > 0 || pool.destroyed) return;
+    // Not `close`: that waits for what undici still holds of requests that were given up.
+    void pool.destroy().then(options.onEnd, options.onEnd);
   };
 
   return {
@@ -172,6 +176,8 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
       why = described.message;
       if (described instanceof NetworkError && described.code === "TLS") refusal = described;
     });
+    // A session that the server has ended with GOAWAY: undici waits for ever for the server to close it too.
+    socket.once("finish", () => setTimeout(() => socket.destroy(), lingerMs).unref());
     socket.once("close", () => {
       open.delete(socket);
       onChange({ change: "closed", message: why, durationMs: performance.now() - openedAt });

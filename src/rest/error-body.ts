@@ -83,6 +83,13 @@ export function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
+/** Whether a refusal is another's than the API's, as a proxy's page is: the API's own are JSON objects, or empty. */
+export function isPage({ status, body }: HttpReply): boolean {
+  if (isPassingStatus(status) || body.length === 0) return false;
+  const parsed = parseJson(body);
+  return typeof parsed !== "object" || parsed === null;
+}
+
 function meaningOf(status: number): string {
   return status >= 300 && status < 400 ? ", a redirect, which is never followed" : "";
 }

@@ -38,9 +38,16 @@ export function retryAfterMs(header: unknown, now: number = Date.now()): number 
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
+const passingStatuses: ReadonlySet<number> = new Set([408, 421, 425, 429, 502, 503, 504]);
+
 /** Replies after which the same request may succeed. 500 is not among them: it is a fault, not a state. */
 export function isPassingStatus(status: number): boolean {
-  return status === 429 || status === 502 || status === 503 || status === 504;
+  return passingStatuses.has(status);
+}
+
+/** Replies of something that is out of order, or is not the API, and that no wait will mend. */
+export function isFault(status: number): boolean {
+  return !isPassingStatus(status) && ((status >= 300 && status < 400) || status >= 500);
 }
 
 /** Replies that speak of the server rather than of the request: another server may do better. */

@@ -23,7 +23,8 @@ const base64 = v.pipe(
 
 const encryptReply = v.object({ ciphertext: v.pipe(v.string(), v.check(isCompactJwe)) });
 
-const decryptReply = v.object({ plaintext: base64 });
+/** Nothing empty is ever encrypted here. */
+const decryptReply = v.object({ plaintext: v.pipe(base64, v.nonEmpty()) });
 
 const serviceKey = v.object({
   id: v.pipe(v.string(), v.uuid()),

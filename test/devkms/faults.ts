@@ -17,6 +17,8 @@ export interface Refusal {
 export interface RestFaults {
   /** Answer every call with this HTTP status and a proper error body. */
   status?: number;
+  /** Send a page of this text beside `status`, in place of the error body, as a proxy does. */
+  page?: string;
   /** Send Retry-After beside `status`. */
   retryAfterSeconds?: number;
   /** Answer 200 with JSON that stops in the middle. */

@@ -149,13 +149,15 @@ function refusal(fault: Fault, faults: Faults): ApiReply {
       statusOfReason[faults.refuse?.reason ?? ""] ?? 500,
       faults.refuse?.message ?? "refused",
     );
-  const { status = 500, retryAfterSeconds } = faults.rest;
+  const { status = 500, page, retryAfterSeconds } = faults.rest;
   const headers = retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) };
-  return { ...errorReply(status, "refused by a fault"), headers };
+  return page === undefined
+    ? { ...errorReply(status, "refused by a fault"), headers }
+    : { status, body: page, headers: { ...headers, "content-type": "text/html" } };
 }
 
 function send(response: Response, { status, body, headers }: ApiReply): void {
-  const text = JSON.stringify(body);
+  const text = typeof body === "string" ? body : JSON.stringify(body);
   response.statusCode = status;
   setHeaders(response, {
     "content-type": "application/json",

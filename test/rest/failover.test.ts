@@ -156,3 +156,57 @@ test("what lay idle to the second server, and has died meanwhile, is not what a 
   await encryptor.encrypt(seed, keyId, within(5_000));
   assert.ok(!outcomes(events).includes("CANCELED"), "no try was given up for another");
 });
+
+test("nor what a call is sent to again while the first server is silent", async (t) => {
+  const { a, b, keyId } = await startPair(t);
+  const relay = await startRelay(b.endpoint);
+  t.after(() => relay.close());
+  const servers = [a.url, `https://127.0.0.1:${relay.port}`];
+  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  a.faults.rest = { status: 503 };
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  a.faults.rest = {};
+  await next(
+    (event) => event.type === "endpoint" && event.endpoint === a.endpoint && event.inUse && event.up,
+  );
+  relay.hang(relay.connections());
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  a.faults.silent = true;
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  const givenUp = outcomes(events).filter((outcome) => outcome === "CANCELED");
+  assert.equal(givenUp.length, 1, "the first server's try only");
+});
+
+for (const [what, fault] of [
+  ["says 500", { status: 500 }],
+  ["redirects", { status: 302 }],
+  ["shows a page with status 404", { status: 404, page: "<html>no such page</html>" }],
+  ["shows a page with status 403", { status: 403, page: "<html>forbidden</html>" }],
+] as const)
+  test(`a first server that ${what} is left for the second, and not returned to before it is well`, async (t) => {
+    const { a, b, keyId, watched } = await startPair(t);
+    const { encryptor, next } = watched;
+    a.faults.rest = fault;
+    await encryptor.encrypt(seed, keyId, within(5_000));
+    await next((event) => event.type === "endpoint" && event.endpoint === b.endpoint && event.inUse);
+    // Several recalls later.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const asked = callCount(a, "encrypt");
+    await encryptor.encrypt(seed, keyId, within(5_000));
+    assert.equal(callCount(a, "encrypt"), asked);
+    a.faults.rest = {};
+    await next(
+      (event) => event.type === "endpoint" && event.endpoint === a.endpoint && event.up && event.inUse,
+    );
+  });
+
+test("a request that both servers fail at with 500 is told as that, and moves nobody", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  await watched.encryptor.encrypt(seed, keyId, within(5_000));
+  a.faults.rest = { status: 500 };
+  b.faults.rest = { status: 500 };
+  await assert.rejects(watched.encryptor.encrypt(seed, keyId, within(5_000)), withCode("REST_STATUS", /500/));
+  a.faults.rest = {};
+  await watched.encryptor.encrypt(seed, keyId, within(5_000));
+  assert.equal(callCount(a, "encrypt"), 3, "the first server stays the one that is asked");
+});

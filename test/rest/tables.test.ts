@@ -42,7 +42,7 @@ test("a password in a base URL is not repeated in the complaint", () => {
   );
 });
 
-for (const host of ["localhost", "127.0.0.1", "[::1]"])
+for (const host of ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
   test(`http://${host} is a base URL where insecure HTTP is allowed`, () => {
     assert.equal(parseBaseUrl(`http://${host}`, { insecureHttp: true }).endpoint, `${host}:80`);
   });
