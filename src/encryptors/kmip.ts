@@ -63,6 +63,8 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
   const resolveKey = createKeyResolver(client, options.key);
   /** Some servers of 1.4 know no field for the tag: they give it in Data, and want it there. */
   let hasTagField = true;
+  /** Whether any server has spoken a version with that field. */
+  let knowsTagField = false;
 
   /** Throws what the refusal means for the key. */
   const refuse = async (error: unknown, keyId: string, context: CallContext): Promise<never> => {
@@ -100,28 +102,42 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
     };
   };
 
-  const decrypt = async (request: UnwrapRequest, context: CallContext): Promise<Uint8Array> => {
-    const iv = checkUnwrapRequest(request);
-    const { keyId, ciphertext } = request;
-    const { data } = await client
-      .send(
-        (version) => ({
-          calls: [
-            call(decryptOperation, {
-              uniqueIdentifier: keyId,
-              cryptographicParameters,
-              ivCounterNonce: iv,
-              ...(hasTagField ? splitForVersion(ciphertext, version) : { data: ciphertext }),
-            }),
-          ],
-          read: (reply) => reply.payload(0, decryptOperation),
-        }),
-        context,
-      )
-      .catch((error: unknown) => refuse(asTampering(error), keyId, context));
+  /** One Decrypt with the tag in a field of its own, where the version has one, or in Data. */
+  const decryptWith = async (
+    { keyId, ciphertext }: UnwrapRequest,
+    iv: Uint8Array,
+    inField: boolean,
+    context: CallContext,
+  ): Promise<Uint8Array> => {
+    const { data } = await client.send((version) => {
+      knowsTagField ||= isAtLeast(version, tagFieldSince);
+      const sealed = inField ? splitForVersion(ciphertext, version) : { data: ciphertext };
+      const request = { uniqueIdentifier: keyId, cryptographicParameters, ivCounterNonce: iv, ...sealed };
+      return {
+        calls: [call(decryptOperation, request)],
+        read: (reply) => reply.payload(0, decryptOperation),
+      };
+    }, context);
     if (data.length !== ciphertext.length - tagBytes)
       throw broken(`Decrypt gave ${data.length} bytes for ${ciphertext.length - tagBytes}`);
     return data;
+  };
+
+  const decrypt = async (request: UnwrapRequest, context: CallContext): Promise<Uint8Array> => {
+    const iv = checkUnwrapRequest(request);
+    const inField = hasTagField;
+    try {
+      return await decryptWith(request, iv, inField, context);
+    } catch (error) {
+      if (!isTampering(error)) return refuse(error, request.keyId, context);
+      // Or the server wants the tag elsewhere, and nothing has shown where yet.
+      const data = knowsTagField
+        ? await decryptWith(request, iv, !inField, context).catch(() => undefined)
+        : undefined;
+      if (data === undefined) return refuse(asTampering(error), request.keyId, context);
+      hasTagField = !inField;
+      return data;
+    }
   };
 
   return {
@@ -211,8 +227,11 @@ function splitForVersion(
 }
 
 /** The only thing that makes a Decrypt fail in its cryptography is a ciphertext, IV or tag that is not what it was. */
-function asTampering(error: unknown): unknown {
-  if (!(error instanceof KmipResultError) || error.reason !== "Cryptographic Failure") return error;
+function isTampering(error: unknown): boolean {
+  return error instanceof KmipResultError && error.reason === "Cryptographic Failure";
+}
+
+function asTampering(error: unknown): ProviderError {
   return new ProviderError(
     "REQUEST_CIPHERTEXT_INVALID",
     "the KMS finds the ciphertext changed, or made with another key",

@@ -44,7 +44,8 @@ export interface Connection {
   /**
    * Sends a whole message and waits for the whole reply. Not before the last exchange has ended.
    * @throws CLOSED or TLS where the connection is lost, KMIP_FRAME_TOO_LARGE or TTLV_* where what comes back is no
-   *   message, TIMEOUT (response) or CANCELED where `signal` ends first. The connection is closed after each.
+   *   message, TIMEOUT (response) or CANCELED where `signal` ends first. The connection is closed after each, unless
+   *   `signal` had ended before: then nothing was sent. INTERNAL where the last exchange has not ended.
    */
   exchange(message: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
   /** Closes at once; an exchange under way fails with `reason`. */

@@ -76,7 +76,8 @@ const requestMessage = structure({
  */
 const responseHeader = structure({
   version: required(Tag.ProtocolVersion, protocolVersion),
-  timeStamp: required(Tag.TimeStamp, dateTime),
+  /** Required; some servers leave it out, and nothing here needs it. */
+  timeStamp: optional(Tag.TimeStamp, dateTime),
   nonce: since("1.2", optional(Tag.Nonce, anyStructure)),
   attestationTypes: since("1.2", repeated(Tag.AttestationType, enumeration)),
   clientCorrelationValue: since("1.4", optional(Tag.ClientCorrelationValue, textString)),
@@ -142,8 +143,7 @@ export function encodeResponse(response: ResponseMessage): Uint8Array {
 }
 
 /**
- * Reads a request, for a server. Its version may be one that is not spoken here; byte strings in its payloads are
- * views of `message`.
+ * Reads a request, for a server. Its version may be one that is not spoken here.
  * @throws TTLV_* where the bytes are not TTLV; KMIP_UNEXPECTED where they are not a Request Message.
  */
 export function decodeRequest(message: Uint8Array | Item): RequestMessage {
@@ -151,8 +151,7 @@ export function decodeRequest(message: Uint8Array | Item): RequestMessage {
 }
 
 /**
- * Reads a response. What it must have in common with its request is for batch.ts to check; byte strings in its
- * payloads are views of `message`.
+ * Reads a response. What it must have in common with its request is for batch.ts to check.
  * @throws TTLV_* where the bytes are not TTLV; KMIP_UNEXPECTED where they are not a Response Message.
  */
 export function decodeResponse(message: Uint8Array | Item): ResponseMessage {

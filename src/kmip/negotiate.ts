@@ -2,7 +2,7 @@
  * Which version of KMIP to speak on a connection: Discover Versions (KMIP 1.4 section 4.26), sent as 1.1, the
  * version that brought it. A server that does not know the operation, or only older messages, speaks 1.0.
  */
-import { KmipResultError, ProviderError } from "../errors.ts";
+import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
 import { call, type Call } from "./batch.ts";
 import { discoverVersionsOperation } from "./operations/index.ts";
 import {
@@ -55,7 +55,8 @@ export function createNegotiator(): Negotiator {
         const { version, answer } = await discover(spoken, request).catch((error: unknown) => {
           // Some servers hang up on a version that is not theirs, after a word or without: the next connection
           // begins where this one ended, or with the other end of what is spoken here.
-          beginnings.set(server, spoken !== first ? spoken : otherThan(spoken));
+          if (toProviderError(error).code === "CLOSED")
+            beginnings.set(server, spoken === first ? otherThan(spoken) : spoken);
           throw error;
         });
         const next = answer instanceof KmipResultError ? betterThan(asked, version) : undefined;

@@ -43,8 +43,11 @@ export interface PoolOptions {
 /** A connection, lent. */
 export interface Lease {
   readonly connection: Connection;
-  /** Gives it back, whatever state it is in; where it is open it has been answered on. To be called once. */
-  release(): void;
+  /**
+   * Gives it back, whatever state it is in. To be called once.
+   * @param isAnswered whether a reply came on it. Default: true.
+   */
+  release(isAnswered?: boolean): void;
   /** For how long its server has answered nobody, since this was lent at the most. */
   silentMs(): number;
   /**
@@ -200,9 +203,9 @@ export function createPool(options: PoolOptions): Pool {
     const silentMs = (): number => performance.now() - Math.max(lentAt, dialer.answeredAt(endpoint));
     return {
       connection,
-      release: () => {
+      release: (isAnswered = true) => {
         isReleased = true;
-        if (connection.isOpen) dialer.answered(endpoint);
+        if (isAnswered && connection.isOpen) dialer.answered(endpoint);
         putBack(member);
         supply.check();
       },

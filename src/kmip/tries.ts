@@ -162,8 +162,10 @@ async function talkOn<T>(
   signal: AbortSignal,
 ): Promise<T> {
   const startedAt = performance.now();
+  let isAnswered = false;
   try {
     const reply = await talk(lease.connection, signal);
+    isAnswered = true;
     patience.remember(performance.now() - startedAt);
     secondChances.earn();
     return reply;
@@ -175,7 +177,7 @@ async function talkOn<T>(
     }
     throw failure;
   } finally {
-    lease.release();
+    lease.release(isAnswered);
   }
 }
 

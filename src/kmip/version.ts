@@ -1,6 +1,6 @@
 /**
  * Protocol Version, KMIP 1.4 section 6.1: the versions spoken here, their order, their spelling.
- * Which of them a connection uses is agreed in connection.ts.
+ * Which of them a connection uses is agreed in negotiate.ts.
  */
 import { ProviderError } from "../errors.ts";
 

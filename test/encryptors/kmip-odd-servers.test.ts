@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
 import type { Encryptor } from "../../src/encryptors/encryptor.ts";
-import { successItem } from "../../src/kmip/batch.ts";
+import { failureItem, successItem } from "../../src/kmip/batch.ts";
 import {
   decodeRequest,
   decryptOperation,
@@ -13,6 +13,7 @@ import {
   type EncryptResponse,
   Operation,
   parseVersion,
+  ResultReason,
 } from "../../src/kmip/index.ts";
 import { clientMaterial, type EchoServer, startEchoServer } from "../kmip/echo-server.ts";
 import { within } from "./kmip-harness.ts";
@@ -104,6 +105,32 @@ describe("Decrypt sends the tag where the server's Encrypt has put it:", () => {
       });
       assert.deepEqual(decrypts, [expected]);
     });
+});
+
+test("Decrypt finds out where a server wants the tag before any Encrypt has shown it, and keeps to it", async () => {
+  const server = await oddServer({});
+  const { onMessage } = server;
+  const decrypts: number[] = [];
+  server.onMessage = (message, socket) => {
+    const request = decodeRequest(message);
+    const [item] = request.items;
+    if (item?.operation !== Operation.Decrypt) return onMessage(message, socket);
+    const { data: sent, authenticatedEncryptionTag } = decryptOperation.request.decodeItems(item.payload, "");
+    decrypts.push(sent.length);
+    if (authenticatedEncryptionTag === undefined) return onMessage(message, socket);
+    const refusal = failureItem(item, ResultReason.CryptographicFailure, "");
+    return void socket.write(encodeResponse({ version: request.version, items: [refusal] }));
+  };
+  const wrapped = {
+    keyId: "key",
+    ciphertext: Buffer.concat([data, tag]),
+    annotations: { "alg.okms.ovh.com": Buffer.from("AES_GCM"), [ivAnnotation]: Buffer.alloc(12) },
+  };
+  await withEncryptor(server, async (encryptor) => {
+    for (let call = 0; call < 2; call += 1)
+      assert.deepEqual(Buffer.from(await encryptor.decrypt(wrapped, within())), seed);
+  });
+  assert.deepEqual(decrypts, [32, 48, 48]);
 });
 
 test("The IV is the server's where it has chosen one of its own", async () => {

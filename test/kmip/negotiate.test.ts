@@ -1,7 +1,7 @@
 /** Negotiation: which version comes of what a server answers to Discover Versions. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { KmipResultError, NetworkError } from "../../src/errors.ts";
+import { KmipResultError, NetworkError, ProviderError } from "../../src/errors.ts";
 import { createNegotiator, type Discovered } from "../../src/kmip/negotiate.ts";
 import { formatVersion, type ProtocolVersion } from "../../src/kmip/version.ts";
 
@@ -109,6 +109,19 @@ describe("a server that hangs up on versions that are not its own is asked on th
     for (let lives = 0; lives < 3; lives += 1) await assert.rejects(server.negotiate(), lost);
     assert.equal(await server.negotiate(), "1.4");
     assert.deepEqual(server.asked, ["1.1", "1.4", "1.1", "1.4"]);
+  });
+
+  test("in the same as before where the connection was given up here", async () => {
+    const givenUp = new ProviderError("CANCELED", "the caller left");
+    const negotiator = createNegotiator();
+    const asked: string[] = [];
+    const giveUp = async (spoken: ProtocolVersion): Promise<never> => {
+      asked.push(formatVersion(spoken));
+      throw givenUp;
+    };
+    for (let time = 0; time < 2; time += 1)
+      await assert.rejects(negotiator.negotiate("kms:5696", giveUp), givenUp);
+    assert.deepEqual(asked, ["1.1", "1.1"]);
   });
 
   test("in the newest, and an older server is still agreed with", async () => {

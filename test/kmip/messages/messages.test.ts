@@ -210,11 +210,6 @@ const malformed: readonly [says: string, read: () => unknown, complaint: RegExp]
     /^ResponseMessage\/ResponseHeader\/ProtocolVersion: is missing$/,
   ],
   [
-    "no Time Stamp in a response",
-    () => decodeResponse(changed(response, "header", without(Tag.TimeStamp))),
-    /TimeStamp: is missing$/,
-  ],
-  [
     "no Batch Count",
     () => decodeRequest(changed(request, "header", without(Tag.BatchCount))),
     /BatchCount: is missing$/,
