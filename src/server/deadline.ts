@@ -43,6 +43,14 @@ export function callerTimeoutMs(headers: Readonly<Record<string, unknown>>): num
   return undefined;
 }
 
+/**
+ * How long an answer may take for it to come in time: a caller's time began before its headers were here, and what is
+ * answered as it ends is lost with its reason. A fiftieth is kept back, 50 ms at most.
+ */
+export function answerTimeMs(callerMs: number | undefined): number | undefined {
+  return callerMs === undefined ? undefined : callerMs - Math.min(callerMs / 50, 50);
+}
+
 /** Starts a budget of the least of `limitsMs`, undefined meaning no limit. */
 export function startBudget(...limitsMs: readonly (number | undefined)[]): Budget {
   const limitMs = Math.min(...limitsMs.map((limit) => limit ?? Infinity));

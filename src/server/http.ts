@@ -62,12 +62,15 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
       return;
     }
     const failure = await listen(server, target);
+    if (isClosed) {
+      server.close();
+      return;
+    }
     if (failure === undefined) {
       logger.info("the HTTP endpoint listens", { address: address() });
       return;
     }
     if (isFirst) logger.error("the HTTP endpoint cannot listen and tries again", { addr }, failure);
-    if (isClosed) return;
     retry = setTimeout(() => void tryToListen(false), retryMs).unref();
   }
 

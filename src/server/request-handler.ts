@@ -15,7 +15,7 @@ import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
 import { ProviderError, toProviderError } from "../errors.ts";
 import type { Call, CodeName } from "./call.ts";
 import { beginCall, callKey, codeName } from "./call.ts";
-import { callerTimeoutMs } from "./deadline.ts";
+import { answerTimeMs, callerTimeoutMs } from "./deadline.ts";
 import { toConnectError } from "./errors.ts";
 import { envelopeBytes, type UnaryMethod, type UnaryReply, unaryContentType } from "./grpc-unary.ts";
 import { maxMessageBytes } from "./limits.ts";
@@ -67,7 +67,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       return;
     }
     const limitMs = handler.method.methodKind === "unary" ? options.timeoutMs : undefined;
-    const call = beginCall(handler.method, limitMs, callerTimeoutMs(headers));
+    const call = beginCall(handler.method, limitMs, answerTimeMs(callerTimeoutMs(headers)));
     void serve(call, { stream, headers, handler, unary: options.unary.get(path) });
   };
 

@@ -70,6 +70,8 @@ export interface KmsServer {
   connections(): number;
   /** The path that is listened on, `@name` for an abstract socket; undefined before `listen` and after `close`. */
   address(): string | undefined;
+  /** Whether somebody who connects to that path gets here, as far as is known. */
+  isReachable(): boolean;
 }
 
 /** Builds the server; it takes no connection before `listen`. */
@@ -84,6 +86,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   const http2 = createHttp2Server(options, createRoutes(), sessions);
   let socket: ListeningSocket | undefined;
   let closing: Promise<void> | undefined;
+  let isSocketLost = false;
 
   function createRoutes(): Routes {
     const reflection = createReflectionServices(
@@ -113,6 +116,9 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       case "rebound":
         metrics.socketRebind();
         logger.warn("the socket file was gone and has been made again", { path: options.socket.path });
+        // A warning may be folded with the last one; that the trouble is over must not be.
+        if (isSocketLost) logger.info("the socket file is there again", { path: options.socket.path });
+        isSocketLost = false;
         break;
       case "taken-over":
         logger.warn(
@@ -123,6 +129,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
         for (const session of sessions.keys()) session.close();
         break;
       case "trouble":
+        isSocketLost = true;
         logger.error(
           "the socket file is gone and cannot be made again for now",
           { path: options.socket.path },
@@ -172,6 +179,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     inflight: places.taken,
     connections: () => connections.size,
     address: () => socket?.address,
+    isReachable: () => socket?.isThere === true,
   };
 }
 

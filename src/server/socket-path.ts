@@ -23,7 +23,7 @@ export interface FileIdentity {
 
 /** What was found at a path. */
 export type Found =
-  | { readonly kind: "nothing" | "other" }
+  | { readonly kind: "nothing" | "folder" | "other" }
   | { readonly kind: "socket"; readonly identity: FileIdentity };
 
 /** Who answers on a socket: somebody, nobody (its process is gone), or it cannot be told. */
@@ -82,6 +82,7 @@ export async function lookAt(file: string): Promise<Found> {
     if (isErrno(error, "ENOENT")) return { kind: "nothing" };
     throw socketError(`the socket path ${file} cannot be looked at: ${reasonOf(error)}`, error);
   }
+  if (stats.isDirectory()) return { kind: "folder" };
   if (!stats.isSocket()) return { kind: "other" };
   return { kind: "socket", identity: { dev: stats.dev, ino: stats.ino } };
 }

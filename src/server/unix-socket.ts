@@ -57,7 +57,7 @@ export interface UnixSocketOptions {
 /**
  * `rebound`: the file was gone and is there again. `taken-over`: another process has put its own in place; this
  * one serves what it has, and takes the path back only when nobody answers on it for 5 s. `trouble`: the file is
- * gone and cannot be made again for now. `dropped`: a connection too many was closed.
+ * gone and cannot be made again for now, or not by this process. `dropped`: a connection too many was closed.
  */
 export type SocketEvent =
   | { readonly type: "rebound" | "taken-over" | "dropped" }
@@ -69,6 +69,8 @@ export interface ListeningSocket {
   readonly address: string;
   /** Who bound it. */
   readonly origin: "file" | "abstract" | "systemd";
+  /** False while its path is known to lead nowhere. */
+  readonly isThere: boolean;
   /** Stops listening and removes the file where it is ours. Connections stay. Idempotent. */
   close(): Promise<void>;
 }
@@ -103,7 +105,29 @@ async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSock
     server.close();
     throw socketError("systemd passed a network socket: give ListenStream= in the socket unit a path");
   }
-  return { address: options.path, origin: "systemd", close: () => closed(server) };
+  const { path: file, onEvent } = options;
+  const looks = file.startsWith("@") ? undefined : lookNowAndThen(() => expectAtPath(file), onEvent);
+  return {
+    address: file,
+    origin: "systemd",
+    get isThere() {
+      return looks?.isWell !== false;
+    },
+    async close() {
+      await looks?.stop();
+      await closed(server);
+    },
+  };
+}
+
+/** systemd made the file, and only systemd can make it again. @throws SOCKET */
+async function expectAtPath(file: string): Promise<void> {
+  const { kind } = await lookAt(file);
+  if (kind !== "socket")
+    throw socketError(
+      `there is no socket at ${file}, and systemd holds the one that is listened on: restart its socket unit ` +
+        "(systemctl restart NAME.socket), or compare its ListenStream= with --sock",
+    );
 }
 
 async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSocket> {
@@ -119,7 +143,7 @@ async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSo
       error,
     );
   }
-  return { address: options.path, origin: "abstract", close: () => closed(server) };
+  return { address: options.path, origin: "abstract", isThere: true, close: () => closed(server) };
 }
 
 /** What is bound at the path now. */
@@ -150,24 +174,30 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
   return {
     address: options.path,
     origin: "file",
+    get isThere() {
+      return watch.isWell;
+    },
     async close() {
       await watch.stop();
-      const found = await lookAt(options.path);
-      if (found.kind === "socket" && isSameFile(found.identity, bound.identity)) {
-        await unlink(options.path).catch(() => undefined);
-      }
+      // Whatever became of the folder, the listening ends.
+      await removeOwn(options.path, bound.identity).catch(() => undefined);
       await closed(bound.server);
     },
   };
+}
+
+async function removeOwn(file: string, identity: FileIdentity): Promise<void> {
+  const found = await lookAt(file);
+  if (found.kind === "socket" && isSameFile(found.identity, identity)) await unlink(file);
 }
 
 /** @throws SOCKET where something else stands at the path, or somebody answers there and is not to be replaced */
 async function checkFree(file: string, replace: boolean): Promise<void> {
   const found = await lookAt(file);
   if (found.kind === "nothing") return;
-  if (found.kind === "other") {
+  if (found.kind === "folder") throw socketError(`${file} is a folder: add the name of a file to --sock`);
+  if (found.kind === "other")
     throw socketError(`${file} is there and is not a socket: remove it, or choose another --sock`);
-  }
   if (replace) return;
   const answer = await whoAnswers(file);
   if (answer === "somebody") {
@@ -218,15 +248,12 @@ interface WatchOptions {
   readonly onEvent: (event: SocketEvent) => void;
 }
 
-/** Looks at the file now and then. By looking, because a watch is lost with the folder it is set on. */
-function watchFile(options: WatchOptions): { stop(): Promise<void> } {
+/** Keeps the file where it is. By looking, because a watch is lost with the folder it is set on. */
+function watchFile(options: WatchOptions): Looks {
   let isTakenOver = false;
   let looksWithNobody = 0;
-  let told = "";
-  let looking: Promise<void> | undefined;
-  let isStopped = false;
 
-  async function look(): Promise<void> {
+  async function look(isStopped: () => boolean): Promise<void> {
     const found = await lookAt(options.path);
     if (found.kind === "socket" && options.isOurs(found.identity)) return;
     if (found.kind === "socket" && (await whoAnswers(options.path)) !== "nobody") {
@@ -235,22 +262,41 @@ function watchFile(options: WatchOptions): { stop(): Promise<void> } {
       isTakenOver = true;
       return;
     }
-    if (found.kind === "other") throw socketError(`${options.path} is there and is not a socket: remove it`);
+    if (found.kind === "other" || found.kind === "folder")
+      throw socketError(`${options.path} is there and is not a socket: remove it`);
     looksWithNobody += 1;
-    if (isStopped || (isTakenOver && looksWithNobody < looksBeforeTakingBack)) return;
+    if (isStopped() || (isTakenOver && looksWithNobody < looksBeforeTakingBack)) return;
     await options.rebind();
     isTakenOver = false;
     looksWithNobody = 0;
-    told = "";
     options.onEvent({ type: "rebound" });
   }
+  return lookNowAndThen(look, options.onEvent);
+}
+
+/** Looks that are made again and again. */
+interface Looks {
+  /** Whether the last one found nothing wrong. */
+  readonly isWell: boolean;
+  stop(): Promise<void>;
+}
+
+/** Tells each trouble that a look throws once. */
+function lookNowAndThen(
+  look: (isStopped: () => boolean) => Promise<void>,
+  onEvent: UnixSocketOptions["onEvent"],
+): Looks {
+  let told = "";
+  let looking: Promise<void> | undefined;
+  let isStopped = false;
 
   async function lookSafely(): Promise<void> {
     try {
-      await look();
+      await look(() => isStopped);
+      told = "";
     } catch (caught) {
       const error = toProviderError(caught);
-      if (error.message !== told) options.onEvent({ type: "trouble", error });
+      if (error.message !== told) onEvent({ type: "trouble", error });
       told = error.message;
     } finally {
       looking = undefined;
@@ -262,6 +308,9 @@ function watchFile(options: WatchOptions): { stop(): Promise<void> } {
   }, watchIntervalMs).unref();
 
   return {
+    get isWell() {
+      return told === "";
+    },
     async stop() {
       isStopped = true;
       clearInterval(timer);

@@ -187,6 +187,16 @@ describe("a call has one budget", () => {
     assert.equal(it.server.inflight(), 0);
   });
 
+  test("what is answered as the caller's time ends is heard by the caller, with its reason", async (t) => {
+    const it = await startServer(t);
+    const client = grpcClient(t, `unix://${it.socketPath}`);
+    await client.call(status, {});
+    it.encryptor.hangs = true;
+    const { error } = await client.call(encrypt, { plaintext: seed }, { deadline: Date.now() + 2000 });
+    assert.equal(error?.code, GrpcStatus.DEADLINE_EXCEEDED);
+    assert.match(error.details, /\[TIMEOUT\]/);
+  });
+
   test("--timeout ends it where the caller gives none, or a longer one", async (t) => {
     const it = await startServer(t, { timeoutMs: 100 });
     const session = await openSession(t, it.socketPath);

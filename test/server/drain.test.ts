@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, unlinkSync } from "node:fs";
+import { existsSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "node:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -185,4 +186,16 @@ test("health's watch of a service that is unknown says so and stays open", async
   const next = watch.next();
   await it.server.close();
   await next;
+});
+
+test("close ends everything where the socket's folder has become something else", async (t) => {
+  const it = await startServer(t);
+  const client = connectClient(t, it.socketPath);
+  await client.status({});
+  const folder = path.dirname(it.socketPath);
+  rmSync(folder, { recursive: true });
+  writeFileSync(folder, "");
+  await it.server.close();
+  assert.equal(it.server.connections(), 0);
+  assert.equal(it.server.address(), undefined);
 });

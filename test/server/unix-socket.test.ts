@@ -9,6 +9,7 @@ import {
   readdirSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import type { Server } from "node:net";
@@ -29,12 +30,13 @@ async function activated(
   server: Server,
   environment: string,
   file: string,
-): Promise<{ said: string; leave: () => Promise<unknown> }> {
+): Promise<{ said: string; next: () => Promise<string>; leave: () => Promise<unknown> }> {
   const code = `
     import { listenOnSocket } from ${JSON.stringify(path.resolve("src/server/unix-socket.ts"))};
     try {
       const socket = await listenOnSocket({
-        path: ${JSON.stringify(file)}, mode: 0o660, replace: false, onEvent() {},
+        path: ${JSON.stringify(file)}, mode: 0o660, replace: false,
+        onEvent: (event) => console.log(event.type, socket.isThere, event.error?.message),
         onConnection: (connection) => connection.end("activated"),
       });
       process.once("SIGTERM", () => socket.close().then(() => process.exit(0)));
@@ -51,9 +53,11 @@ async function activated(
   t.after(() => child.kill("SIGKILL"));
   const exited = once(child, "exit");
   assert.ok(child.stdout);
-  const [said] = (await once(child.stdout, "data")) as [Buffer];
+  const { stdout } = child;
+  const next = async (): Promise<string> => String((await once(stdout, "data"))[0]);
   return {
-    said: said.toString(),
+    said: await next(),
+    next,
     leave: () => {
       child.kill("SIGTERM");
       return exited;
@@ -156,7 +160,7 @@ describe("what stands at the path", () => {
         const file = path.join(temporaryFolder(t), "kms.sock");
         make(file);
         const before = lstatSync(file).ino;
-        await refusal(listen(t, file, { replace }), /is not a socket/);
+        await refusal(listen(t, file, { replace }), /is not a socket|is a folder: add the name of a file/);
         assert.equal(lstatSync(file).ino, before);
       });
     }
@@ -251,6 +255,14 @@ describe("systemd's socket", () => {
     assert.deepEqual(readdirSync(folder), ["kms.sock"]);
     await leave();
     assert.deepEqual(readdirSync(folder), ["kms.sock"]);
+  });
+
+  test("is missed when its file is gone, which only systemd can make again", async (t) => {
+    const file = path.join(temporaryFolder(t), "kms.sock");
+    const server = await otherListener(t, file);
+    const { next } = await activated(t, server, "LISTEN_PID=$$ LISTEN_FDS=1", file);
+    unlinkSync(file);
+    assert.match(await next(), /^trouble true there is no socket at .*restart its socket unit/);
   });
 
   test("is not taken by a process that it was not passed to", async (t) => {

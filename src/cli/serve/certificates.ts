@@ -50,7 +50,7 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
         logger.error(`Could not load certificate: ${error.message}${stay}`, { code: error.code });
       },
       onExpiry(expiry) {
-        tellExpiry(logger, expiry);
+        tellExpiry(logger, expiry, config.ca);
       },
     },
   );
@@ -107,8 +107,10 @@ function warnOfEarly(logger: Logger, material: TlsMaterial): void {
     }
 }
 
-function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry): void {
+function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry, ca: string | undefined): void {
   const fields = { file, notAfter: notAfter.toISOString() };
-  if (days < 0) logger.error("a certificate in use has expired: the KMS will hardly take it", fields);
+  if (days < 0 && file === ca)
+    logger.error("the CA of the KMS has expired: the KMS can't be verified", fields);
+  else if (days < 0) logger.error("a certificate in use has expired: the KMS will hardly take it", fields);
   else logger.warn(`a certificate in use expires in ${days} ${days === 1 ? "day" : "days"}`, fields);
 }

@@ -62,7 +62,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const certificates = watch.start();
   await Promise.race([certificates, asked, sleep(certificatesHeadStartMs, undefined, { ref: false })]);
   try {
-    await running.server.listen();
+    await Promise.race([running.server.listen(), asked]);
   } catch (error) {
     logger.error("cannot listen on the socket", { path: config.sock }, error);
     watch.stop();
@@ -102,8 +102,13 @@ function tellLook(look: Look): string {
 async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
   const { config, logger, metrics, status, server } = running;
   if (config.httpAddr === undefined) return undefined;
-  const listening = (): boolean => server.address() !== undefined;
-  return startHttpEndpoint({ addr: config.httpAddr, status, metrics, logger, listening });
+  return startHttpEndpoint({
+    addr: config.httpAddr,
+    status,
+    metrics,
+    logger,
+    listening: () => server.isReachable(),
+  });
 }
 
 /** Calls in flight finish first: they need the encryptor and what is known of the key. */
