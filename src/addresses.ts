@@ -67,6 +67,12 @@ export function isLoopback(host: string): boolean {
   return bare === "localhost" || bare === "::1" || (isIPv4(bare) && bare.startsWith("127."));
 }
 
+/** Takes `host:port` apart that was read before; an IPv6 address without its brackets. */
+export function splitAddress(address: string): { readonly host: string; readonly port: number } {
+  const at = address.lastIndexOf(":");
+  return { host: address.slice(0, at).replaceAll(/[[\]]/g, ""), port: Number(address.slice(at + 1)) };
+}
+
 type One = { readonly server: string } | { readonly complaint: string };
 
 function parseList(list: string, parseOne: (text: string) => One): Addresses {

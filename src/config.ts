@@ -5,7 +5,7 @@
 import { parseKmipAddresses, parseListenAddress, parseRestUrls } from "./addresses.ts";
 import type { KeySelector } from "./encryptors/encryptor.ts";
 import { formatDuration, quote } from "./settings.ts";
-import type { SettingsReader } from "./settings.ts";
+import type { Setting, SettingsReader } from "./settings.ts";
 
 /** Log level, least first. */
 export const logLevels = ["error", "warn", "info", "debug", "trace"] as const;
@@ -166,13 +166,20 @@ function readKey(read: SettingsReader, protocol: Config["protocol"] | undefined)
   if (id === undefined && label === undefined)
     read.complain("Missing required flag --encryption-key-id or --encryption-key-label: which key to use");
   if (id === undefined) return { label: label?.text ?? "" };
-  if (protocol === "rest" && !uuid.test(id.text))
-    read.complain(
-      `Invalid value for ${id.source}: ${quote(id.text)} is not a UUID, as the keys of OKMS have`,
-    );
-  if (Buffer.byteLength(id.text) > maxKeyIdBytes)
-    read.complain(`Invalid value for ${id.source}: longer than ${maxKeyIdBytes} bytes`);
+  checkKeyId(read, id, protocol);
   return { id: id.text };
+}
+
+/** Complains about an identifier that can't be a key's. */
+export function checkKeyId(
+  read: SettingsReader,
+  { text, source }: Setting,
+  protocol: Config["protocol"] | undefined,
+): void {
+  if (protocol === "rest" && !uuid.test(text))
+    read.complain(`Invalid value for ${source}: ${quote(text)} is not a UUID, as the keys of OKMS have`);
+  if (Buffer.byteLength(text) > maxKeyIdBytes)
+    read.complain(`Invalid value for ${source}: longer than ${maxKeyIdBytes} bytes`);
 }
 
 function readOkmsId(read: SettingsReader, protocol: Config["protocol"] | undefined): string | undefined {

@@ -22,7 +22,11 @@ export async function readPemFile(file: string): Promise<Buffer> {
   return bytes;
 }
 
-async function readBounded(file: string): Promise<Buffer | undefined> {
+/**
+ * Reads a regular file of at most 1 MiB; undefined where it is longer.
+ * @throws what the file system says, EISDIR for what is no file
+ */
+export async function readBounded(file: string): Promise<Buffer | undefined> {
   // O_NONBLOCK: a named pipe that nobody writes to would hold a thread of the pool for ever.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -50,11 +54,15 @@ function readFailure(error: unknown): string {
 }
 
 const certificate =
-  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g;
+  /(?<=^|^\u00EF\u00BB\u00BF)-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gm;
 const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----[^-]+-----END \1-----/;
 
-/** Cut off or whole; or base64 of one, as the data of a Kubernetes Secret is. */
-const anyPem = /-----BEGIN [A-Z0-9 ]+-----[\s\S]*?(?:-----END [A-Z0-9 ]+-----|$)|LS0tLS1CRUdJTi[\w+/=\n]*/g;
+/**
+ * Cut off or whole; base64 of one, as the data of a Kubernetes Secret is; or what stands between the lines of a private
+ * key, by the version that begins each kind (PKCS #1 and #8, SEC 1).
+ */
+const anyPem =
+  /-----BEGIN [A-Z0-9 ]+-----[\s\S]*?(?:-----END [A-Z0-9 ]+-----|$)|LS0tLS1CRUdJTi[\w+/=\n]*|\bM(?:C4CAQ|H[cQ]CAQ|I[GH].AgE|II...IBA)[\w+/=\s]{16,}/g;
 
 /** The text with every PEM in it replaced by `[PEM]`: for whatever is printed, lest a key be. */
 export function redactPem(text: string): string {
@@ -64,6 +72,11 @@ export function redactPem(text: string): string {
 /** The certificates of a file, in its order. */
 export function certificateBlocks(pem: Buffer): string[] {
   return pem.toString("latin1").match(certificate) ?? [];
+}
+
+/** How many certificates a file begins; more than its blocks where one is cut, or not on lines of its own. */
+export function certificateCount(pem: Buffer): number {
+  return pem.toString("latin1").split(/-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/).length - 1;
 }
 
 /** The first private key of a file. */
@@ -76,11 +89,18 @@ export function isEncryptedKey(pem: Buffer): boolean {
   return /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED/.test(pem.toString("latin1"));
 }
 
+/** The whole length of the DER item that begins `bytes`: its length in one byte, or in the 1 or 2 after it. */
+function derBytes(bytes: Buffer): number {
+  const [, first = 0, high = 0, low = 0] = bytes;
+  if (first === 0x82) return 4 + high * 0x100 + low;
+  return first === 0x81 ? 3 + high : 2 + first;
+}
+
 /** What a file without the wanted block is, in words that say what to do. */
 export function describeWrongPem(pem: Buffer, wanted: "certificate" | "private key"): string {
   const text = pem.toString("latin1");
-  // DER: a SEQUENCE with a length of two bytes.
-  if (pem[0] === 0x30 && pem[1] === 0x82)
+  // DER: a SEQUENCE that is as long as the file.
+  if (pem[0] === 0x30 && derBytes(pem) === pem.length)
     return `is DER, not PEM: convert it with "openssl ${wanted === "certificate" ? "x509" : "pkey"} -inform der -in … -out …"`;
   if (wanted === "certificate" && text.includes("PRIVATE KEY-----"))
     return "holds a private key, and no certificate: are certificate and key swapped?";

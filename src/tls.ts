@@ -6,7 +6,14 @@ import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import tls, { createSecureContext, type SecureContext } from "node:tls";
 import { ProviderError } from "./errors.ts";
-import { certificateBlocks, describeWrongPem, isEncryptedKey, privateKeyBlock, readPemFile } from "./pem.ts";
+import {
+  certificateBlocks,
+  certificateCount,
+  describeWrongPem,
+  isEncryptedKey,
+  privateKeyBlock,
+  readPemFile,
+} from "./pem.ts";
 
 /** What a TLS connection to the KMS is made with. Never printed: `cert`, `key` and `ca` are non-enumerable. */
 export interface TlsMaterial {
@@ -167,7 +174,13 @@ function isSelfIssued(certificate: X509Certificate): boolean {
 }
 
 function parseCertificates(file: string, pem: Buffer): X509Certificate[] {
-  return certificateBlocks(pem).map((block, index) => {
+  const blocks = certificateBlocks(pem);
+  // OpenSSL reads up to the first such block, and silently leaves out the rest.
+  if (blocks.length > 0 && blocks.length < certificateCount(pem))
+    throw filesError(
+      `${file}: a certificate in it is cut, or begins in the middle of a line: put each on lines of its own`,
+    );
+  return blocks.map((block, index) => {
     try {
       return new X509Certificate(block);
     } catch (error) {

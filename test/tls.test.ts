@@ -233,6 +233,23 @@ test("a file that this user may not read says so, with the user", async (t) => {
   );
 });
 
+test("a bundle whose certificates OpenSSL would read in part only is refused", async () => {
+  const joined = await write(`${authority.caPem.trimEnd()}${authority.caPem}`);
+  const cut = await write(`${authority.caPem.slice(0, 200)}\n${authority.caPem}`);
+  for (const ca of [joined, cut])
+    await assert.rejects(loadTlsMaterial({ ...good, ca }), {
+      code: "TLS_FILES",
+      message: `${ca}: a certificate in it is cut, or begins in the middle of a line: put each on lines of its own`,
+    });
+});
+
+test("a key in DER is told as that, whatever its kind", async () => {
+  const der = createPrivateKey(other.key).export({ format: "der", type: "pkcs8" });
+  const file = path.join(folder, "key.der");
+  await writeFile(file, der);
+  await assert.rejects(loadTlsMaterial({ ...good, key: file }), { message: /is DER, not PEM/ });
+});
+
 test("no message about a key holds anything of the key", async () => {
   const body = createPrivateKey(other.key).export({ format: "der", type: "pkcs8" }).toString("base64");
   const broken = await write(
@@ -267,6 +284,7 @@ const taken: readonly (readonly [what: string, files: () => Promise<Partial<Cert
       return { cert: await write(other.cert), key: await write(parameters + key) };
     },
   ],
+  ["a byte order mark", async () => ({ ca: await write(`\uFEFF${authority.caPem}`) })],
   ["a bundle with the CA second", async () => ({ ca: await write(`${other.cert}\n${authority.caPem}`) })],
 ];
 for (const [what, files] of taken)

@@ -40,7 +40,8 @@ export function readArgv(argv: readonly string[], flags: FlagSet, wordCount: num
     else takeFlag(argument, rest, flags, found);
   }
   const words = found.words.slice(0, wordCount);
-  const spare = found.words.slice(wordCount).map((word) => spareWord(word, flags));
+  const isSecret = argv.some(holdsKey);
+  const spare = found.words.slice(wordCount).map((word) => (isSecret ? hiddenWord(word) : spareWord(word)));
   const args = [...found.values].map(([name, value]) => `--${name}=${value}`);
   // After `--`: citty would take a word that begins with a dash for a flag.
   return { args: [...args, "--", ...words], complaints: [...found.complaints, ...spare] };
@@ -63,6 +64,11 @@ function takeFlag(argument: string, rest: string[], flags: FlagSet, { values, co
     // What follows is most likely its value, and not to be complained about as well.
     if (attached === undefined && rest[0]?.startsWith("-") === false) rest.shift();
   } else if (flag.type === "boolean") {
+    // As in Go, a boolean has its value attached or none: a word after it would be lost on it.
+    if (attached === undefined && parseGoBoolean(rest[0] ?? "") !== undefined)
+      complaints.push(
+        `Unexpected argument ${quote(rest[0] ?? "")}: a boolean is written --${name}=${rest.shift() ?? ""}`,
+      );
     const value = parseGoBoolean(attached ?? "true");
     if (value !== undefined) values.set(name, String(value));
     else complaints.push(`Invalid value for --${name}: ${quote(attached ?? "")} is not true or false`);
@@ -92,9 +98,15 @@ function unknownFlag(argument: string, name: string, flags: FlagSet): string {
   return `Unknown flag ${quote(written)}${near === undefined ? "" : `: did you mean --${near}?`}`;
 }
 
-function spareWord(word: string, flags: FlagSet): string {
-  const isBoolean = parseGoBoolean(word) !== undefined;
-  const boolean = Object.keys(flags).find((name) => flags[name]?.type === "boolean");
-  const hint = isBoolean && boolean !== undefined ? `: a boolean is written --${boolean}=${word}` : "";
-  return `Unexpected argument ${quote(word)}${hint}`;
+function spareWord(word: string): string {
+  return `Unexpected argument ${quote(word)}`;
+}
+
+/** `$(cat key.pem)` without quotes: the shell makes words of the key, and an error must not print them. */
+function holdsKey(word: string): boolean {
+  return word.includes("-----BEGIN") || /^(?!\/)[A-Za-z0-9+/]{40,}={0,2}$/.test(word);
+}
+
+function hiddenWord(word: string): string {
+  return `Unexpected argument of ${word.length} characters, not shown: a flag takes the path of a PEM file, not what is in it`;
 }

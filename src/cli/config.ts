@@ -4,14 +4,16 @@
  */
 import path from "node:path";
 import type { Config } from "../config.ts";
-import { parseServeConfig } from "../config.ts";
+import { checkKeyId, parseServeConfig } from "../config.ts";
 import { quote } from "../settings.ts";
 import type { SettingsReader } from "../settings.ts";
+import { checkResources } from "./check/encryption-config-resources.ts";
 import { defineCliCommand } from "./command.ts";
 import type { FlagSet, Invocation } from "./command.ts";
 import { materialFiles, serveArguments } from "./config/output.ts";
 import type { ConfigOptions, InstanceOptions, Kind } from "./config/run.ts";
 import { programName } from "./help.ts";
+import { checkSockLength } from "./kms-endpoint.ts";
 import { serveFlags } from "./serve-flags.ts";
 
 const defaults = {
@@ -136,32 +138,73 @@ function readOptions(invocation: Invocation): ConfigOptions {
   const rotation = readRotation(read);
   const options = {
     kind: kind ?? "encryption-configuration",
-    resources: readList(read.text("resources") ?? "secrets"),
+    resources: readResources(read),
     apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }, 3000),
     exec: readAbsolute(read, "exec", defaults.exec),
     user: readName(read, "user"),
-    image: read.text("image") ?? "",
+    image: readImage(read),
     out: read.path("out"),
   };
   const providerName = readName(read, "provider-name") ?? defaults.providerName;
-  const name = readName(read, "instance") ?? programName;
+  const name = (kind === "static-pod" ? readPodName(read) : readName(read, "instance")) ?? programName;
   const config = kind === "systemd" || kind === "static-pod" ? readServe(read, stderr) : undefined;
   const sock = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
   if (kind === "static-pod") {
-    checkMountable(read, sock);
+    checkMountable(read, "--sock", sock);
+    for (const [flag, file] of Object.entries(config === undefined ? {} : materialFiles(config)))
+      checkMountable(read, `--${flag}`, file);
     checkGroupIsNumber(read);
+    if (config?.httpAddr?.endsWith(":0") === true)
+      read.complain("--http-addr needs a port that is known: the kubelet asks there whether the Pod lives");
   }
+  checkSockLength(read, sock);
   read.finish();
   const current = instanceOf(invocation, options.kind, { config, sock, providerName, name });
   if (rotation === undefined) return { ...options, instances: [current] };
-  const next = nextInstance(invocation, options.kind, { config, sock, providerName }, rotation);
+  const next = nextInstance(invocation, options.kind, current, rotation);
+  checkNext(read, current, next);
+  read.finish();
   return { ...options, instances: rotation.isReadOnly ? [current, next] : [next, current] };
+}
+
+function readResources(read: SettingsReader): string[] {
+  const resources = readList(read.text("resources") ?? "secrets");
+  if (resources.length === 0) read.complain("Invalid value for --resources: it names none");
+  const { status, message } = checkResources([{ path: "--resources", resources, kinds: [], kms: [] }]);
+  if (status === "failed") read.complain(`Invalid value for ${message}`);
+  return resources;
+}
+
+function readImage(read: SettingsReader): string {
+  const given = read.given("image");
+  if (given !== undefined && /\s/.test(given.text))
+    read.complain(`Invalid value for ${given.source}: ${quote(given.text)} holds a space`);
+  return given?.text ?? "";
+}
+
+/** The kubelet takes a name as of a host (RFC 1123). */
+function readPodName(read: SettingsReader): string | undefined {
+  const given = read.given("instance");
+  if (given !== undefined && !/^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/.test(given.text))
+    read.complain(
+      `Invalid value for ${given.source}: ${quote(given.text)} is no name of a Pod: small letters, digits, - and . only`,
+    );
+  return given?.text;
+}
+
+/** Two plugins on one host share nothing that has a name. */
+function checkNext(read: SettingsReader, current: InstanceOptions, next: InstanceOptions): void {
+  checkSockLength(read, next.sock);
+  if (next.sock === current.sock)
+    read.complain(`Both keys would have the socket ${next.sock}: give the next one's with --rotate-sock`);
+  if (next.providerName === current.providerName)
+    read.complain(
+      `Both keys would have the provider ${quote(next.providerName)}: give the next one's with --rotate-name`,
+    );
 }
 
 interface Rotation {
   readonly keyId: string;
-  /** Tells the next key's names from this one's. */
-  readonly suffix: string;
   readonly providerName: string | undefined;
   readonly sock: string | undefined;
   /** Whether the next key is only read with, until every API server can. */
@@ -183,15 +226,11 @@ function readRotation(read: SettingsReader): Rotation | undefined {
     );
   if (read.text("encryption-key-id") === keyId)
     read.complain("--rotate-to names the key that is already in use");
-  const suffix =
-    keyId
-      .toLowerCase()
-      .replaceAll(/[^a-z0-9]/g, "")
-      .slice(0, 8) || "next";
+  const given = read.given("rotate-to");
+  if (given !== undefined) checkKeyId(read, given, read.text("protocol") === "rest" ? "rest" : undefined);
   const isReadOnly = read.oneOf("rotate-step", ["read", "write"]) === "read";
   return {
     keyId,
-    suffix,
     providerName: readName(read, "rotate-name"),
     sock: read.path("rotate-sock"),
     isReadOnly,
@@ -234,14 +273,39 @@ function absoluteSock(sock: string): string {
 }
 
 /** Folders that hold other programs' sockets or files: to mount one is to hand the host over. */
-const crowded = new Set(["/", "/run", "/var/run", "/var", "/tmp", "/var/tmp", "/etc", "/home", "/root"]);
+const crowded = new Set(
+  [
+    "/",
+    "/run",
+    "/var/run",
+    "/var",
+    "/tmp",
+    "/var/tmp",
+    "/etc",
+    "/home",
+    "/root",
+    "/usr",
+    "/opt",
+    "/srv",
+  ].concat([
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/dev",
+  ]),
+);
 
-function checkMountable(read: SettingsReader, sock: string): void {
-  const folder = path.dirname(sock);
-  if (sock.startsWith("@") || !crowded.has(folder)) return;
+function checkMountable(read: SettingsReader, flag: string, file: string): void {
+  const folder = path.dirname(file);
+  if (file.startsWith("@") || !crowded.has(folder)) return;
+  const example = flag === "--sock" ? `, as --sock /run/${programName}/kms.sock` : "";
   read.complain(
-    `--sock ${sock} would mount all of ${folder} into the Pod: give the socket a folder of its own, ` +
-      `as --sock /run/${programName}/kms.sock`,
+    `${flag} ${file} would mount all of ${folder} into the Pod: give it a folder of its own${example}`,
   );
 }
 
@@ -276,10 +340,11 @@ function instanceOf(
 function nextInstance(
   invocation: Invocation,
   kind: Kind,
-  current: Pick<InstanceOptions, "config" | "sock" | "providerName">,
+  current: InstanceOptions,
   rotation: Rotation,
 ): InstanceOptions {
-  const { keyId, suffix } = rotation;
+  const { keyId } = rotation;
+  const suffix = suffixOf(keyId, current.name);
   const instance = {
     config: current.config,
     name: `${programName}-${suffix}`,
@@ -292,9 +357,19 @@ function nextInstance(
   });
 }
 
-/** Two plugins on one host cannot share a port. */
+/** Tells the next key's names from this one's. Identifiers that grow with time begin alike, and end otherwise. */
+function suffixOf(keyId: string, currentName: string): string {
+  const letters = keyId.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
+  const [first, last] = [letters.slice(0, 8), letters.slice(-8)];
+  const suffix = currentName === `${programName}-${first}` ? last : first;
+  return suffix === "" ? "next" : suffix;
+}
+
+/** Two plugins on one host cannot share a port; 0 is any that is free. */
 function nextHttpAddr(kind: Kind, httpAddr: string | undefined): Record<string, string> {
   const address = httpAddr ?? (kind === "static-pod" ? defaults.httpAddr : undefined);
   if (address === undefined) return {};
-  return { "http-addr": address.replace(/\d+$/, (port) => String(Number(port) + 1)) };
+  const port = Number(/\d+$/.exec(address)?.[0]);
+  if (port === 0) return {};
+  return { "http-addr": address.replace(/\d+$/, String(port === 65_535 ? port - 1 : port + 1)) };
 }

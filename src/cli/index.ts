@@ -2,6 +2,7 @@
  * The command line: finds the command (serve where none is named), answers --help and --version, hands the
  * rest to it, and turns its end into an exit code: 0 as asked, 1 failed, 2 the command line is wrong.
  */
+import { ProviderError } from "../errors.ts";
 import { ConfigError, quote } from "../settings.ts";
 import { version } from "../version.ts";
 import { asksFor, readArgv } from "./argv.ts";
@@ -45,10 +46,17 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
   try {
     return await runCliCommand(command, io, { args, complaints });
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
+    const wrong = complaintsOf(error);
+    if (wrong === undefined) throw error;
     const help = `${programName}${named === undefined ? "" : ` ${named.name}`} --help`;
-    return print(io.stderr, `${error.complaints.join("\n")}\nSee ${help}\n`, 2);
+    return print(io.stderr, `${wrong.join("\n")}\nSee ${help}\n`, 2);
   }
+}
+
+/** What is wrong with the command line; undefined where the error is of another kind. */
+function complaintsOf(error: unknown): readonly string[] | undefined {
+  if (error instanceof ConfigError) return error.complaints;
+  return error instanceof ProviderError && error.code === "CONFIG" ? [error.message] : undefined;
 }
 
 function print(stream: NodeJS.WritableStream, text: string, code: number): number {

@@ -2,6 +2,9 @@
  * The plugin's socket as kube-apiserver writes it in an EncryptionConfiguration, and back: a URL, parsed with Go's
  * net/url there (k8s.io/kms, pkg/util ParseEndpoint), of which only the path counts.
  */
+import { toProviderError } from "../errors.ts";
+import { checkPathLength } from "../server/socket-path.ts";
+import type { SettingsReader } from "../settings.ts";
 
 /** What an endpoint names, or what is wrong with it. */
 export type ParsedEndpoint = { readonly sock: string } | { readonly complaint: string };
@@ -15,7 +18,8 @@ export function endpointOf(sock: string): string {
 /** The path, or `@name`, that kube-apiserver would dial. */
 export function parseEndpoint(endpoint: string): ParsedEndpoint {
   if (!endpoint.startsWith("unix:")) return { complaint: "it must begin with unix:///" };
-  const parts = /^unix:(?:\/\/([^/]*))?(\/[^?#]*)$/.exec(endpoint);
+  // Two slashes begin a host, never a path.
+  const parts = /^unix:(?:\/\/([^/]*)|(?!\/\/))(\/[^?#]*)$/.exec(endpoint);
   if (parts === null) return { complaint: "it is not unix:// and an absolute path" };
   const [, host = "", path = ""] = parts;
   if (host !== "")
@@ -25,5 +29,14 @@ export function parseEndpoint(endpoint: string): ParsedEndpoint {
     return { sock: decoded.startsWith("/@") ? decoded.slice(1) : decoded };
   } catch {
     return { complaint: "a % in it is not followed by two hexadecimal digits: write %25" };
+  }
+}
+
+/** Complains about a socket whose path no kernel takes: Node spins on connecting to one. */
+export function checkSockLength(read: SettingsReader, sock: string): void {
+  try {
+    checkPathLength(sock);
+  } catch (error) {
+    read.complain(toProviderError(error).message);
   }
 }

@@ -2,7 +2,9 @@
  * `probe`: speaks to a running plugin as kube-apiserver does, and says whether kube-apiserver would be content.
  * Fit for a systemd or Pod probe. The work is in probe/, loaded only when it is asked for.
  */
+import { quote } from "../settings.ts";
 import { defineCliCommand } from "./command.ts";
+import { checkSockLength, parseEndpoint } from "./kms-endpoint.ts";
 import { serveFlags } from "./serve-flags.ts";
 
 /** Most rounds, and most at once, of one run. */
@@ -58,8 +60,12 @@ export const probeCommand = defineCliCommand({
     "Exit code: 0 all well, 1 something is not (with --watch: in any run), 2 the command line is wrong.",
   async run({ read, stdout }) {
     const day = 86_400_000;
+    const sock = read.path("sock") ?? serveFlags.sock.fallback;
+    const parsed = /^[a-z]+:\/\//.test(sock) ? parseEndpoint(sock) : { sock };
+    if ("complaint" in parsed) read.complain(`Invalid value for --sock: ${quote(sock)}: ${parsed.complaint}`);
+    else checkSockLength(read, parsed.sock);
     const options = {
-      sock: read.path("sock") ?? serveFlags.sock.fallback,
+      sock,
       count: read.integer("count", { min: 1, max: most.count }, 1),
       concurrency: read.integer("concurrency", { min: 1, max: most.concurrency }, 1),
       timeoutMs: read.durationMs("timeout", { min: 1, max: day }, 3000),

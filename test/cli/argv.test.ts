@@ -127,3 +127,13 @@ test("a word that resembles nothing gets no suggestion", () => {
   for (const typed of ["noisy", "zzzzzzzz", "y".repeat(10_000)])
     assert.equal(nearest(typed, Object.keys(serveFlags)), undefined, typed.slice(0, 10));
 });
+
+test("a key that the shell has made into words is not printed", () => {
+  const line = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgAAAAAAAAAAAAAAAA";
+  const words = ["-----BEGIN", "PRIVATE", "KEY-----", line, "c2hvcnQ=", "-----END", "PRIVATE", "KEY-----"];
+  for (const given of [words, words.slice(3, 5)]) {
+    const { complaints } = readArgv(["--timeout", ...given], flags, 0);
+    assert.ok(complaints.length > 0);
+    for (const complaint of complaints) assert.doesNotMatch(complaint, /MIGH|c2hvcnQ/);
+  }
+});

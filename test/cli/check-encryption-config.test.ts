@@ -1,5 +1,6 @@
 /** `check --encryption-config`: what kube-apiserver would refuse, ignore, or take and not do what was meant. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -212,7 +213,7 @@ describe("an EncryptionConfiguration", () => {
     ],
     ["a tab in its indentation", "apiVersion: a\n\tkind: b\n", "api file", /not YAML: .* in line 2/],
     ["a key twice", "kind: a\nkind: b\n", "api file", /not YAML: DUPLICATE_KEY in line 2/],
-    ["nothing", "", "api file", /the file must be/],
+    ["nothing", "", "api file", /the file is empty/],
     ["aliases that multiply", aliasBomb(), "api file", /./],
   ];
   for (const [what, text, name, message] of failures) {
@@ -298,3 +299,27 @@ function aliasBomb(): string {
   });
   return `${levels.join("\n")}\n`;
 }
+
+test("names, kube-apiserver's default timeout, and paths by another spelling are understood", () => {
+  const names = checkEncryptionConfigText(withKms({}), plugin).find(({ name }) => name === "api names");
+  assert.equal(names?.message, '"okms"');
+  const short = { ...plugin, timeoutMs: 1000 };
+  for (const timeout of ["3s", undefined]) {
+    const found = notOk(checkEncryptionConfigText(withKms({ timeout }), short));
+    assert.deepEqual(
+      found.map(({ name, status }) => [name, status]),
+      [["api timeout", "warning"]],
+    );
+  }
+  const relative = { ...plugin, sock: path.relative(process.cwd(), plugin.sock) };
+  assert.deepEqual(notOk(checkEncryptionConfigText(withKms({}), relative)), []);
+  const [empty] = checkEncryptionConfigText("", plugin);
+  assert.match(empty?.message ?? "", /the file is empty/);
+});
+
+test("a named pipe is refused, not waited for", async (t) => {
+  const pipe = path.join(temporaryFolder(t), "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const [found] = await checkEncryptionConfig(pipe, plugin);
+  assert.equal(found?.status, "failed");
+});

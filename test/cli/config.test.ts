@@ -335,6 +335,30 @@ describe("config systemd", () => {
     ]);
   });
 
+  test("keeps the units of keys apart whose identifiers begin alike", async () => {
+    const [first, second] = ["0193a2b4-0000-7000-8000-00000000000a", "0193a2b4-0000-7000-8000-00000000000b"];
+    const flags = serve.filter((flag) => !flag.startsWith("--encryption-key-id"));
+    const units = await printUnits(
+      ...flags,
+      `--encryption-key-id=${first}`,
+      "--instance=okms-k8s-encryption-provider-0193a2b4",
+      "--sock=/run/okms/kms-0193a2b4.sock",
+      `--rotate-to=${second}`,
+    );
+    assert.equal(units.size, 4);
+  });
+
+  test("gives the next key the port below where there is none above", async () => {
+    const flags = [...serve, sock, `--rotate-to=${nextKeyId}`, "--http-addr=127.0.0.1:65535"];
+    assert.match(await print("systemd", ...flags), /--http-addr=127\.0\.0\.1:65534/);
+  });
+
+  test("leaves the folder of --exec to be seen", async () => {
+    const text = await print("systemd", ...serve, sock, "--exec=/root/bin/okms");
+    assert.match(text, /^ProtectHome=read-only$/m);
+    assert.match(await print("systemd", ...serve, sock, "--exec=/tmp/okms"), /^PrivateTmp=no$/m);
+  });
+
   test("makes both units of both keys in a rotation, on sockets and ports of their own", async () => {
     const flags = [...serve, sock, `--rotate-to=${nextKeyId}`, "--http-addr=127.0.0.1:9000"];
     const units = await printUnits(...flags);
@@ -477,7 +501,7 @@ describe("config static-pod", () => {
         image,
         `--sock=${path.join(folder, "kms.sock")}`,
       );
-      assert.match(complaints.join("\n"), /give the socket a folder of its own/);
+      assert.match(complaints.join("\n"), /give it a folder of its own/);
     });
   }
 });
@@ -530,6 +554,53 @@ describe("config", () => {
     ],
     ["a relative --exec", ["systemd", ...serve, "--exec=bin/p"], /"bin\/p" is not an absolute path/],
     ["a timeout without a unit", ["encryption-configuration", "--api-timeout=3"], /"3" is not a duration/],
+    ["a list of no resources", ["encryption-configuration", "--resources=,"], /--resources: it names none/],
+    [
+      "resources that kube-apiserver refuses",
+      ["encryption-configuration", "--resources=secrets,secrets"],
+      /--resources: "secrets" is there twice/,
+    ],
+    [
+      "a socket path that no kernel takes",
+      ["encryption-configuration", `--sock=/run/${"x".repeat(110)}`],
+      /Linux allows 107/,
+    ],
+    [
+      "a rotation whose socket no kernel takes",
+      ["encryption-configuration", `--sock=/run/${"x".repeat(100)}`, "--rotate-to=next"],
+      /Linux allows 107/,
+    ],
+    [
+      "a rotation onto the same socket",
+      ["encryption-configuration", sock, "--rotate-to=k", "--rotate-sock=/run/okms/kms.sock"],
+      /Both keys would have the socket \/run\/okms\/kms\.sock/,
+    ],
+    [
+      "a rotation onto the same provider",
+      ["encryption-configuration", sock, "--rotate-to=k", "--rotate-name=okms-encryption-provider"],
+      /Both keys would have the provider "okms-encryption-provider"/,
+    ],
+    [
+      "a rotation of REST to what is no UUID",
+      ["encryption-configuration", "--protocol=rest", "--rotate-to=k"],
+      /--rotate-to: "k" is not a UUID/,
+    ],
+    [
+      "a static Pod whose certificate lies among the host's files",
+      ["static-pod", ...serve, sock, "--image=i", "--client-cert=/etc/c.pem"],
+      /^--client-cert \/etc\/c\.pem would mount all of \/etc into the Pod/,
+    ],
+    [
+      "a static Pod on a port that nobody knows",
+      ["static-pod", ...serve, sock, "--image=i", "--http-addr=127.0.0.1:0"],
+      /^--http-addr needs a port/,
+    ],
+    [
+      "a static Pod by a name that no Pod may have",
+      ["static-pod", ...serve, sock, "--image=i", "--instance=Foo_bar"],
+      /"Foo_bar" is no name of a Pod/,
+    ],
+    ["an image with a space", ["static-pod", ...serve, sock, "--image=a b"], /--image: "a b" holds a space/],
   ];
   for (const [what, argv, complaint] of rows) {
     test(`refuses ${what}`, async () => {

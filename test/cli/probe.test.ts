@@ -12,11 +12,13 @@ import { createConnectRouter } from "@connectrpc/connect";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
+import { probeCommand } from "../../src/cli/probe.ts";
 import type { ProbeOptions } from "../../src/cli/probe/run.ts";
 import { runProbe } from "../../src/cli/probe/run.ts";
 import { ProviderError } from "../../src/errors.ts";
 import { keyIdHash } from "../../src/key-id-hash.ts";
 import { startServer, temporaryFolder } from "../server/harness.ts";
+import { runCommand } from "./run-command.ts";
 
 interface Ended {
   readonly code: number;
@@ -376,4 +378,24 @@ describe("probe where there is no plugin", () => {
     assert.match(text, /✖ Status {3}\S/);
     assert.doesNotMatch(text, /there is no socket/);
   });
+});
+
+test("a socket that no kernel or no kube-apiserver takes is told before it is tried", async () => {
+  const tooLong = `/tmp/${"x".repeat(110)}`;
+  for (const [sock, complaint] of [
+    [tooLong, /Linux allows 107/],
+    [`unix://${tooLong}`, /Linux allows 107/],
+    ["unix://foo", /is not unix:\/\/ and an absolute path/],
+    ["tcp://127.0.0.1:1", /must begin with unix:\/\/\//],
+  ] as const)
+    await assert.rejects(runCommand(probeCommand, [`--sock=${sock}`]), {
+      code: "CONFIG",
+      message: complaint,
+    });
+});
+
+test("a file in the socket's place is told as that", async (t) => {
+  const file = path.join(temporaryFolder(t), "kms.sock");
+  writeFileSync(file, "");
+  assert.match((await probe(file)).text, /the file is not a socket/);
 });

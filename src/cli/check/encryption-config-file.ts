@@ -106,6 +106,7 @@ function toResource(
 function describeIssue(issue: v.BaseIssue<unknown>): string {
   const path = v.getDotPath(issue) ?? "";
   const where = path === "" ? "the file" : path.replaceAll(/\.(\d+)/g, "[$1]");
+  if (path === "" && issue.received === "null") return "the file is empty";
   if (issue.type === "strict_object") return `${where} is an unknown field`;
   if (issue.type === "literal") return `${where} must be ${issue.expected ?? ""}`;
   if (issue.type === "check" || issue.type === "min_length") return `${where} ${issue.message}`;

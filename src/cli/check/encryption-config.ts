@@ -2,8 +2,9 @@
  * kube-apiserver's EncryptionConfiguration, held to what kube-apiserver demands (k8s.io/apiserver,
  * pkg/apis/apiserver/validation/validation_encryption.go), to this plugin's flags, and to what makes sense.
  */
-import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import type { Config } from "../../config.ts";
+import { readBounded } from "../../pem.ts";
 import { formatDuration, parseGoDuration, quote } from "../../settings.ts";
 import { parseEndpoint } from "../kms-endpoint.ts";
 import { readEncryptionConfiguration } from "./encryption-config-file.ts";
@@ -33,7 +34,9 @@ type Plugin = Pick<Config, "sock" | "timeoutMs">;
 export async function checkEncryptionConfig(path: string, plugin: Plugin): Promise<Finding[]> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    const bytes = await readBounded(path);
+    if (bytes === undefined) throw new Error("longer than 1 MiB");
+    text = bytes.toString("utf8");
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return [
@@ -87,12 +90,12 @@ function samePath(a: string, b: string): boolean {
 }
 
 /** `/var/run` is `/run` on every Linux that has systemd. */
-function plainPath(path: string): string {
-  return path.replace(/^\/var\/run\//, "/run/").replaceAll(/\/{2,}/g, "/");
+function plainPath(sock: string): string {
+  return sock.startsWith("@") ? sock : resolve(sock).replace(/^\/var\/run\//, "/run/");
 }
 
 function noProvider(providers: readonly KmsProvider[], sock: string): Finding {
-  const advice = `write endpoint: unix://${sock.startsWith("@") ? `/${sock}` : sock}`;
+  const advice = `write endpoint: unix://${sock.startsWith("@") ? `/${sock}` : resolve(sock)}`;
   const seen = providers.map(({ endpoint = "" }) => {
     const parsed = parseEndpoint(endpoint);
     return "complaint" in parsed ? `${quote(endpoint)} (${parsed.complaint})` : quote(endpoint);
@@ -130,21 +133,21 @@ function checkCacheSize(providers: readonly KmsProvider[]): Finding {
 
 function checkTimeout({ timeout }: KmsProvider, plugin: Plugin): Finding {
   const name = "api timeout";
-  if (timeout === undefined) return ok(name, `${formatDuration(defaultTimeoutMs)}, kube-apiserver's default`);
-  const ms = parseGoDuration(timeout);
+  const ms = timeout === undefined ? defaultTimeoutMs : parseGoDuration(timeout);
   if (ms === undefined || ms <= 0)
-    return failed(name, `${quote(timeout)} is not a positive duration`, "write timeout: 3s");
+    return failed(name, `${quote(timeout ?? "")} is not a positive duration`, "write timeout: 3s");
+  const told = timeout ?? `${formatDuration(ms)}, kube-apiserver's default`;
   if (ms < sensibleTimeoutMs.min)
-    return failed(name, `${timeout} is too short for a KMS over the network`, "write timeout: 3s");
+    return failed(name, `${told} is too short for a KMS over the network`, "write timeout: 3s");
   if (ms > sensibleTimeoutMs.max)
-    return warning(name, `${timeout}: kube-apiserver's health probes may hang as long`, "write timeout: 3s");
+    return warning(name, `${told}: kube-apiserver's health probes may hang as long`, "write timeout: 3s");
   if (ms > plugin.timeoutMs)
     return warning(
       name,
-      `${timeout} is longer than the plugin's --timeout ${formatDuration(plugin.timeoutMs)}, which ends a call first`,
+      `${told} is longer than the plugin's --timeout ${formatDuration(plugin.timeoutMs)}, which ends a call first`,
       "make --timeout at least as long",
     );
-  return ok(name, `${timeout}, within the plugin's --timeout ${formatDuration(plugin.timeoutMs)}`);
+  return ok(name, `${told}, within the plugin's --timeout ${formatDuration(plugin.timeoutMs)}`);
 }
 
 function checkNames(providers: readonly KmsProvider[]): Finding {
@@ -157,7 +160,7 @@ function checkNames(providers: readonly KmsProvider[]): Finding {
       return failed(name, `${quote(own)} is the name of two kms providers`, "give each a name of its own");
     seen.add(own);
   }
-  return ok(name, [...seen].map(quote).join(", "));
+  return ok(name, [...seen].map((one) => quote(one)).join(", "));
 }
 
 /** The first provider of a resource writes. */

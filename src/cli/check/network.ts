@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config.ts";
+import { splitAddress } from "../../addresses.ts";
 import { describeDialError, describeSocketError } from "../../net-errors.ts";
 import { secureContextOf, type TlsMaterial } from "../../tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
@@ -65,7 +66,10 @@ export async function checkServer(
 }
 
 function targetOf(server: string, protocol: Config["protocol"]): Target {
-  const url = new URL(protocol === "rest" ? server : `kmip://${server}`);
+  if (protocol === "kmip") {
+    return { endpoint: server, ...splitAddress(server), isTls: true };
+  }
+  const url = new URL(server);
   const port = Number(url.port) || (url.protocol === "http:" ? 80 : 443);
   const host = url.hostname.replaceAll(/[[\]]/g, "");
   return { endpoint: `${url.hostname}:${port}`, host, port, isTls: url.protocol !== "http:" };

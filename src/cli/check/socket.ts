@@ -52,11 +52,18 @@ async function checkFolder(folder: string): Promise<Finding | undefined> {
 async function checkFile({ sock, replace }: Pick<Config, "sock" | "replace">): Promise<Finding> {
   const found = await lookAt(sock);
   if (found.kind === "nothing") return ok(name, `${sock} can be made`);
+  if (found.kind === "folder") return failed(name, `${sock} is a folder`, "add the name of a file to --sock");
   if (found.kind === "other")
     return failed(name, `${sock} is there and is not a socket`, "remove it, or choose another --sock");
   const answer = await whoAnswers(sock);
   if (answer === "nobody")
     return ok(name, `${sock} is left over from a process that is gone, and will be replaced`);
+  if (answer === "unknown" && !replace)
+    return failed(
+      name,
+      `it cannot be told whether somebody answers on ${sock}`,
+      "remove the file, or take its place with --replace",
+    );
   if (replace) return ok(name, `a process answers on ${sock}; serve takes its place (--replace)`);
   return warning(
     name,

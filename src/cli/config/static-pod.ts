@@ -2,6 +2,7 @@
  * A static Pod for one plugin, for the kubelet's staticPodPath on each control-plane node: there before the API
  * server is, on the host's network, with nothing of the host but its socket's folder and its certificates.
  */
+import { splitAddress } from "../../addresses.ts";
 import path from "node:path";
 import { Document } from "yaml";
 import { programName } from "../help.ts";
@@ -110,11 +111,6 @@ function groupsOf({ config: { sockGroup } }: Instance): { readonly supplementalG
 /** The kubelet puts variables in for `$(NAME)`. */
 function escapeVariables(argument: string): string {
   return argument.replaceAll("$(", "$$$$(");
-}
-
-function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const at = address.lastIndexOf(":");
-  return { host: address.slice(0, at).replaceAll(/[[\]]/g, ""), port: Number(address.slice(at + 1)) };
 }
 
 interface Volume {

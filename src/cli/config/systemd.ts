@@ -14,18 +14,20 @@ export interface SystemdOptions {
   readonly user: string | undefined;
 }
 
-const folder = "/etc/systemd/system";
+const unitFolder = "/etc/systemd/system";
 
 /** Makes both units of an instance. */
 export function systemdUnits(instance: Instance, options: SystemdOptions): OutputFile[] {
   return [
-    { path: `${folder}/${instance.name}.service`, text: serviceUnit(instance, options) },
-    { path: `${folder}/${instance.name}.socket`, text: socketUnit(instance) },
+    { path: `${unitFolder}/${instance.name}.service`, text: serviceUnit(instance, options) },
+    { path: `${unitFolder}/${instance.name}.socket`, text: socketUnit(instance) },
   ];
 }
 
 function serviceUnit(instance: Instance, { exec, user }: SystemdOptions): string {
   const { name, config } = instance;
+  // ProtectHome=yes would hide the very certificates, or the program.
+  const folders = [...materialFolders(config), path.dirname(exec)];
   const command = [exec, "serve", ...instance.serveArguments].map(quoteArgument).join(" \\\n  ");
   return `[Unit]
 Description=Kubernetes KMS v2 plugin (${name})
@@ -59,8 +61,8 @@ LimitNOFILE=8192
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
-ProtectHome=${needsHome(instance) ? "read-only" : "yes"}
-PrivateTmp=${needsTmp(instance) ? "no" : "yes"}
+ProtectHome=${folders.some(isHome) ? "read-only" : "yes"}
+PrivateTmp=${folders.some(isTmp) ? "no" : "yes"}
 PrivateDevices=yes
 ProtectProc=invisible
 ProtectClock=yes
@@ -116,13 +118,12 @@ function folderMode({ config }: Instance): string {
   return config.sockGroup === undefined ? "0750" : "0751";
 }
 
-/** ProtectHome=yes would hide the very certificates. */
-function needsHome({ config }: Instance): boolean {
-  return materialFolders(config).some((one) => /^\/(?:home|root|run\/user)(?:\/|$)/.test(one));
+function isHome(folder: string): boolean {
+  return /^\/(?:home|root|run\/user)(?:\/|$)/.test(folder);
 }
 
-function needsTmp({ config }: Instance): boolean {
-  return materialFolders(config).some((one) => /^(?:\/var)?\/tmp(?:\/|$)/.test(one));
+function isTmp(folder: string): boolean {
+  return /^(?:\/var)?\/tmp(?:\/|$)/.test(folder);
 }
 
 /** An argument of a command line: `$` doubled as well, for systemd puts variables in. */

@@ -7,6 +7,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
+import { lookAt } from "../../server/socket-path.ts";
 import { quote } from "../../settings.ts";
 
 /** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
@@ -94,12 +95,18 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
       socket.destroy();
       resolve(undefined);
     });
-    socket.once("error", (error: NodeJS.ErrnoException) => {
-      const known = socketTroubles[error.code ?? ""];
+    socket.once("error", async (error: NodeJS.ErrnoException) => {
+      const known = socketTroubles[(await isNoSocket(path)) ? "ENOTSOCK" : (error.code ?? "")];
       const { message, advice } = known ?? { message: error.message, advice: "see the plugin's log" };
       resolve({ message: `${message} (${quote(sock)})`, advice });
     });
   });
+}
+
+/** Connecting says of a file only that nobody listens there. */
+async function isNoSocket(path: string): Promise<boolean> {
+  const { kind } = await lookAt(path).catch(() => ({ kind: "nothing" }) as const);
+  return kind === "other" || kind === "folder";
 }
 
 function explainCall(error: unknown, method: string, timeoutMs: number): Explanation {
