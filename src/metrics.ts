@@ -4,7 +4,7 @@
  * serving of them, which is server/http.ts.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { KmsEvent } from "./encryptors/encryptor.ts";
+import type { ConnectionCounts, KmsEvent } from "./encryptors/encryptor.ts";
 import { keyIdHash } from "./key-id-hash.ts";
 import type { TlsMaterial } from "./tls.ts";
 
@@ -40,6 +40,8 @@ export interface Metrics {
   rejected(reason: string): void;
   /** What the encryptor told. */
   kms(event: KmsEvent): void;
+  /** Where the connections to the KMS are counted, for each time that they are asked for. */
+  connections(source: () => ConnectionCounts): void;
   /** A probe of the key has ended. */
   probe(kind: "light" | "deep", outcome: "ok" | "passing" | "final", seconds: number): void;
   /** The key in use, undefined for none; exposed as its hash. */
@@ -65,7 +67,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     ...createRequestMetrics(register),
     ...createKeyMetrics(register),
     ...createUpkeepMetrics(register),
-    kms: createKmsMetrics(register, options.protocol),
+    ...createKmsMetrics(register, options.protocol),
     render: () => register.metrics(),
     contentType: register.contentType,
   };
@@ -130,7 +132,10 @@ function createRequestMetrics(register: Registry): Pick<Metrics, "request" | "in
   };
 }
 
-function createKmsMetrics(register: Registry, protocol: "kmip" | "rest"): Metrics["kms"] {
+function createKmsMetrics(
+  register: Registry,
+  protocol: "kmip" | "rest",
+): Pick<Metrics, "kms" | "connections"> {
   const registers = [register];
   const total = new Counter({
     name: `${prefix}kms_requests_total`,
@@ -145,11 +150,15 @@ function createKmsMetrics(register: Registry, protocol: "kmip" | "rest"): Metric
     buckets: [...durationBuckets],
     registers,
   });
+  let source: (() => ConnectionCounts) | undefined;
   const connections = new Gauge({
     name: `${prefix}kms_connections`,
     help: "Connections to the KMS, by state: idle, busy, connecting.",
     labelNames: ["state"],
     registers,
+    collect() {
+      for (const [state, count] of Object.entries(source?.() ?? {})) connections.set({ state }, count);
+    },
   });
   const up = new Gauge({
     name: `${prefix}kms_endpoint_up`,
@@ -173,7 +182,7 @@ function createKmsMetrics(register: Registry, protocol: "kmip" | "rest"): Metric
     inUse.set({ endpoint }, isInUse ? 1 : 0);
   }
 
-  return (event) => {
+  function kms(event: KmsEvent): void {
     switch (event.type) {
       case "exchange": {
         const labels = { protocol, operation: operations(event.operation), outcome: event.outcome };
@@ -181,9 +190,6 @@ function createKmsMetrics(register: Registry, protocol: "kmip" | "rest"): Metric
         duration.observe(labels, event.durationMs / 1000);
         break;
       }
-      case "connection":
-        for (const [state, count] of Object.entries(event.counts)) connections.set({ state }, count);
-        break;
       case "endpoint": {
         const endpoint = endpoints(event.endpoint);
         up.set({ endpoint }, event.up ? 1 : 0);
@@ -191,8 +197,14 @@ function createKmsMetrics(register: Registry, protocol: "kmip" | "rest"): Metric
         break;
       }
       default:
-      // A message's dump is for the log alone.
+      // Connections are counted when they are asked for, and a message's dump is for the log alone.
     }
+  }
+  return {
+    kms,
+    connections(given) {
+      source = given;
+    },
   };
 }
 

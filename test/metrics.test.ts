@@ -37,6 +37,15 @@ describe("metrics", () => {
     await read(createUsedMetrics());
   });
 
+  test("count the connections to the KMS when they are asked for, whatever was told before", async () => {
+    const metrics = createMetrics({ version: "1", protocol: "rest" });
+    let busy = 4;
+    metrics.connections(() => ({ idle: 0, busy, connecting: 1 }));
+    assert.match(await metrics.render(), /kms_connections\{state="busy"\} 4\n/);
+    busy = 0;
+    assert.match(await metrics.render(), /kms_connections\{state="busy"\} 0\n/);
+  });
+
   test("have the media type of the text format", () => {
     const { contentType } = createMetrics({ version: "1", protocol: "kmip" });
     assert.match(contentType, /^text\/plain; version=0\.0\.4/);

@@ -17,13 +17,7 @@ export function createUsedMetrics(): Metrics {
     requestBytes: 200,
     replyBytes: 300,
   });
-  metrics.kms({
-    type: "connection",
-    change: "opened",
-    endpoint: "kms:5696",
-    counts: { idle: 1, busy: 2, connecting: 0 },
-    message: "TLSv1.3, KMIP 1.4",
-  });
+  metrics.connections(() => ({ idle: 1, busy: 2, connecting: 0 }));
   metrics.kms({ type: "endpoint", endpoint: "kms:5696", up: true, inUse: true });
   metrics.probe("deep", "ok", 0.01);
   metrics.key("key-1");

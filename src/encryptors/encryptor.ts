@@ -72,6 +72,9 @@ export interface Encryptor {
    */
   setTlsMaterial(material: TlsMaterial): void;
 
+  /** The connections to the KMS, now. */
+  connections(): ConnectionCounts;
+
   /** Ends: what is in flight fails with SHUTTING_DOWN, every socket is closed when this resolves. Idempotent. */
   close(): Promise<void>;
 }

@@ -146,6 +146,7 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
     encrypt,
     decrypt,
     setTlsMaterial: client.setTlsMaterial,
+    connections: client.counts,
     close: client.close,
   };
 }

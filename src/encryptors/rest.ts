@@ -3,7 +3,7 @@
  * ciphertext is the API's JWE as bytes, and there are no annotations: byte for byte what the Go original stores.
  */
 import { ProviderError, RestError } from "../errors.ts";
-import { createRestClient, type RestClient } from "../rest/client.ts";
+import { createRestClient } from "../rest/client.ts";
 import { isCompactJwe } from "../rest/jwe.ts";
 import {
   createServiceKeys,
@@ -47,12 +47,10 @@ export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
     resolveKey: (context) => resolveKey(keys, options.key, context),
     encrypt: (plaintext, keyId, context) => encrypt(keys, plaintext, keyId, context),
     decrypt: ({ ciphertext, keyId }, context) => decrypt(keys, ciphertext, keyId, context),
-    ...lifeOf(client),
+    setTlsMaterial: client.setTlsMaterial,
+    connections: client.counts,
+    close: client.close,
   };
-}
-
-function lifeOf(client: RestClient): Pick<Encryptor, "setTlsMaterial" | "close"> {
-  return { setTlsMaterial: client.setTlsMaterial, close: client.close };
 }
 
 async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, context: CallContext) {

@@ -50,6 +50,7 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
     resolveKey: (context) => encryptor.resolveKey(context),
     encrypt: (plaintext, keyId, context) => encryptor.encrypt(plaintext, keyId, context),
     setTlsMaterial: (material) => encryptor.setTlsMaterial(material),
+    connections: () => encryptor.connections(),
     close: () => encryptor.close(),
     decrypt: async (request, context) => {
       if (context.signal.aborted) throw leaveReason(context.signal);

@@ -12,7 +12,7 @@ import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";
 import { type CallBudget, pause, remainingMs } from "./budget.ts";
 import { parseJson, restErrorOf } from "./error-body.ts";
-import type { RestObserver } from "./events.ts";
+import type { Counts, RestObserver } from "./events.ts";
 import type { HttpReply } from "./exchange.ts";
 import { createLinks } from "./links.ts";
 import { backoffMs, isFault, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
@@ -54,6 +54,8 @@ export interface RestClient {
   call<T>(call: RestCall<T>, budget: CallBudget): Promise<T>;
   /** New calls use the new certificate; those in flight end on the old connections, which then close. */
   setTlsMaterial(material: TlsMaterial): void;
+  /** The connections, now. */
+  counts(): Counts;
   /** Calls in flight fail with SHUTTING_DOWN. Resolves when every socket is closed. Idempotent. */
   close(): Promise<void>;
 }
@@ -186,6 +188,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
   return {
     call,
     setTlsMaterial: links.setTlsMaterial,
+    counts: links.counts,
     async close() {
       servers.close();
       await links.destroy(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));

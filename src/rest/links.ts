@@ -5,7 +5,7 @@
 import { ProviderError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
 import { type Connections, createConnections, type Undici } from "./connections.ts";
-import type { RestObserver } from "./events.ts";
+import type { Counts, RestObserver } from "./events.ts";
 import type { Server } from "./servers.ts";
 
 /** The connections to all servers. */
@@ -31,6 +31,8 @@ export interface Links {
   renewIdle(server: Server): void;
   /** The same for all servers, with a new certificate. */
   setTlsMaterial(material: TlsMaterial): void;
+  /** All connections, those being retired too. */
+  counts(): Counts;
   /** Ends everything; resolves when every socket is closed. */
   destroy(reason: ProviderError): Promise<void>;
 }
@@ -48,7 +50,7 @@ export function createLinks(onEvent: RestObserver): Links {
   let tls: TlsMaterial | undefined;
   let ended: ProviderError | undefined;
 
-  function counts() {
+  function counts(): Counts {
     let [idle, busy, connecting] = [0, 0, 0];
     for (const one of all) {
       const working = Math.min(one.open, one.inFlight);
@@ -96,6 +98,7 @@ export function createLinks(onEvent: RestObserver): Links {
     },
     lastHeardAt: (server, connections) =>
       inUse.get(server) === connections ? (heardAt.get(server) ?? 0) : connections.lastHeardAt,
+    counts,
     renew,
     renewIdle(server) {
       const connections = inUse.get(server);

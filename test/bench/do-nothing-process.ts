@@ -19,6 +19,7 @@ const doNothing: Encryptor = {
   }),
   decrypt: async ({ ciphertext }) => ciphertext,
   setTlsMaterial: () => {},
+  connections: () => ({ idle: 0, busy: 0, connecting: 0 }),
   close: async () => {},
 };
 

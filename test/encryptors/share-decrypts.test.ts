@@ -32,6 +32,7 @@ function manual(): { encryptor: Encryptor; exchanges: Exchange[]; calls: string[
         exchanges.push({ request, context, resolve, reject });
       }),
     setTlsMaterial: () => void calls.push("setTlsMaterial"),
+    connections: () => ({ idle: 1, busy: 2, connecting: 3 }),
     close: async () => void calls.push("close"),
   };
   return { encryptor: shareDecrypts(encryptor), exchanges, calls };

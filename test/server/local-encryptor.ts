@@ -105,6 +105,7 @@ export function createLocalEncryptor(): LocalEncryptor {
     },
 
     setTlsMaterial() {},
+    connections: () => ({ idle: 0, busy: 0, connecting: 0 }),
     async close() {},
   };
   return self;

@@ -84,6 +84,7 @@ function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running 
   const { protocol, key, probeIntervalMs, statusGraceMs: graceMs, timeoutMs, maxInflight } = config;
   const metrics = createMetrics({ version, protocol });
   const encryptor = createEncryptor(config, createKmsReporter(logger, metrics));
+  metrics.connections(() => encryptor.connections());
   const onEvent = createStatusReporter(logger, metrics);
   const status = createKeyStatus({ encryptor, key, probeIntervalMs, graceMs, timeoutMs, onEvent });
   const { sock: path, sockMode: mode, sockGroup: group, replace } = config;
