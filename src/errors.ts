@@ -125,11 +125,9 @@ export class KmipResultError extends ProviderError {
     readonly operation: string;
     readonly reason: string;
     readonly resultMessage: string;
-    readonly retryable?: boolean;
   }) {
     const said = result.resultMessage === "" ? "" : `: ${result.resultMessage}`;
     super("KMIP_RESULT", `${result.operation} refused by the KMIP server: ${result.reason}${said}`, {
-      retryable: result.retryable ?? false,
       details: { operation: result.operation, reason: result.reason },
     });
     this.operation = result.operation;
@@ -176,7 +174,7 @@ export class NetworkError extends ProviderError {
 export class TimeoutError extends ProviderError {
   override readonly name = "TimeoutError";
   /** What was being waited for. */
-  readonly phase: "connect" | "checkout" | "response" | "retry" | "status";
+  readonly phase: "connect" | "checkout" | "response" | "retry";
 
   constructor(phase: TimeoutError["phase"], message: string, options: ProviderErrorOptions = {}) {
     super("TIMEOUT", message, {

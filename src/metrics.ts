@@ -44,8 +44,8 @@ export interface Metrics {
   connections(source: () => ConnectionCounts): void;
   /** A probe of the key has ended. */
   probe(kind: "light" | "deep", outcome: "ok" | "passing" | "final", seconds: number): void;
-  /** The key in use, undefined for none; exposed as its hash. */
-  key(keyId: string | undefined): void;
+  /** The key in use; exposed as its hash. */
+  key(keyId: string): void;
   /** When the certificates in use end; replaces what was told before. */
   certificates(list: TlsMaterial["notAfter"]): void;
   /** Certificate files were read again, and taken or refused. */
@@ -243,7 +243,6 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
     for (const outcome of ["ok", "passing", "final"]) total.inc({ kind, outcome }, 0);
   }
   let current: string | undefined;
-  let lastKnown: string | undefined;
   return {
     probe(kind, outcome, seconds) {
       total.inc({ kind, outcome });
@@ -252,12 +251,10 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
     },
     key(keyId) {
       if (keyId === current) return;
+      if (current !== undefined) changes.inc();
       current = keyId;
       hashInfo.reset();
-      if (keyId === undefined) return;
       hashInfo.set({ key_id_hash: keyIdHash(keyId) }, 1);
-      if (lastKnown !== undefined && lastKnown !== keyId) changes.inc();
-      lastKnown = keyId;
     },
   };
 }

@@ -190,8 +190,6 @@ describe("metrics", () => {
     assert.equal(await valueOf(metrics, "key_changes_total"), 1);
     assert.equal(await valueOf(metrics, "key_id_hash_info", { key_id_hash: keyIdHash("key-1") }), undefined);
     assert.equal(await valueOf(metrics, "key_id_hash_info", { key_id_hash: keyIdHash("key-2") }), 1);
-    metrics.key(undefined);
-    assert.equal(await valueOf(metrics, "key_id_hash_info"), undefined);
     metrics.key("key-2");
     assert.equal(await valueOf(metrics, "key_changes_total"), 1);
   });

@@ -6,6 +6,7 @@
 import type { SecureContext } from "node:tls";
 import {
   type CertificateSuspicion,
+  type ErrorCode,
   NetworkError,
   ProviderError,
   TimeoutError,
@@ -82,10 +83,11 @@ export interface Dialer {
   settled(): Promise<void>;
 }
 
+const hopelessCodes: ReadonlySet<ErrorCode> = new Set(["KMIP_RESULT", "KMIP_VERSION", "TLS", "TLS_FILES"]);
+
 /** Whether a dial that failed so fails again in a moment: somebody has to change something first. */
 export function isHopeless(error: ProviderError): boolean {
-  if (error.code === "KMIP_RESULT") return !error.retryable;
-  return error.code === "TLS" || error.code === "TLS_FILES" || error.code === "KMIP_VERSION";
+  return hopelessCodes.has(error.code);
 }
 
 /** Makes a dialer; nothing is dialled yet. */

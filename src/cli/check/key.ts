@@ -105,7 +105,7 @@ const busyAdvice = "the KMS is overloaded or in trouble: try again in a minute, 
 
 /** The KMS answers, but not now: nothing is known of the key. */
 function isBusy({ code, retryable }: ProviderError): boolean {
-  return retryable && (code === "KMIP_RESULT" || code === "REST_STATUS");
+  return retryable && code === "REST_STATUS";
 }
 
 function failedCheck(error: ProviderError): Name {
