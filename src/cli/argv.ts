@@ -40,8 +40,7 @@ export function readArgv(argv: readonly string[], flags: FlagSet, wordCount: num
     else takeFlag(argument, rest, flags, found);
   }
   const words = found.words.slice(0, wordCount);
-  const isSecret = argv.some(holdsKey);
-  const spare = found.words.slice(wordCount).map((word) => (isSecret ? hiddenWord(word) : spareWord(word)));
+  const spare = complaintsOfSpare(found.words.slice(wordCount), argv.some(holdsKey));
   const args = [...found.values].map(([name, value]) => `--${name}=${value}`);
   // After `--`: citty would take a word that begins with a dash for a flag.
   return { args: [...args, "--", ...words], complaints: [...found.complaints, ...spare] };
@@ -98,15 +97,14 @@ function unknownFlag(argument: string, name: string, flags: FlagSet): string {
   return `Unknown flag ${quote(written)}${near === undefined ? "" : `: did you mean --${near}?`}`;
 }
 
-function spareWord(word: string): string {
-  return `Unexpected argument ${quote(word)}`;
-}
-
 /** `$(cat key.pem)` without quotes: the shell makes words of the key, and an error must not print them. */
 function holdsKey(word: string): boolean {
   return word.includes("-----BEGIN") || /^(?!\/)[A-Za-z0-9+/]{40,}={0,2}$/.test(word);
 }
 
-function hiddenWord(word: string): string {
-  return `Unexpected argument of ${word.length} characters, not shown: a flag takes the path of a PEM file, not what is in it`;
+function complaintsOfSpare(words: readonly string[], isSecret: boolean): string[] {
+  if (!isSecret || words.length === 0) return words.map((word) => `Unexpected argument ${quote(word)}`);
+  return [
+    `${words.length} unexpected arguments, not shown: a flag takes the path of a PEM file, not what is in it`,
+  ];
 }
