@@ -273,36 +273,12 @@ function absoluteSock(sock: string): string {
 }
 
 /** Folders that hold other programs' sockets or files: to mount one is to hand the host over. */
-const crowded = new Set(
-  [
-    "/",
-    "/run",
-    "/var/run",
-    "/var",
-    "/tmp",
-    "/var/tmp",
-    "/etc",
-    "/home",
-    "/root",
-    "/usr",
-    "/opt",
-    "/srv",
-  ].concat([
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/usr/bin",
-    "/usr/sbin",
-    "/usr/lib",
-    "/usr/local",
-    "/usr/local/bin",
-    "/dev",
-  ]),
-);
+const crowded =
+  /^\/(?:etc|home|opt|root|run|srv|tmp|dev|s?bin|lib|usr(?:\/(?:local(?:\/s?bin)?|s?bin|lib))?|var(?:\/(?:run|tmp))?)?$/;
 
 function checkMountable(read: SettingsReader, flag: string, file: string): void {
   const folder = path.dirname(file);
-  if (file.startsWith("@") || !crowded.has(folder)) return;
+  if (file.startsWith("@") || !crowded.test(folder)) return;
   const example = flag === "--sock" ? `, as --sock /run/${programName}/kms.sock` : "";
   read.complain(
     `${flag} ${file} would mount all of ${folder} into the Pod: give it a folder of its own${example}`,

@@ -2,9 +2,9 @@
  * A static Pod for one plugin, for the kubelet's staticPodPath on each control-plane node: there before the API
  * server is, on the host's network, with nothing of the host but its socket's folder and its certificates.
  */
-import { splitAddress } from "../../addresses.ts";
 import path from "node:path";
 import { Document } from "yaml";
+import { splitAddress } from "../../addresses.ts";
 import { programName } from "../help.ts";
 import type { Instance, OutputFile } from "./output.ts";
 import { materialFolders, nodeOptions } from "./output.ts";
