@@ -5,16 +5,16 @@
  * a request is repeated only now and then.
  */
 import { abortError, createSetbacks } from "../abort.ts";
-import { ProviderError, RestError, toProviderError } from "../errors.ts";
+import { ProviderError, type RestError, toProviderError } from "../errors.ts";
 import type { Patience } from "../patience.ts";
 import type { SecondChances } from "../second-chances.ts";
 import { type CallBudget, remainingMs } from "./budget.ts";
 import type { Connections } from "./connections.ts";
-import { isPage, restErrorOf } from "./error-body.ts";
+import { pageErrorOf, restErrorOf } from "./error-body.ts";
 import { createReport, type RestObserver } from "./events.ts";
-import { type Exchange, type HttpReply, type HttpRequest, requestIdOf } from "./exchange.ts";
+import type { Exchange, HttpReply, HttpRequest } from "./exchange.ts";
 import type { Links } from "./links.ts";
-import { isFault, isPassingStatus, isServerTrouble } from "./retry.ts";
+import { isPassingStatus, isServerTrouble } from "./retry.ts";
 import type { Server, Servers } from "./servers.ts";
 
 /** A call of the API, and how its reply is read. */
@@ -162,10 +162,10 @@ function begin<T>(
   const outcome = exchange.reply.then(
     (reply): Outcome<T> => {
       try {
-        const answer =
-          reply.status === 200 ? { server, value: call.read(reply, endpoint) } : { server, refusal: reply };
-        if ("refusal" in answer && !isFault(reply.status) && isPage(reply))
-          throw pageError(reply, call, endpoint);
+        const isValue = reply.status === 200;
+        const page = isValue ? undefined : pageErrorOf(reply, call.name, endpoint);
+        if (page !== undefined) throw page;
+        const answer = isValue ? { server, value: call.read(reply, endpoint) } : { server, refusal: reply };
         report.ended(reply);
         return { attempt, answer };
       } catch (error) {
@@ -181,12 +181,6 @@ function begin<T>(
   };
   const attempt: Attempt<T> = { server, connections, exchange, startedAt, outcome };
   return attempt;
-}
-
-function pageError<T>(reply: HttpReply, call: RestCall<T>, endpoint: string): RestError {
-  const { status } = reply;
-  const message = `${call.name} answered by ${endpoint} with status ${status} and a page that is not the API's`;
-  return new RestError("REST_BODY", message, { status, requestId: requestIdOf(reply.headers) });
 }
 
 /** What happens next: an attempt ends, nothing does for `waitMs`, or the time is over. */

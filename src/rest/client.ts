@@ -11,11 +11,18 @@ import { ask, type RestCall } from "./attempts.ts";
 import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";
 import { type CallBudget, pause, remainingMs } from "./budget.ts";
-import { parseJson, restErrorOf } from "./error-body.ts";
+import { isJsonObject, restErrorOf } from "./error-body.ts";
 import type { Counts, RestObserver } from "./events.ts";
 import type { HttpReply } from "./exchange.ts";
 import { createLinks } from "./links.ts";
-import { backoffMs, isFault, isPassingStatus, isServerTrouble, retryAfterMs } from "./retry.ts";
+import {
+  backoffMs,
+  isAboutRequest,
+  isFault,
+  isPassingStatus,
+  isServerTrouble,
+  retryAfterMs,
+} from "./retry.ts";
 import { createServers, type Server } from "./servers.ts";
 
 /** How a client is made. */
@@ -204,17 +211,12 @@ async function answers(connections: Connections, path: string): Promise<boolean>
   try {
     const { status, body } = await exchange.reply;
     // A proxy's page says only that the proxy is there; a refusal by the API, that the API is.
-    return status === 429 || (!isPassingStatus(status) && !isFault(status) && isObject(body));
+    return status === 429 || (isAboutRequest(status) && isJsonObject(body));
   } catch {
     return false;
   } finally {
     clearTimeout(timer);
   }
-}
-
-function isObject(body: Uint8Array): boolean {
-  const parsed = parseJson(body);
-  return typeof parsed === "object" && parsed !== null;
 }
 
 /** The status of a refusal; 0 where there was none. */

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { type ErrorDetails, RestError } from "../errors.ts";
 import { withoutPayload } from "../payload.ts";
 import { type HttpReply, requestIdOf } from "./exchange.ts";
-import { isPassingStatus } from "./retry.ts";
+import { isAboutRequest, isPassingStatus } from "./retry.ts";
 
 /** The parts of `error_code`. */
 export interface ErrorCodeParts {
@@ -83,11 +83,18 @@ export function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-/** Whether a refusal is another's than the API's, as a proxy's page is: the API's own are JSON objects, or empty. */
-export function isPage({ status, body }: HttpReply): boolean {
-  if (isPassingStatus(status) || body.length === 0) return false;
-  const parsed = parseJson(body);
-  return typeof parsed !== "object" || parsed === null;
+/** Whether bytes are a JSON object, as every reply of the API is that has a body. */
+export function isJsonObject(bytes: Uint8Array): boolean {
+  const parsed = parseJson(bytes);
+  return typeof parsed === "object" && parsed !== null;
+}
+
+/** A refusal that is another's than the API's, as a proxy's page is, as REST_BODY; undefined for one of the API. */
+export function pageErrorOf(reply: HttpReply, call: string, endpoint: string): RestError | undefined {
+  const { status, body, headers } = reply;
+  if (!isAboutRequest(status) || body.length === 0 || isJsonObject(body)) return undefined;
+  const message = `${call} answered by ${endpoint} with status ${status} and a page that is not the API's`;
+  return new RestError("REST_BODY", message, { status, requestId: requestIdOf(headers) });
 }
 
 function meaningOf(status: number): string {

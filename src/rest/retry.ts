@@ -50,6 +50,11 @@ export function isFault(status: number): boolean {
   return !isPassingStatus(status) && ((status >= 300 && status < 400) || status >= 500);
 }
 
+/** Replies that speak of the request, where they are the API's. */
+export function isAboutRequest(status: number): boolean {
+  return !isPassingStatus(status) && !isFault(status);
+}
+
 /** Replies that speak of the server rather than of the request: another server may do better. */
 export function isServerTrouble(status: number): boolean {
   return status === 502 || status === 503 || status === 504;
