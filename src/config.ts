@@ -74,7 +74,7 @@ export function parseServeConfig(read: SettingsReader, isTerminal: boolean): Par
   const config: Config = {
     protocol: protocol ?? "kmip",
     servers: readServers(read, protocol, insecureHttp),
-    sock: readSock(read),
+    sock: plainSock(read.path("sock") ?? defaultSock),
     sockMode: readSockMode(read),
     sockGroup: readSockGroup(read),
     replace: read.boolean("replace"),
@@ -124,9 +124,8 @@ function readServers(
   return [];
 }
 
-/** kube-apiserver's way to write it, `unix:///path`, is a likely slip and has one meaning only. */
-function readSock(read: SettingsReader): string {
-  const text = read.path("sock") ?? defaultSock;
+/** A path, or `@name`: kube-apiserver's way to write it, `unix:///path`, is a likely slip and has one meaning only. */
+export function plainSock(text: string): string {
   return text.replace(/^unix:\/\/(?:\/(?=@))?/, "");
 }
 

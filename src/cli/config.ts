@@ -13,7 +13,7 @@ import type { FlagSet, Invocation } from "./command.ts";
 import { materialFiles, serveArguments } from "./config/output.ts";
 import type { ConfigOptions, InstanceOptions, Kind } from "./config/run.ts";
 import { programName } from "./help.ts";
-import { checkSockLength } from "./kms-endpoint.ts";
+import { absoluteSock, checkSockLength } from "./kms-endpoint.ts";
 import { serveFlags } from "./serve-flags.ts";
 
 const defaults = {
@@ -142,11 +142,14 @@ function readOptions(invocation: Invocation): ConfigOptions {
     apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }, 3000),
     exec: readAbsolute(read, "exec", defaults.exec),
     user: readName(read, "user"),
-    image: readImage(read),
+    image: readMatching(read, "image", /^\S*$/, "holds a space") ?? "",
     out: read.path("out"),
   };
   const providerName = readName(read, "provider-name") ?? defaults.providerName;
-  const name = (kind === "static-pod" ? readPodName(read) : readName(read, "instance")) ?? programName;
+  const name =
+    (kind === "static-pod"
+      ? readMatching(read, "instance", podName, "is no name of a Pod: small letters, digits, - and . only")
+      : readName(read, "instance")) ?? programName;
   const config = kind === "systemd" || kind === "static-pod" ? readServe(read, stderr) : undefined;
   const sock = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
   if (kind === "static-pod") {
@@ -175,22 +178,8 @@ function readResources(read: SettingsReader): string[] {
   return resources;
 }
 
-function readImage(read: SettingsReader): string {
-  const given = read.given("image");
-  if (given !== undefined && /\s/.test(given.text))
-    read.complain(`Invalid value for ${given.source}: ${quote(given.text)} holds a space`);
-  return given?.text ?? "";
-}
-
 /** The kubelet takes a name as of a host (RFC 1123). */
-function readPodName(read: SettingsReader): string | undefined {
-  const given = read.given("instance");
-  if (given !== undefined && !/^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/.test(given.text))
-    read.complain(
-      `Invalid value for ${given.source}: ${quote(given.text)} is no name of a Pod: small letters, digits, - and . only`,
-    );
-  return given?.text;
-}
+const podName = /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/;
 
 /** Two plugins on one host share nothing that has a name. */
 function checkNext(read: SettingsReader, current: InstanceOptions, next: InstanceOptions): void {
@@ -239,11 +228,23 @@ function readRotation(read: SettingsReader): Rotation | undefined {
 
 /** A name that can stand in etcd's prefix, a unit's name and a Pod's. */
 function readName(read: SettingsReader, flag: string): string | undefined {
+  return readMatching(
+    read,
+    flag,
+    /^[a-z0-9_](?:[a-z0-9_.-]{0,62})$/i,
+    "may hold letters, digits, - . _ only",
+  );
+}
+
+function readMatching(
+  read: SettingsReader,
+  flag: string,
+  pattern: RegExp,
+  complaint: string,
+): string | undefined {
   const given = read.given(flag);
-  if (given !== undefined && !/^[a-z0-9_](?:[a-z0-9_.-]{0,62})$/i.test(given.text))
-    read.complain(
-      `Invalid value for ${given.source}: ${quote(given.text)} may hold letters, digits, - . _ only`,
-    );
+  if (given !== undefined && !pattern.test(given.text))
+    read.complain(`Invalid value for ${given.source}: ${quote(given.text)} ${complaint}`);
   return given?.text;
 }
 
@@ -267,18 +268,17 @@ function readServe(read: SettingsReader, stderr: NodeJS.WritableStream): Config 
   return config;
 }
 
-function absoluteSock(sock: string): string {
-  const plain = sock.replace(/^unix:\/\/(?:\/(?=@))?/, "");
-  return plain.startsWith("@") ? plain : path.resolve(plain);
-}
-
 /** Folders that hold other programs' sockets or files: to mount one is to hand the host over. */
-const crowded =
-  /^\/(?:etc|home|opt|root|run|srv|tmp|dev|s?bin|lib|usr(?:\/(?:local(?:\/s?bin)?|s?bin|lib))?|var(?:\/(?:run|tmp))?)?$/;
+const crowded = new Set(
+  (
+    "/ /bin /dev /etc /home /lib /opt /root /run /sbin /srv /tmp /usr /usr/bin /usr/lib /usr/local " +
+    "/usr/local/bin /usr/local/sbin /usr/sbin /var /var/run /var/tmp"
+  ).split(" "),
+);
 
 function checkMountable(read: SettingsReader, flag: string, file: string): void {
   const folder = path.dirname(file);
-  if (file.startsWith("@") || !crowded.test(folder)) return;
+  if (file.startsWith("@") || !crowded.has(folder)) return;
   const example = flag === "--sock" ? `, as --sock /run/${programName}/kms.sock` : "";
   read.complain(
     `${flag} ${file} would mount all of ${folder} into the Pod: give it a folder of its own${example}`,

@@ -2,6 +2,8 @@
  * The plugin's socket as kube-apiserver writes it in an EncryptionConfiguration, and back: a URL, parsed with Go's
  * net/url there (k8s.io/kms, pkg/util ParseEndpoint), of which only the path counts.
  */
+import { resolve } from "node:path";
+import { plainSock } from "../config.ts";
 import { toProviderError } from "../errors.ts";
 import { checkPathLength } from "../server/socket-path.ts";
 import type { SettingsReader } from "../settings.ts";
@@ -30,6 +32,12 @@ export function parseEndpoint(endpoint: string): ParsedEndpoint {
   } catch {
     return { complaint: "a % in it is not followed by two hexadecimal digits: write %25" };
   }
+}
+
+/** The socket wherever it is asked from: an absolute path, or `@name`. */
+export function absoluteSock(sock: string): string {
+  const plain = plainSock(sock);
+  return plain.startsWith("@") ? plain : resolve(plain);
 }
 
 /** Complains about a socket whose path no kernel takes: Node spins on connecting to one. */

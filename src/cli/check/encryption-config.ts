@@ -2,11 +2,10 @@
  * kube-apiserver's EncryptionConfiguration, held to what kube-apiserver demands (k8s.io/apiserver,
  * pkg/apis/apiserver/validation/validation_encryption.go), to this plugin's flags, and to what makes sense.
  */
-import { resolve } from "node:path";
 import type { Config } from "../../config.ts";
 import { readBounded } from "../../pem.ts";
 import { formatDuration, parseGoDuration, quote } from "../../settings.ts";
-import { parseEndpoint } from "../kms-endpoint.ts";
+import { absoluteSock, endpointOf, parseEndpoint } from "../kms-endpoint.ts";
 import { readEncryptionConfiguration } from "./encryption-config-file.ts";
 import type { KmsProvider, Resource } from "./encryption-config-file.ts";
 import { checkResources } from "./encryption-config-resources.ts";
@@ -91,11 +90,11 @@ function samePath(a: string, b: string): boolean {
 
 /** `/var/run` is `/run` on every Linux that has systemd. */
 function plainPath(sock: string): string {
-  return sock.startsWith("@") ? sock : resolve(sock).replace(/^\/var\/run\//, "/run/");
+  return absoluteSock(sock).replace(/^\/var\/run\//, "/run/");
 }
 
 function noProvider(providers: readonly KmsProvider[], sock: string): Finding {
-  const advice = `write endpoint: unix://${sock.startsWith("@") ? `/${sock}` : resolve(sock)}`;
+  const advice = `write endpoint: ${endpointOf(absoluteSock(sock))}`;
   const seen = providers.map(({ endpoint = "" }) => {
     const parsed = parseEndpoint(endpoint);
     return "complaint" in parsed ? `${quote(endpoint)} (${parsed.complaint})` : quote(endpoint);

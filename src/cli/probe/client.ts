@@ -7,6 +7,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
+import { plainSock } from "../../config.ts";
 import { lookAt } from "../../server/socket-path.ts";
 import { quote } from "../../settings.ts";
 
@@ -66,7 +67,7 @@ export function createPluginClient(sock: string, timeoutMs: number): PluginClien
 
 /** An abstract socket's name begins with a NUL for the kernel, with `@` for people. */
 function socketPath(sock: string): string {
-  const name = sock.replace(/^unix:\/\/(?:\/(?=@))?/, "");
+  const name = plainSock(sock);
   return name.startsWith("@") ? `\0${name.slice(1)}` : name;
 }
 
