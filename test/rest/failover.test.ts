@@ -138,7 +138,10 @@ test("a first server that is slow is waited for where the second says that it ca
   assert.ok(callCount(b, "encrypt") > 0);
 });
 
-test("what lay idle to the second server, and has died meanwhile, is not what a call falls back on", async (t) => {
+/** A pair of which the first is in use, and the second's connections have lain idle and died. */
+async function startWithDeadIdle(
+  t: TestContext,
+): Promise<Pick<Watched, "encryptor" | "events"> & { a: RestKms; keyId: string }> {
   const { a, b, keyId } = await startPair(t);
   const relay = await startRelay(b.endpoint);
   t.after(() => relay.close());
@@ -152,25 +155,18 @@ test("what lay idle to the second server, and has died meanwhile, is not what a 
   );
   relay.hang(relay.connections());
   await new Promise((resolve) => setTimeout(resolve, 1_100));
+  return { a, keyId, encryptor, events };
+}
+
+test("what lay idle to the second server, and has died meanwhile, is not what a call falls back on", async (t) => {
+  const { a, keyId, encryptor, events } = await startWithDeadIdle(t);
   a.faults.rest = { status: 503 };
   await encryptor.encrypt(seed, keyId, within(5_000));
   assert.ok(!outcomes(events).includes("CANCELED"), "no try was given up for another");
 });
 
 test("nor what a call is sent to again while the first server is silent", async (t) => {
-  const { a, b, keyId } = await startPair(t);
-  const relay = await startRelay(b.endpoint);
-  t.after(() => relay.close());
-  const servers = [a.url, `https://127.0.0.1:${relay.port}`];
-  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, recallIntervalMs: 50 });
-  a.faults.rest = { status: 503 };
-  await encryptor.encrypt(seed, keyId, within(5_000));
-  a.faults.rest = {};
-  await next(
-    (event) => event.type === "endpoint" && event.endpoint === a.endpoint && event.inUse && event.up,
-  );
-  relay.hang(relay.connections());
-  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  const { a, keyId, encryptor, events } = await startWithDeadIdle(t);
   a.faults.silent = true;
   await encryptor.encrypt(seed, keyId, within(5_000));
   const givenUp = outcomes(events).filter((outcome) => outcome === "CANCELED");
