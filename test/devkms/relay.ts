@@ -4,9 +4,8 @@
  */
 import { once } from "node:events";
 import net from "node:net";
+import { type FineTimer, setFineTimer } from "./fine-timer.ts";
 
-/** Timers are no finer: how far ahead of its time a chunk may leave, where others have left late. */
-const timerMs = 1;
 /** A source is paused while so much of its data waits. */
 const maxWaitingBytes = 4 << 20;
 
@@ -58,17 +57,13 @@ type Waiting = { readonly due: number; readonly chunk: Buffer | "end" };
 function carry(from: net.Socket, to: net.Socket, pair: Pair, delayMs: () => number): void {
   const waiting: Waiting[] = [];
   let waitingBytes = 0;
-  let timer: NodeJS.Timeout | undefined;
-  // The sum of what chunks left too late: kept about zero, so that the delay is right on average.
-  let lateMs = 0;
-  const isDue = ({ due }: Waiting): boolean => due <= performance.now() + (lateMs > 0 ? timerMs : 0);
+  let timer: FineTimer | undefined;
 
   const release = (): void => {
     timer = undefined;
     if (to.destroyed) return;
-    for (let next = waiting[0]; next !== undefined && isDue(next); next = waiting[0]) {
+    for (let next = waiting[0]; next !== undefined && next.due <= performance.now(); next = waiting[0]) {
       waiting.shift();
-      lateMs = Math.max(-timerMs, Math.min(lateMs + performance.now() - next.due, timerMs));
       if (next.chunk === "end") to.end();
       else {
         waitingBytes -= next.chunk.length;
@@ -80,7 +75,7 @@ function carry(from: net.Socket, to: net.Socket, pair: Pair, delayMs: () => numb
   };
   const schedule = (): void => {
     const next = waiting[0];
-    if (next !== undefined) timer ??= setTimeout(release, Math.max(0, next.due - performance.now()));
+    if (next !== undefined) timer ??= setFineTimer(release, Math.max(0, next.due - performance.now()));
   };
   const put = (chunk: Buffer | "end"): void => {
     if (pair.hung) return;
@@ -94,7 +89,7 @@ function carry(from: net.Socket, to: net.Socket, pair: Pair, delayMs: () => numb
   from.on("data", put);
   from.on("end", () => put("end"));
   to.on("drain", schedule);
-  to.on("close", () => clearTimeout(timer));
+  to.on("close", () => timer?.cancel());
 }
 
 function createPair(client: net.Socket, target: net.TcpNetConnectOpts): Pair {
