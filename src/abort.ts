@@ -56,3 +56,19 @@ export function createSetbacks(): Setbacks {
     },
   };
 }
+
+/** A signal that follows `parent` and times out after `ms`; AbortSignal.any would keep listeners on the parent. */
+export function linkedSignal(parent: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
+  const controller = new AbortController();
+  const follow = (): void => controller.abort(parent.reason);
+  const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), ms);
+  parent.addEventListener("abort", follow, { once: true });
+  if (parent.aborted) follow();
+  return {
+    signal: controller.signal,
+    end: () => {
+      clearTimeout(timer);
+      parent.removeEventListener("abort", follow);
+    },
+  };
+}

@@ -6,9 +6,10 @@ import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
 import { createPatience } from "../patience.ts";
 import { createSecondChances } from "../second-chances.ts";
 import type { TlsMaterial } from "../tls.ts";
+import type { Test } from "./appeals.ts";
 import { type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
 import type { Connection } from "./connection.ts";
-import { parseEndpoint } from "./endpoint.ts";
+import { type Endpoint, parseEndpoint } from "./endpoint.ts";
 import type { KmipObserver, PoolCounts } from "./events.ts";
 import { decodeResponse, encodeRequest, type RequestMessage, type ResponseMessage } from "./messages.ts";
 import { createNegotiator, type Discovered } from "./negotiate.ts";
@@ -56,16 +57,23 @@ export interface Exchange<T> {
   readonly read: (reply: Reply) => T;
 }
 
+/** Makes the message for the version that is spoken on a connection. */
+type Make<T> = (version: ProtocolVersion) => Exchange<T>;
+
+/** What a server answered. */
+type Outcome<T> = { readonly value: T } | { readonly refusal: KmipResultError; readonly by: Endpoint };
+
 /** A client of one KMIP service, on one server or several. */
 export interface KmipClient {
   /**
-   * Sends one message of one operation or several.
+   * Sends one message of one operation or several. Where it is refused with General Failure, another server is asked
+   * too: one that can do it is in use from then on.
    * @param make called for each try, with the version that is spoken on its connection: whatever must be fresh in
    *   each message, as an IV, is made there.
    * @throws KMIP_RESULT where the server refuses; KMIP_VERSION where its version has no such operation, or no server
    *   has what is needed; network, time and protocol errors.
    */
-  send<T>(make: (version: ProtocolVersion) => Exchange<T>, context: RequestContext): Promise<T>;
+  send<T>(make: Make<T>, context: RequestContext): Promise<T>;
   /** From now on connects with this material; what is in flight finishes. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
   counts(): PoolCounts;
@@ -126,27 +134,55 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
     }
   };
 
-  return {
-    send: async (make, context) => {
-      let isOnWire = false;
-      const outcome = await untilAnswered(channel, context, async (connection, signal) => {
+  /** One message, made for the version of the connection. */
+  const ask = async <T>(make: Make<T>, connection: Connection, context: RequestContext): Promise<T> => {
+    const version = versions.get(connection) ?? oldest;
+    const asked = make(version);
+    checkVersion(asked.calls, version, connection.endpoint.name);
+    return exchange(connection, version, asked, context);
+  };
+
+  const sendOnce = async <T>(make: Make<T>, context: RequestContext): Promise<Outcome<T>> => {
+    let isOnWire = false;
+    try {
+      return await untilAnswered(channel, context, async (connection, signal): Promise<Outcome<T>> => {
         isOnWire = true;
-        const version = versions.get(connection) ?? oldest;
-        const asked = make(version);
-        checkVersion(asked.calls, version, connection.endpoint.name);
         try {
-          return { value: await exchange(connection, version, asked, { ...context, signal }) };
+          return { value: await ask(make, connection, { ...context, signal }) };
         } catch (error) {
           // A refusal is an answer: no other connection would give another.
-          if (error instanceof KmipResultError) return { refusal: error };
+          if (error instanceof KmipResultError) return { refusal: error, by: connection.endpoint };
           throw error;
         }
-      }).catch((error: unknown) => {
-        if (!isOnWire) reportUnsent(onEvent, toProviderError(error), context);
-        throw error;
       });
-      if (outcome.refusal !== undefined) throw outcome.refusal;
-      return outcome.value;
+    } catch (error) {
+      if (!isOnWire) reportUnsent(onEvent, toProviderError(error), context);
+      throw error;
+    }
+  };
+
+  /** Whether another server is in use by now, one that can do what was refused. False where the time is over first. */
+  const isAnotherBetter = <T>(by: Endpoint, make: Make<T>, context: RequestContext): Promise<boolean> =>
+    new Promise((resolve) => {
+      const leave = (): void => resolve(false);
+      context.signal.addEventListener("abort", leave, { once: true });
+      if (context.signal.aborted) leave();
+      const test: Test = (connection, signal) => ask(make, connection, { ...context, signal });
+      void pool
+        .appeal(by, test)
+        .then(resolve)
+        .finally(() => context.signal.removeEventListener("abort", leave));
+    });
+
+  return {
+    send: async (make, context) => {
+      const first = await sendOnce(make, context);
+      if ("value" in first) return first.value;
+      if (first.refusal.reason !== "General Failure" || !(await isAnotherBetter(first.by, make, context)))
+        throw first.refusal;
+      const second = await sendOnce(make, context);
+      if ("value" in second) return second.value;
+      throw second.refusal;
     },
     setTlsMaterial: pool.setTlsMaterial,
     counts: pool.counts,

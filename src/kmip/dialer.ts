@@ -4,6 +4,7 @@
  * was last seen of each server. How many connections there are is pool.ts's affair.
  */
 import type { SecureContext } from "node:tls";
+import { linkedSignal } from "../abort.ts";
 import {
   type CertificateSuspicion,
   type ErrorCode,
@@ -79,6 +80,10 @@ export interface Dialer {
    * One that takes very long would be left again at the next dial. @throws as `dial`.
    */
   dialPreferred(signal: AbortSignal): Promise<Dialled | undefined>;
+  /** Tries the servers other than the one in use, which stays it, once. @throws as `dial`; CONNECT where there is none. */
+  dialOthers(signal: AbortSignal): Promise<Dialled>;
+  /** This server is in use from here on: it can do what the one in use can't, which is in doubt for that reason. */
+  prefer(endpoint: Endpoint, why: string): void;
   /** Resolves when the sockets of every attempt that lost or was called off are closed. */
   settled(): Promise<void>;
 }
@@ -188,6 +193,10 @@ export function createDialer(options: DialerOptions): Dialer {
   const tryForCallers: Attempt<Dialled> = (endpoint, calledOff) =>
     attempt(endpoint, calledOff, options.attemptMs, lastFailures);
 
+  /** The same; its failures are not kept: they are no reason why a caller had to wait. */
+  const tryForNobody: Attempt<Dialled> = (endpoint, calledOff) =>
+    attempt(endpoint, calledOff, options.attemptMs);
+
   const race = async (
     order: readonly Endpoint[],
     signal: AbortSignal,
@@ -253,6 +262,16 @@ export function createDialer(options: DialerOptions): Dialer {
       const tryOne: Attempt<Dialled> = (endpoint, calledOff) => attempt(endpoint, calledOff, limitMs);
       return race(order, signal, tryOne, Infinity, () => false);
     },
+    dialOthers: async (signal) => {
+      const others = standings.inOrder(endpoints.filter((endpoint) => endpoint !== inUse));
+      if (others.length === 0) throw new ProviderError("CONNECT", "there is no other server");
+      return race(others, signal, tryForNobody, -Infinity, () => false);
+    },
+    prefer: (endpoint, why) => {
+      standings.doubt(inUse, Infinity);
+      report(inUse, false, why);
+      report(endpoint, true, `${endpoint.name} answers`, true);
+    },
     settled: async () => {
       await Promise.allSettled(running);
     },
@@ -300,22 +319,6 @@ function timedOut(error: ProviderError, endpoint: Endpoint): ProviderError {
   if (error.code !== "TIMEOUT") return error;
   const message = `${endpoint.name} does not answer (no KMIP connection in time)`;
   return new TimeoutError("connect", message, { cause: error });
-}
-
-/** A signal that follows `parent` and times out after `ms`; AbortSignal.any would keep listeners on the parent. */
-function linkedSignal(parent: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
-  const controller = new AbortController();
-  const follow = (): void => controller.abort(parent.reason);
-  const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), ms);
-  parent.addEventListener("abort", follow, { once: true });
-  if (parent.aborted) follow();
-  return {
-    signal: controller.signal,
-    end: () => {
-      clearTimeout(timer);
-      parent.removeEventListener("abort", follow);
-    },
-  };
 }
 
 function calledOffError(): ProviderError {

@@ -6,6 +6,7 @@
 import { abortError } from "../abort.ts";
 import { ProviderError } from "../errors.ts";
 import type { TlsMaterial } from "../tls.ts";
+import { type Appeals, createAppeals } from "./appeals.ts";
 import type { Connection } from "./connection.ts";
 import { createDialer, type Dialled } from "./dialer.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -71,6 +72,8 @@ export interface Pool {
    *   CANCELED. TLS, TLS_FILES, KMIP_VERSION, KMIP_RESULT early where no server can be used; SHUTTING_DOWN.
    */
   checkOut(signal: AbortSignal): Promise<Lease>;
+  /** See {@link Appeals.hear}. */
+  appeal: Appeals["hear"];
   /** Retires every connection; later ones are made with `material`. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
   counts(): PoolCounts;
@@ -104,12 +107,12 @@ export function createPool(options: PoolOptions): Pool {
   let hasMaterial = false;
   let ended: ProviderError | undefined;
 
-  const recoverMs = options.recoverMs ?? 5000;
+  const { attemptMs = 4000, recoverMs = 5000 } = options;
   const dialer = createDialer({
     endpoints: options.endpoints,
     prepare: options.prepare,
     maxMessageBytes: options.maxMessageBytes,
-    attemptMs: options.attemptMs ?? 4000,
+    attemptMs,
     staggerMs: options.staggerMs ?? 300,
     repeatMs: options.repeatMs ?? 300,
     recoverMs,
@@ -122,16 +125,22 @@ export function createPool(options: PoolOptions): Pool {
     maxDials: options.maxDials ?? 2,
     recoverMs,
     onDialled: (dialled) => {
-      const { inUse } = dialer;
-      const isOther = ({ connection }: Member): boolean => connection.endpoint !== inUse;
-      const why = `${inUse.name} is in use in its place`;
-      retireAll(isOther, why);
+      retireOthers();
       const member = join(dialled);
-      if (isOther(member)) retire(member, why);
+      if (isOther(member)) retire(member, whyOther());
     },
     // Where connections are left they serve whoever waits: a server may refuse only what is beyond its limit.
     onHopeless: (error) => {
       if (members.size === 0) waiters.rejectAll(error);
+    },
+  });
+  const appeals = createAppeals({
+    dialer,
+    limitMs: attemptMs,
+    pauseMs: recoverMs,
+    onOther: () => {
+      retireOthers();
+      supply.check();
     },
   });
 
@@ -180,6 +189,10 @@ export function createPool(options: PoolOptions): Pool {
   const retireAll = (which: (member: Member) => boolean, why: string): void => {
     for (const member of [...open].filter(which)) retire(member, why);
   };
+
+  const isOther = ({ connection }: Member): boolean => connection.endpoint !== dialer.inUse;
+  const whyOther = (): string => `${dialer.inUse.name} is in use in its place`;
+  const retireOthers = (): void => retireAll(isOther, whyOther());
 
   const putBack = (member: Member): void => {
     member.isLent = false;
@@ -260,6 +273,7 @@ export function createPool(options: PoolOptions): Pool {
       supply.check();
       return turn;
     },
+    appeal: appeals.hear,
     setTlsMaterial: (material) => {
       dialer.setTlsMaterial(material);
       hasMaterial = true;
@@ -272,7 +286,11 @@ export function createPool(options: PoolOptions): Pool {
       supply.stop();
       waiters.rejectAll(reason);
       for (const { connection } of open) connection.destroy(reason);
-      await Promise.all([dialer.settled(), ...[...open].map(({ connection }) => connection.closed)]);
+      await Promise.all([
+        appeals.close(),
+        dialer.settled(),
+        ...[...open].map(({ connection }) => connection.closed),
+      ]);
     },
   };
 }
