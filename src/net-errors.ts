@@ -140,8 +140,13 @@ function tlsMeaning(code: string, message: string, endpoint: string): Meaning | 
 
 /** The certificate's own names are what tells the mistake; Node's message leaves some of them out. */
 function otherName(error: unknown, endpoint: string): Meaning {
-  const { cert } = error as { readonly cert?: { subjectaltname?: string; subject?: { CN?: string } } };
-  const listed = printable(cert?.subjectaltname ?? cert?.subject?.CN ?? "").replaceAll("Address:", "");
+  const { cert } = error as { readonly cert?: { subjectaltname?: string } };
+  if (cert !== undefined && cert.subjectaltname === undefined)
+    return {
+      code: "TLS",
+      text: `the certificate of ${endpoint} has no Subject Alternative Name: a Common Name alone is not looked at`,
+    };
+  const listed = printable(cert?.subjectaltname ?? "").replaceAll("Address:", "");
   const whose = listed === "" ? "another host" : listed.replaceAll("DNS:", "");
   return { code: "TLS", text: `the certificate of ${endpoint} is for ${whose}, not for this host` };
 }

@@ -1,14 +1,24 @@
 /** The PEM files of mutual TLS: each way in which they can be wrong has words of its own, which name the file. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, subtle, X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { chmod, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import {
+  connect,
+  createSecureContext,
+  createServer,
+  type PeerCertificate,
+  type SecureContext,
+  type Server,
+} from "node:tls";
 import { inspect } from "node:util";
 import { ProviderError } from "../src/errors.ts";
-import { dateTrouble, loadTlsMaterial } from "../src/tls.ts";
+import { dateTrouble, loadTlsMaterial, secureContextOf, serverVerification } from "../src/tls.ts";
 import type { TlsFiles, TlsMaterial } from "../src/tls.ts";
 import { createAuthority, writeClientFiles } from "./devkms/certificates.ts";
 import type { Authority, CertificateFiles } from "./devkms/certificates.ts";
@@ -45,6 +55,29 @@ async function reasonOf(files: TlsFiles): Promise<string> {
   return error.message.replaceAll(folder, "");
 }
 
+/** A server whose one cipher needs RSA key exchange. */
+async function startRsaServer(): Promise<Server> {
+  const algorithm = {
+    name: "RSASSA-PKCS1-v1_5",
+    hash: "SHA-256",
+    modulusLength: 2048,
+    publicExponent: Uint8Array.of(1, 0, 1),
+  };
+  // After certificates.ts, which loads what it needs first.
+  const { PemConverter, X509CertificateGenerator } = await import("@peculiar/x509");
+  const keys = await subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const cert = await X509CertificateGenerator.createSelfSigned({
+    name: "CN=rsa",
+    signingAlgorithm: algorithm,
+    keys,
+  });
+  const key = PemConverter.encode(await subtle.exportKey("pkcs8", keys.privateKey), "PRIVATE KEY");
+  const tls = { maxVersion: "TLSv1.2", ciphers: "AES128-GCM-SHA256" } as const;
+  const server = createServer({ cert: cert.toString("pem"), key, ...tls });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return server;
+}
+
 test("a good set is read to the byte, with a fingerprint and the dates", async () => {
   const material = await loadTlsMaterial(good);
   assert.match(material.cert.toString(), /BEGIN CERTIFICATE/);
@@ -76,6 +109,38 @@ test("each of the three files changes the fingerprint", async () => {
     loadTlsMaterial({ cert: good.cert, key: good.key }),
   ]);
   assert.equal(new Set([a.fingerprint, b.fingerprint, c.fingerprint]).size, 3);
+});
+
+test("a server's name is looked for among the Subject Alternative Names, a wildcard being a whole label", async () => {
+  const { cert } = await authority.issue({
+    commonName: "named.test",
+    dnsNames: ["kms.test", "*.wild.test", "part*.test"],
+    ipAddresses: ["192.0.2.7"],
+    server: true,
+  });
+  const { raw } = new X509Certificate(cert);
+  const isTaken = (host: string): boolean =>
+    serverVerification.checkServerIdentity(host, { raw } as PeerCertificate) === undefined;
+  for (const host of ["kms.test", "KMS.test", "kms.test.", "a.wild.test", "192.0.2.7"])
+    assert.ok(isTaken(host), host);
+  for (const host of ["named.test", "wild.test", "a.b.wild.test", "partial.test", "192.0.2.8", "x.kms.test"])
+    assert.ok(!isTaken(host), host);
+});
+
+test("no key exchange is offered that keeps no secret from who steals the server's key later", async (t) => {
+  const server = await startRsaServer();
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const dial = (secureContext: SecureContext): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ port, host: "127.0.0.1", secureContext, rejectUnauthorized: false });
+      socket.once("error", reject).once("secureConnect", () => {
+        resolve(socket.getCipher().name);
+        socket.destroy();
+      });
+    });
+  assert.equal(await dial(createSecureContext()), "AES128-GCM-SHA256", "Node's own would take it");
+  await assert.rejects(dial(secureContextOf(await loadTlsMaterial(good))), /handshake failure/i);
 });
 
 test("neither JSON nor inspect shows a byte of certificate, key or CA", async () => {

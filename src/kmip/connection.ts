@@ -9,6 +9,7 @@ import { abortError } from "../abort.ts";
 import { lookupInTurn } from "../dns-lookup.ts";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
+import { serverVerification } from "../tls.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createFramer } from "./ttlv/framer.ts";
 
@@ -68,7 +69,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     // A server name of TLS is a name: an address in its place is refused by some servers.
     ...(isIP(host) === 0 ? { servername: host } : {}),
     secureContext: options.secureContext,
-    minVersion: "TLSv1.2",
+    ...serverVerification,
     session: options.session,
   });
   socket.setNoDelay(true);

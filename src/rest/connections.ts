@@ -9,7 +9,7 @@ import type { buildConnector, Pool } from "undici";
 import { lookupInTurn } from "../dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
-import { secureContextOf, type TlsMaterial } from "../tls.ts";
+import { secureContextOf, serverVerification, type TlsMaterial } from "../tls.ts";
 import type { BaseUrl } from "./base-url.ts";
 import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
 
@@ -159,6 +159,7 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
   let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
     secureContext: secureContextOf(tls),
+    ...serverVerification,
     lookup: lookupInTurn(nthAddress),
     allowH2: true,
     preferH2: true,

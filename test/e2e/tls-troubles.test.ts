@@ -20,6 +20,7 @@ import {
 } from "../devkms/certificates.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { temporaryFolder } from "../server/harness.ts";
+import { startProgram } from "./program.ts";
 import { flagList, roundTrip, type Serving, serving } from "./serving.ts";
 
 const { status } = KeyManagementService.method;
@@ -169,6 +170,29 @@ for (const protocol of ["kmip", "rest"] as const)
         served.program.kill("SIGHUP");
         await untilWell(served);
       });
+  });
+
+for (const protocol of ["kmip", "rest"] as const)
+  test(`${protocol}: no variable of Node's makes serve or check trust an impostor`, async (t) => {
+    const kms = await startDevKms(protocol === "kmip" ? { rest: false } : { kmip: false });
+    t.after(() => kms.close());
+    kms.keys.create({ name: "etcd" });
+    const files = await writeClientFiles(temporaryFolder(t), kms.authority);
+    await writeFile(files.ca, (await createAuthority({ name: "another" })).caPem);
+    const server =
+      protocol === "kmip"
+        ? { "serv-addr": kms.kmipAddress }
+        : { "serv-addr": kms.restUrl, "okms-id": kms.okmsId };
+    const env = { NODE_TLS_REJECT_UNAUTHORIZED: "0" };
+    const { client } = await serving(t, flagsOf(protocol, server, files), { env });
+    const result = await client.call(status, {}, { deadline: Date.now() + 10_000 });
+    assert.ok("error" in result);
+    assert.match(result.error.details, /\[TLS\]$/);
+    const sock = path.join(temporaryFolder(t), "kms.sock");
+    const checking = startProgram(t, ["check", ...flagsOf(protocol, server, files), "--sock", sock], { env });
+    const { code, stdout } = await checking.ended;
+    assert.equal(code, 1);
+    assert.match(stdout, /does not chain to a trusted authority/);
   });
 
 /** A TLS server that this project did not write, and which says by an alert why it refuses. */

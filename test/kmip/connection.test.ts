@@ -91,6 +91,30 @@ describe("a dial", () => {
     );
   });
 
+  for (const [what, certificate, message] of [
+    [
+      "names it in its Common Name only",
+      { dnsNames: [], ipAddresses: [] },
+      /has no Subject Alternative Name: a Common Name alone is not looked at$/,
+    ],
+    [
+      "names it in its Common Name, beside an address",
+      { dnsNames: [], ipAddresses: ["127.0.0.1"] },
+      /is for IP 127\.0\.0\.1, not for this host$/,
+    ],
+    [
+      "has a wildcard for a part of a label",
+      { dnsNames: ["local*"], ipAddresses: [] },
+      /is for local\*, not for this host$/,
+    ],
+  ] as const)
+    test(`refuses a server whose certificate ${what}`, async () => {
+      await using server = await startEchoServer({
+        certificate: { commonName: "localhost", ...certificate },
+      });
+      await assert.rejects(open(`localhost:${server.port}`), failure("TLS", message));
+    });
+
   test("says that a server's authority is not the trusted one", async () => {
     await using server = await startEchoServer({ issuer: await createAuthority({ name: "another" }) });
     await assert.rejects(open(server.address), failure("TLS", /does not chain to a trusted authority.*--ca/));

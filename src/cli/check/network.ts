@@ -9,7 +9,7 @@ import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config.ts";
 import { splitAddress } from "../../addresses.ts";
 import { describeDialError, describeSocketError } from "../../net-errors.ts";
-import { secureContextOf, type TlsMaterial } from "../../tls.ts";
+import { secureContextOf, serverVerification, type TlsMaterial } from "../../tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
@@ -119,7 +119,7 @@ function shakeHands(
     host,
     ...(isIP(host) === 0 && { servername: host }),
     secureContext: secureContextOf(material),
-    minVersion: "TLSv1.2",
+    ...serverVerification,
   });
   tls.on("error", (error) => {
     fail(describeDialError(error, endpoint).message);
