@@ -1,4 +1,6 @@
 /** The executable: hands argv to the CLI, nothing else. */
+// oxlint-disable-next-line import/no-unassigned-import -- what it does must come first
+import "./early-signals.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { runCli } from "./cli/index.ts";
 

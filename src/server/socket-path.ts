@@ -2,8 +2,8 @@
  * What stands at a Unix socket's path, and whether a socket may be put there. Looks and asks only, apart from
  * making a parent folder that is missing; unix-socket.ts acts. Every refusal is SOCKET and says what to do.
  */
-import type { Stats } from "node:fs";
-import { chmod, chown, lstat, mkdir, readFile, stat } from "node:fs/promises";
+import { constants, type Stats } from "node:fs";
+import { lstat, mkdir, open, readFile, realpath, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../errors.ts";
@@ -47,30 +47,44 @@ export function checkPathLength(file: string): void {
 /**
  * Makes the socket's folder, and those above it, where they are missing: 0750 whatever the umask.
  * @param gid the group that the socket is for, and that must come through to it.
- * @throws SOCKET where it cannot be made, is no folder, or anyone may swap the files in it
+ * @throws SOCKET where it cannot be made, is no folder, or anyone may swap the files in it or in one above it
  */
 export async function prepareFolder(folder: string, gid?: number): Promise<void> {
   try {
     const first = await mkdir(folder, { recursive: true, mode: folderMode });
     if (first !== undefined)
       for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
-        await open(made, gid);
+        await adjust(made, gid);
   } catch (error) {
     throw socketError(`the socket's folder ${folder} cannot be made: ${reasonOf(error)}`, error);
   }
-  const { mode } = await stat(folder);
-  if ((mode & othersMayWrite) !== 0 && (mode & stickyBit) === 0) {
+  const exposed = await exposedFolder(folder);
+  if (exposed !== undefined)
     throw socketError(
-      `others may write to the socket's folder ${folder}, and so put their own socket there: run chmod o-w on it`,
+      `others may write to the folder ${exposed}, and so put their own socket in the place of this one: run chmod o-w on it`,
     );
+}
+
+/** Of a folder and those above it the one in which others may swap what is there; undefined: none. */
+export async function exposedFolder(folder: string): Promise<string | undefined> {
+  for (let each = await realpath(folder); ; each = path.dirname(each)) {
+    const { mode } = await stat(each);
+    if ((mode & othersMayWrite) !== 0 && (mode & stickyBit) === 0) return each;
+    if (each === path.dirname(each)) return undefined;
   }
 }
 
 /** Gives a folder just made its group, and the bits that the umask took; the set-group-ID bit that it inherited stays. */
-async function open(folder: string, gid: number | undefined): Promise<void> {
-  const { mode } = await stat(folder);
-  if (gid !== undefined) await chown(folder, -1, gid);
-  await chmod(folder, (mode & 0o7777) | folderMode);
+async function adjust(folder: string, gid: number | undefined): Promise<void> {
+  // By its handle: who may write to the folder above could have put a link in its place meanwhile.
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const { mode } = await handle.stat();
+    if (gid !== undefined) await handle.chown(-1, gid);
+    await handle.chmod((mode & 0o7777) | folderMode);
+  } finally {
+    await handle.close();
+  }
 }
 
 /** What is at the path. A symbolic link is not followed. @throws SOCKET where it cannot be looked at */

@@ -4,7 +4,7 @@
  * takes it over. Also abstract sockets (`@name`) and systemd's (sd_listen_fds(3)), which have no file of ours.
  */
 import { randomBytes } from "node:crypto";
-import { chmod, chown, rename, unlink } from "node:fs/promises";
+import { lchown, rename, unlink } from "node:fs/promises";
 import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import path from "node:path";
@@ -210,7 +210,7 @@ async function checkFree(file: string, replace: boolean): Promise<void> {
   }
 }
 
-/** Binds beside the path, sets group and mode, and renames into place: the path never has another mode. */
+/** Binds beside the path with its mode, sets the group, and renames into place: the path never has another. */
 async function bind(options: UnixSocketOptions, gid: number | undefined): Promise<Bound> {
   // No longer than the path itself, which fits.
   const mostLetters = Math.max(path.basename(options.path).length - 1, 1);
@@ -220,15 +220,15 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
   const server = newServer(options);
   try {
     await listening(server, () => {
-      const before = process.umask(0o177);
+      const before = process.umask(~options.mode & 0o777);
       try {
         server.listen({ path: aside });
       } finally {
         process.umask(before);
       }
     });
-    if (gid !== undefined) await chown(aside, -1, gid);
-    await chmod(aside, options.mode);
+    // Not through a link: who may write to the folder could have put one here, to a file of root's.
+    if (gid !== undefined) await lchown(aside, -1, gid);
     const found = await lookAt(aside);
     if (found.kind !== "socket") throw socketError(`the socket was removed while it was made: ${aside}`);
     await rename(aside, options.path);

@@ -72,7 +72,7 @@ async function step(
 }
 function startPlugin(...more: readonly string[]): ChildProcess {
   const log = openSync(path.join(folder, "plugin.log"), "a");
-  return spawn(process.execPath, [nodeOptions, dist, ...flags, ...more], { stdio: ["ignore", log, log] });
+  return spawn(process.execPath, [...nodeOptions, dist, ...flags, ...more], { stdio: ["ignore", log, log] });
 }
 const health = (): Promise<Answer> => cluster.request("GET", "/readyz/kms-providers");
 const isWell = async (): Promise<boolean> => (await health()).status === 200;

@@ -85,7 +85,7 @@ export const startKms = (roundTripsMs: readonly number[]): Promise<Kms> =>
 
 /** Starts the plugin's server with an encryptor that does nothing, on `sock`; with Node's options as the plugin's. */
 export const startDoNothing = (sock: string): Promise<Running> =>
-  startScript<unknown>("do-nothing-process.ts", [sock], [nodeOptions]);
+  startScript<unknown>("do-nothing-process.ts", [sock], nodeOptions);
 
 /** A plugin from dist/ that has said ok. Times in ms since it was started. */
 export interface Plugin extends Running {
@@ -109,7 +109,7 @@ export function residentBytes(pid: number): number {
 export async function startPlugin(
   sock: string,
   flags: readonly string[],
-  nodeFlags: readonly string[] = [nodeOptions],
+  nodeFlags: readonly string[] = nodeOptions,
 ): Promise<Plugin> {
   const began = performance.now();
   const child = spawn(

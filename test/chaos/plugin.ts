@@ -44,10 +44,14 @@ const endWithinMs = 15_000;
 
 /** Starts the program as the generated units do. @param onEnd called when it ends without having been asked to */
 export function startPlugin(flags: readonly string[], onEnd: (how: string) => void): Plugin {
-  const child = spawn(process.execPath, [nodeOptions, "--inspect=127.0.0.1:0", dist, ...flags, ...ownFlags], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { PATH: process.env["PATH"] },
-  });
+  const child = spawn(
+    process.execPath,
+    [...nodeOptions, "--inspect=127.0.0.1:0", dist, ...flags, ...ownFlags],
+    {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { PATH: process.env["PATH"] },
+    },
+  );
   const pid = child.pid ?? 0;
   const unexpected: string[] = [];
   const http = Promise.withResolvers<string>();

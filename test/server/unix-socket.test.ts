@@ -96,6 +96,33 @@ describe("the file of a socket", () => {
     assert.equal(process.umask(), before);
   });
 
+  test("is never made through a link that was put in its place: whose file that is stays as it was", async (t) => {
+    const folder = temporaryFolder(t);
+    const victim = path.join(temporaryFolder(t), "victim");
+    writeFileSync(victim, "", { mode: 0o600 });
+    const { gid } = statSync(victim);
+    let swaps = 0;
+    let isDone = false;
+    const swap = (): void => {
+      if (isDone) return;
+      for (const name of readdirSync(folder).filter((each) => each.startsWith("."))) {
+        const file = path.join(folder, name);
+        if (!lstatSync(file).isSocket()) continue;
+        unlinkSync(file);
+        symlinkSync(victim, file);
+        swaps += 1;
+      }
+      setImmediate(swap);
+    };
+    swap();
+    const group = String(process.getuid?.() === 0 ? 4242 : gid);
+    for (let round = 0; round < 20; round += 1)
+      await listen(t, path.join(folder, `${round}.sock`), { group }).catch(() => undefined);
+    isDone = true;
+    assert.ok(swaps > 0);
+    assert.deepEqual([modeOf(victim), statSync(victim).gid], ["600", gid]);
+  });
+
   test("belongs to the group that is named by its number", async (t) => {
     const gid = process.getgroups?.().at(-1) ?? process.getgid?.() ?? 0;
     const file = path.join(temporaryFolder(t), "kms.sock");
@@ -196,6 +223,16 @@ describe("the folder of a socket", () => {
     const folder = temporaryFolder(t);
     chmodSync(folder, 0o777);
     await refusal(listen(t, path.join(folder, "kms.sock")), /others may write .*chmod o-w/);
+  });
+
+  test("is refused where others may write to one above it, and swap the folder", async (t) => {
+    const folder = temporaryFolder(t);
+    mkdirSync(path.join(folder, "a/b"), { recursive: true });
+    chmodSync(path.join(folder, "a"), 0o777);
+    await refusal(
+      listen(t, path.join(folder, "a/b/kms.sock")),
+      new RegExp(`others may write to the folder ${folder}/a,`),
+    );
   });
 
   test("is accepted where others may write to it but the sticky bit guards its files", async (t) => {

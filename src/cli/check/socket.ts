@@ -5,13 +5,19 @@ import { connect } from "node:net";
 import path from "node:path";
 import type { Config } from "../../config.ts";
 import { toProviderError } from "../../errors.ts";
-import { checkPathLength, folderOf, groupId, isErrno, lookAt, whoAnswers } from "../../server/socket-path.ts";
+import {
+  checkPathLength,
+  exposedFolder,
+  folderOf,
+  groupId,
+  isErrno,
+  lookAt,
+  whoAnswers,
+} from "../../server/socket-path.ts";
 import { failed, ok, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
 const name = "socket";
-const othersMayWrite = 0o002;
-const stickyBit = 0o1000;
 
 /** Checks the path and the group. */
 export async function checkSocket(config: Pick<Config, "sock" | "sockGroup" | "replace">): Promise<Finding> {
@@ -31,11 +37,12 @@ async function checkFolder(folder: string): Promise<Finding | undefined> {
   try {
     const stats = await stat(folder);
     if (!stats.isDirectory()) return failed(name, `${folder} is not a folder`, "choose another --sock");
-    if ((stats.mode & othersMayWrite) !== 0 && (stats.mode & stickyBit) === 0)
+    const exposed = await exposedFolder(folder);
+    if (exposed !== undefined)
       return failed(
         name,
-        `others may write to ${folder}, and so put their own socket there`,
-        `run chmod o-w ${folder}, or choose another --sock`,
+        `others may write to ${exposed}, and so put their own socket in the place of this one`,
+        `run chmod o-w ${exposed}, or choose another --sock`,
       );
     await access(folder, constants.W_OK | constants.X_OK);
     return undefined;

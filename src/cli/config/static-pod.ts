@@ -55,7 +55,7 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
           imagePullPolicy: "IfNotPresent",
           command: [programName],
           args: ["serve", ...serveArguments].map(escapeVariables),
-          env: [{ name: "NODE_OPTIONS", value: nodeOptions }],
+          env: [{ name: "NODE_OPTIONS", value: nodeOptions.join(" ") }],
           securityContext: {
             readOnlyRootFilesystem: true,
             allowPrivilegeEscalation: false,

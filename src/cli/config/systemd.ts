@@ -44,7 +44,7 @@ Restart=always
 RestartSec=1
 TimeoutStopSec=${Math.ceil(config.timeoutMs / 1000) + 5}
 ${user === undefined ? "" : `User=${user}\n`}UMask=0077
-Environment=NODE_OPTIONS=${nodeOptions}
+Environment="NODE_OPTIONS=${nodeOptions.join(" ")}"
 OOMScoreAdjust=-900
 
 # The socket lives here: without Preserve its folder would be another one after each restart, and the one that

@@ -11,7 +11,7 @@ export function untilAskedToEnd(logger: Logger, reload: () => Promise<string>): 
     logger.info("SIGHUP: reading the certificate files again");
     logger.info(`SIGHUP: ${await reload()}`);
   });
-  // Node would open its debugger on a port of the loopback interface, where every user of this host may run code in it.
+  // See early-signals.ts.
   process.on("SIGUSR1", () => {
     logger.info("SIGUSR1: nothing is done for it");
   });
