@@ -4,14 +4,12 @@
  * process, prints failures with console.error, and leaves a request without a body waiting past its deadline.
  * What kube-apiserver sends takes the short way of grpc-unary.ts.
  */
-import type { DescMethod } from "@bufbuild/protobuf";
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
-import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
 import { ProviderError, toProviderError } from "../errors.ts";
 import type { Call, CodeName } from "./call.ts";
 import { beginCall, callKey, codeName } from "./call.ts";
@@ -19,9 +17,7 @@ import { answerTimeMs, callerTimeoutMs } from "./deadline.ts";
 import { toConnectError } from "./errors.ts";
 import { envelopeBytes, type UnaryMethod, type UnaryReply, unaryContentType } from "./grpc-unary.ts";
 import { maxMessageBytes } from "./limits.ts";
-
-/** Most calls open at once that live as long as their caller wants: Health's Watch, and reflection. */
-const maxOpenStreams = 64;
+import type { OpenCall, OpenCalls } from "./open-calls.ts";
 
 /** How a request handler is made. */
 export interface RequestHandlerOptions {
@@ -30,8 +26,7 @@ export interface RequestHandlerOptions {
   readonly unary: ReadonlyMap<string, UnaryMethod>;
   /** Longest time of a unary call, in ms. A stream lives as long as its caller wants. */
   readonly timeoutMs: number;
-  /** Most calls open at once, of all kinds, from their headers until their last byte is written. */
-  readonly maxOpen: number;
+  readonly openCalls: OpenCalls;
   /** Called once for each call, when it has been answered or its caller has left. Must not throw. */
   readonly onEnd: (call: Call, code: CodeName) => void;
 }
@@ -45,13 +40,12 @@ interface Request {
   readonly headers: IncomingHttpHeaders;
   readonly handler: UniversalHandler;
   readonly unary: UnaryMethod | undefined;
+  readonly open: OpenCall;
 }
 
 /** Makes the handler of all requests of a server. */
 export function createRequestHandler(options: RequestHandlerOptions): RequestHandler {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
-  let open = 0;
-  let openStreams = 0;
 
   return (stream, headers) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
@@ -62,33 +56,24 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       refuse(stream, headers, unknownMethod);
       return;
     }
-    if (isTooMany(handler.method)) {
+    const open = options.openCalls.begin(handler.method, stream.session);
+    if (open === undefined) {
       refuseOverload(handler, stream, headers);
       return;
     }
     const limitMs = handler.method.methodKind === "unary" ? options.timeoutMs : undefined;
     const call = beginCall(handler.method, limitMs, answerTimeMs(callerTimeoutMs(headers)));
-    void serve(call, { stream, headers, handler, unary: options.unary.get(path) });
+    void serve(call, { stream, headers, handler, unary: options.unary.get(path), open });
   };
 
-  /** Status keeps places that nothing else takes: a flood of other calls must not look like a key that is gone. */
-  function isTooMany({ methodKind, parent, name }: DescMethod): boolean {
-    if (methodKind !== "unary" && openStreams >= maxOpenStreams) return true;
-    const isStatus = parent === KeyManagementService && name === "Status";
-    return open >= (isStatus ? 2 * options.maxOpen : options.maxOpen);
-  }
-
   async function serve(call: Call, request: Request): Promise<void> {
-    const { stream } = request;
-    const isStream = call.method.methodKind !== "unary";
-    open += 1;
-    if (isStream) openStreams += 1;
+    const { stream, open } = request;
     stream.once("close", () => {
-      open -= 1;
-      if (isStream) openStreams -= 1;
+      open.end();
       call.budget.cancel();
     });
     const code = await answer(call, request);
+    if (!stream.closed) open.waitsForClient(true);
     // A client that does not read its answer gives its place up all the same.
     if (!stream.destroyed) stream.setTimeout(options.timeoutMs, () => stream.destroy());
     call.budget.end();
@@ -102,7 +87,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     headers: IncomingHttpHeaders,
   ): void {
     const call = beginCall(handler.method);
-    call.error = new ProviderError("OVERLOADED", `${open} calls are open, ${openStreams} of them streams`);
+    call.error = new ProviderError("OVERLOADED", options.openCalls.describe());
     const { code, rawMessage } = toConnectError(call.error);
     refuse(stream, headers, { code, text: rawMessage, httpStatus: 429 });
     options.onEnd(call, codeName(code));
@@ -200,12 +185,13 @@ function unquoted(reply: UniversalServerResponse): UniversalServerResponse {
 /** Undefined where the request has no short way, or its body is not for it; what was read of it is in `taken`. */
 async function answerShortly(
   call: Call,
-  { stream, headers, unary }: Request,
+  { stream, headers, unary, open }: Request,
   header: Headers,
   taken: Uint8Array[],
 ): Promise<UnaryReply | undefined> {
   if (unary?.accepts(headers) !== true) return undefined;
   if (!(await takeBody(stream, call.budget.signal, taken))) return undefined;
+  open.waitsForClient(false);
   const [only] = taken;
   return await unary.answer(
     taken.length === 1 && only !== undefined ? only : Buffer.concat(taken),

@@ -22,6 +22,7 @@ import { createCallInterceptor, createPlaces } from "./interceptors.ts";
 import type { KeyStatus } from "./key-status.ts";
 import { createKmsService } from "./kms-service.ts";
 import { maxMessageBytes } from "./limits.ts";
+import { createOpenCalls } from "./open-calls.ts";
 import { createReflectionServices } from "./reflection.ts";
 import { createRequestHandler } from "./request-handler.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "./unix-socket.ts";
@@ -208,7 +209,13 @@ function createHttp2Server(options: KmsServerOptions, routes: Routes, sessions: 
   const handle = createRequestHandler({
     ...routes,
     timeoutMs: options.timeoutMs,
-    maxOpen: Math.max(maxOpenCalls, 2 * options.maxInflight),
+    openCalls: createOpenCalls({
+      most: Math.max(maxOpenCalls, 2 * options.maxInflight),
+      onSessionClosed() {
+        metrics.rejected("session");
+        logger.warn("a client that left its calls unfinished was closed: places were short");
+      },
+    }),
     onEnd(call, code) {
       metrics.request(call.method.name, code, (performance.now() - call.startedAt) / 1000);
       if (call.error instanceof ProviderError && call.error.code === "OVERLOADED")

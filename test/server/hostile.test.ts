@@ -163,29 +163,58 @@ describe("what no good client sends does no harm", () => {
 
   test("calls beyond 2048 open ones are refused by their headers alone, and accepted when there is room", async (t) => {
     const it = await startServer(t);
-    const sessions = await Promise.all([1, 2, 3].map(() => openSession(t, it.socketPath)));
-    const [first, second, third] = sessions as [ClientHttp2Session, ClientHttp2Session, ClientHttp2Session];
-    for (const session of [first, second]) {
+    // Of so many sessions none has more than its share.
+    const sessions = await Promise.all(Array.from({ length: 128 }, () => openSession(t, it.socketPath)));
+    for (const session of sessions) {
       await roundTrip(session);
-      for (let index = 0; index < 1024; index += 1) openStream(session, "Encrypt");
+      for (let index = 0; index < 16; index += 1) openStream(session, "Encrypt");
       await roundTrip(session);
     }
-    const refused = await replyOf(openStream(third, "Encrypt").end(statusRequest));
+    const another = await openSession(t, it.socketPath);
+    const refused = await replyOf(openStream(another, "Encrypt").end(statusRequest));
     assert.deepEqual(
       [refused.httpStatus, refused.status, refused.message],
       [200, 8, "too many calls at once [OVERLOADED]"],
     );
     assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="overloaded"[^}]*\} 1/);
     assert.equal(
-      (await replyOf(openStream(third, "Status").end(statusRequest))).status,
+      (await replyOf(openStream(another, "Status").end(statusRequest))).status,
       0,
       "Status has places of its own",
     );
-    first.destroy();
-    while (it.server.connections() > 2) await new Promise(setImmediate);
-    const accepted = await replyOf(openStream(third, "Encrypt").end(statusRequest));
+    sessions[0]?.destroy();
+    while (it.server.connections() > sessions.length) await new Promise(setImmediate);
+    const accepted = await replyOf(openStream(another, "Encrypt").end(statusRequest));
     assert.notEqual(accepted.status, 8);
   });
+
+  for (const [what, leave] of [
+    ["does not end", (session: ClientHttp2Session) => openStream(session, "Encrypt")],
+    ["does not read", (session: ClientHttp2Session) => openStream(session, "Status").end(statusRequest)],
+  ] as const)
+    test(`a client that leaves thousands of calls that it ${what} keeps nobody out`, async (t) => {
+      const it = await startServer(t);
+      const kept = await openSession(t, it.socketPath);
+      await roundTrip(kept);
+      for (let round = 0; round < 3; round += 1) {
+        const flood = await openSession(t, it.socketPath);
+        flood.settings({ initialWindowSize: 0 });
+        await roundTrip(flood);
+        for (let index = 0; index < 3000 && !flood.destroyed; index += 1) {
+          leave(flood);
+          if (index % 500 === 0) await new Promise(setImmediate);
+        }
+        for (const method of ["Status", "Encrypt"]) {
+          const reply = await replyOf(openStream(kept, method).end(statusRequest));
+          assert.notEqual(reply.status, 8, `${method} in round ${round}`);
+        }
+      }
+      await it.logger.waitFor(
+        ({ message }) => message === "a client that left its calls unfinished was closed: places were short",
+      );
+      assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="session"[^}]*\} [1-9]/);
+      assert.equal((await replyOf(openStream(kept, "Status").end(statusRequest))).status, 0);
+    });
 
   test("calls that stay open for good are 64 at the most, and keep no others out", async (t) => {
     const it = await startServer(t);
