@@ -58,14 +58,15 @@ export function createLogger(options: LoggerOptions): Logger {
     }
     stream.write(format(line));
   }
-  const writeLimited = createLogLimiter(write);
+  const limited = createLogLimiter(write);
 
   function log(level: LogLevel, message: string, fields: LogFields = {}, error?: unknown): void {
     if (logLevels.indexOf(level) > highest) return;
-    const isTrouble = level === "error" || level === "warn";
+    // Calls that were taken back, too: they can be thousands, and are information.
+    const isTrouble = level === "error" || level === "warn" || (level === "info" && error !== undefined);
     const line = { time: new Date(), level, message, fields: { ...fields, ...describeError(error) } };
-    if (isTrouble) writeLimited(line);
-    else write(line);
+    if (isTrouble) limited.trouble(line);
+    else limited.other(line);
   }
 
   return {

@@ -192,6 +192,56 @@ test("different troubles do not hide one another", (t) => {
   assert.equal(lines().length, 6);
 });
 
+test("two servers or files are two troubles, by however little their names differ", (t) => {
+  freezeTime(t);
+  const { logger, lines } = createLog();
+  for (const endpoint of ["10.0.0.1:5696", "10.0.0.2:5696", "kms1:5696", "kms2:5696"])
+    logger.warn("the KMS can't be reached", { endpoint, reason: "no answer for 2950 ms" });
+  for (const file of ["/etc/1.pem", "/etc/2.pem"]) logger.warn("Could not load certificate", { file });
+  assert.equal(lines().length, 6);
+  logger.warn("the KMS can't be reached", { endpoint: "kms1:5696", reason: "no answer for 3000 ms" });
+  assert.equal(lines().length, 6, "another time is no other reason");
+  logger.warn("the KMS can't be reached", { endpoint: "kms1:5696", reason: "connection refused" });
+  assert.equal(lines().length, 7);
+});
+
+test("what was folded is told before the same server is well, with the time of writing and of the last", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  const trouble = (endpoint: string): void => logger.warn("can't be reached", { endpoint });
+  for (let second = 0; second < 3; second += 1) {
+    trouble("a:1");
+    trouble("b:1");
+    t.mock.timers.tick(1_000);
+  }
+  logger.info("in use", { endpoint: "a:1" });
+  trouble("a:1");
+  const told = objects().slice(2);
+  assert.deepEqual(
+    told.map(({ msg, endpoint, repeated }) => [msg, endpoint, repeated]),
+    [
+      ["can't be reached", "a:1", 2],
+      ["in use", "a:1", undefined],
+      ["can't be reached", "a:1", undefined],
+    ],
+  );
+  const [folded, after] = told;
+  assert.equal(folded?.["time"], after?.["time"]);
+  assert.equal(Date.parse(String(after?.["time"])) - Date.parse(String(folded?.["last"])), 1_000);
+});
+
+test("calls that were taken back are folded, though they are information", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  for (let index = 0; index < 1_000; index += 1)
+    logger.info(
+      "call failed",
+      { method: "Encrypt", uid: `u${index}` },
+      new ProviderError("CANCELED", "left"),
+    );
+  assert.equal(objects().length, 1);
+});
+
 test("what is no trouble is never folded", () => {
   const { logger, lines } = createLog({ level: "trace" });
   for (let index = 0; index < 5; index += 1)

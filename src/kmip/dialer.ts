@@ -55,7 +55,8 @@ export interface Dialer {
    * preferred at first.
    */
   readonly inUse: Endpoint;
-  readonly isFirstInUse: boolean;
+  /** Whether a server that is preferred to the one in use is to be returned to, or another is down. */
+  readonly isRecoveryDue: boolean;
   /** Why the last attempt at each server failed, as one error; undefined once one has succeeded. */
   readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
@@ -80,6 +81,11 @@ export interface Dialer {
    * One that takes very long would be left again at the next dial. @throws as `dial`.
    */
   dialPreferred(signal: AbortSignal): Promise<Dialled | undefined>;
+  /**
+   * Tries those behind the one in use that were found to be down, once, to tell whether they are: nobody else would
+   * before they are needed. Never rejects.
+   */
+  lookAtStandbys(signal: AbortSignal): Promise<void>;
   /** Tries the servers other than the one in use, which stays it, once. @throws as `dial`; CONNECT where there is none. */
   dialOthers(signal: AbortSignal): Promise<Dialled>;
   /** This server is in use from here on: it can do what the one in use can't, which is in doubt for that reason. */
@@ -123,6 +129,10 @@ export function createDialer(options: DialerOptions): Dialer {
       message,
     });
   };
+
+  /** Those behind the one in use that are down. */
+  const standbys = (): Endpoint[] =>
+    endpoints.slice(endpoints.indexOf(inUse) + 1).filter((endpoint) => isUp.get(endpoint) === false);
 
   const connectAndPrepare = async (
     endpoint: Endpoint,
@@ -227,8 +237,8 @@ export function createDialer(options: DialerOptions): Dialer {
     get inUse() {
       return inUse;
     },
-    get isFirstInUse() {
-      return inUse === endpoints[0];
+    get isRecoveryDue() {
+      return endpoints.length > 1 && (inUse !== endpoints[0] || standbys().length > 0);
     },
     get lastFailure() {
       return lastFailures.size === 0
@@ -261,6 +271,15 @@ export function createDialer(options: DialerOptions): Dialer {
       // Its failures are not kept: they are no reason why a caller of the server in use had to wait.
       const tryOne: Attempt<Dialled> = (endpoint, calledOff) => attempt(endpoint, calledOff, limitMs);
       return race(order, signal, tryOne, Infinity, () => false);
+    },
+    lookAtStandbys: async (signal) => {
+      for (const endpoint of standbys()) {
+        const dialled = await tracked(running, tryForNobody)(endpoint, signal).catch(() => undefined);
+        if (dialled === undefined) continue;
+        report(endpoint, true, dialled.agreed);
+        dialled.connection.destroy(new ProviderError("CLOSED", "it was only to be looked at"));
+        await dialled.connection.closed;
+      }
     },
     dialOthers: async (signal) => {
       const others = standings.inOrder(endpoints.filter((endpoint) => endpoint !== inUse));

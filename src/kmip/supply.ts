@@ -1,7 +1,7 @@
 /**
  * Brings the pool new connections: as many dials at a time as are wanted and allowed, one at a time with a
- * growing pause while no server answers, and, while the most preferred server is not the one in use, a try at it
- * now and then. A caller that stops waiting ends no dial.
+ * growing pause while no server answers, and now and then a try at those that are preferred to the one in use, and
+ * at those behind it that are down. A caller that stops waiting ends no dial.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
 import { isHopeless, type Dialled, type Dialer } from "./dialer.ts";
@@ -12,7 +12,7 @@ export interface SupplyOptions {
   /** How many connections are wanted now beyond those that are there, dials under way not subtracted. */
   readonly wanted: () => number;
   readonly maxDials: number;
-  /** How often a server that is preferred to the one in use is tried. */
+  /** How often a server that is preferred to the one in use, or is down, is tried. */
   readonly recoverMs: number;
   readonly onDialled: (dialled: Dialled) => void;
   /** No server can be used until somebody changes something. */
@@ -49,6 +49,7 @@ export function createSupply(options: SupplyOptions): Supply {
   let isStopped = false;
 
   const check = (): void => {
+    planRecovery();
     if (isStopped || pause !== undefined) return;
     const most = failedRounds > 0 ? 1 : options.maxDials;
     for (let more = Math.min(most, options.wanted()) - rounds.size; more > 0; more -= 1)
@@ -76,8 +77,7 @@ export function createSupply(options: SupplyOptions): Supply {
     if (signal.aborted) return dialled.connection.destroy(calledOff());
     failedRounds = 0;
     hopelessInARow = 0;
-    options.onDialled(dialled);
-    return planRecovery();
+    return options.onDialled(dialled);
   };
 
   const onRoundFailed = (error: ProviderError): void => {
@@ -96,7 +96,7 @@ export function createSupply(options: SupplyOptions): Supply {
 
   /** Whatever else is dialled meanwhile: a server that loses its connections all the time must not put it off. */
   const planRecovery = (): void => {
-    if (isStopped || dialer.isFirstInUse || recovery !== undefined) return;
+    if (isStopped || recovery !== undefined || !dialer.isRecoveryDue) return;
     recovery = setTimeout(() => void recover(), jittered(options.recoverMs));
     recovery.unref();
   };
@@ -109,9 +109,9 @@ export function createSupply(options: SupplyOptions): Supply {
     } catch {
       // The dialer has told why, and the server in use goes on serving.
     }
+    await dialer.lookAtStandbys(signal);
     if (signal.aborted) return;
     recovery = undefined;
-    planRecovery();
     check();
   };
 
@@ -133,7 +133,6 @@ export function createSupply(options: SupplyOptions): Supply {
     restart: () => {
       endAll();
       callOff = new AbortController();
-      planRecovery();
       check();
     },
     stop: () => {

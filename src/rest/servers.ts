@@ -1,6 +1,7 @@
 /**
  * Failover over the base URLs of one KMS, in order of preference: the first that answers serves; when it fails
- * the next takes over, and those before it are tried again in the background until one answers.
+ * the next takes over, and those before it are tried again in the background until one answers. So are those after
+ * it that were found to be down: whoever looks at what is told must not see a standby as down that is well.
  */
 import { createRelapses } from "../relapses.ts";
 import type { BaseUrl } from "./base-url.ts";
@@ -42,7 +43,7 @@ export interface ServersOptions {
   readonly isReachable: (server: Server) => Promise<boolean>;
   readonly onChange: (change: ServerChange) => void;
   /**
-   * Time between two tries of a preferred server in the background, in ms; in doubling steps up to twelve times as
+   * Time between two tries of a preferred server, or of one that is down, in the background, in ms; in doubling steps up to twelve times as
    * long where it answers these and then fails its callers again. Default: 5000.
    */
   readonly recallIntervalMs?: number;
@@ -59,6 +60,7 @@ export function createServers(options: ServersOptions): Servers {
     relapses: createRelapses(recallIntervalMs),
   }));
   let inUse = 0;
+  let whyInUse: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
@@ -78,8 +80,10 @@ export function createServers(options: ServersOptions): Servers {
     const before = inUse;
     inUse = index;
     if (before !== inUse) {
-      tell(before);
-      tell(inUse, message);
+      if (all[before]?.up === true) tell(before);
+      // Of one that was never asked nothing is known yet: its first answer or failure tells.
+      if (all[inUse]?.up === true) tell(inUse, message);
+      else whyInUse = message;
     }
     scheduleRecall();
   }
@@ -88,12 +92,16 @@ export function createServers(options: ServersOptions): Servers {
     const server = all[index];
     if (server === undefined || server.up === up) return;
     server.up = up;
-    tell(index, message);
+    tell(index, message ?? (index === inUse ? whyInUse : undefined));
+    if (index === inUse) whyInUse = undefined;
   }
 
-  /** While a preferred server is out of use, asks again and again whether it is back. */
+  const isRecallDue = (): boolean =>
+    inUse > 0 || all.some(({ up }, index) => up === false && index !== inUse);
+
+  /** While a preferred server is out of use, or a standby down, asks again and again whether it is back. */
   function scheduleRecall(): void {
-    if (closed || inUse === 0 || timer !== undefined) return;
+    if (closed || !isRecallDue() || timer !== undefined) return;
     const interval = recallIntervalMs * (0.8 + Math.random() * 0.4);
     timer = setTimeout(() => {
       void recall().finally(() => {
@@ -114,6 +122,9 @@ export function createServers(options: ServersOptions): Servers {
       use(index, "answers again, and is preferred");
       return;
     }
+    for (const [index, server] of all.entries())
+      if (index > inUse && server.up === false && (await options.isReachable(server)) && !closed)
+        setUp(index, true);
   }
 
   return {
@@ -126,11 +137,17 @@ export function createServers(options: ServersOptions): Servers {
     answered: (server) => setUp(indexOf(server), true),
     failed(server, message) {
       const index = indexOf(server);
+      const isNews = all[index]?.up !== false;
       setUp(index, false, message);
-      if (index !== inUse || all.length === 1) return;
-      all[index]?.relapses.note();
+      if (all.length === 1) return;
+      if (index !== inUse) return scheduleRecall();
+      if (isNews) all[index]?.relapses.note();
       const next = all.findIndex((one) => one.up !== false);
-      use(next === -1 ? (index + 1) % all.length : next, `takes over from ${server.url.endpoint}`);
+      if (next !== -1) return use(next, `takes over from ${server.url.endpoint}`);
+      // All are down: they take turns, and whoever answers first tells that it is in use.
+      inUse = (index + 1) % all.length;
+      whyInUse = undefined;
+      scheduleRecall();
     },
     close() {
       closed = true;

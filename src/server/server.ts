@@ -87,7 +87,6 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   const http2 = createHttp2Server(options, createRoutes(), sessions);
   let socket: ListeningSocket | undefined;
   let closing: Promise<void> | undefined;
-  let isSocketLost = false;
 
   function createRoutes(): Routes {
     const reflection = createReflectionServices(
@@ -117,9 +116,10 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       case "rebound":
         metrics.socketRebind();
         logger.warn("the socket file was gone and has been made again", { path: options.socket.path });
+        break;
+      case "mended":
         // A warning may be folded with the last one; that the trouble is over must not be.
-        if (isSocketLost) logger.info("the socket file is there again", { path: options.socket.path });
-        isSocketLost = false;
+        logger.info("the socket file is there again", { path: options.socket.path });
         break;
       case "taken-over":
         logger.warn(
@@ -130,7 +130,6 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
         for (const session of sessions.keys()) session.close();
         break;
       case "trouble":
-        isSocketLost = true;
         logger.error(
           "the socket file is gone and cannot be made again for now",
           { path: options.socket.path },

@@ -57,10 +57,11 @@ export interface UnixSocketOptions {
 /**
  * `rebound`: the file was gone and is there again. `taken-over`: another process has put its own in place; this
  * one serves what it has, and takes the path back only when nobody answers on it for 5 s. `trouble`: the file is
- * gone and cannot be made again for now, or not by this process. `dropped`: a connection too many was closed.
+ * gone and cannot be made again for now, or not by this process. `mended`: that is over. `dropped`: a connection too
+ * many was closed.
  */
 export type SocketEvent =
-  | { readonly type: "rebound" | "taken-over" | "dropped" }
+  | { readonly type: "rebound" | "taken-over" | "mended" | "dropped" }
   | { readonly type: "trouble"; readonly error: ProviderError };
 
 /** A socket that is listened on. */
@@ -237,7 +238,7 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
     server.close();
     throw isErrno(error, "EPERM") && gid !== undefined
       ? socketError(`the socket cannot be given to group ${gid}: run as a member of it, or as root`, error)
-      : socketError(`cannot listen on ${options.path}: ${reasonOf(error)}`, error);
+      : socketError(`cannot listen on ${options.path}: ${reasonOf(error).replaceAll(aside, options.path)}`);
   }
 }
 
@@ -293,6 +294,7 @@ function lookNowAndThen(
   async function lookSafely(): Promise<void> {
     try {
       await look(() => isStopped);
+      if (told !== "") onEvent({ type: "mended" });
       told = "";
     } catch (caught) {
       const error = toProviderError(caught);

@@ -206,3 +206,20 @@ test("a request that both servers fail at with 500 is told as that, and moves no
   await watched.encryptor.encrypt(seed, keyId, within(5_000));
   assert.equal(callCount(a, "encrypt"), 3, "the first server stays the one that is asked");
 });
+
+test("a second server that was down is told to be up again, though nobody needs it", async (t) => {
+  const { a, b, keyId, watched } = await startPair(t);
+  const { encryptor, next } = watched;
+  a.faults.rest = { status: 503 };
+  b.faults.rest = { status: 503 };
+  await assert.rejects(encryptor.encrypt(seed, keyId, within(500)));
+  a.faults.rest = {};
+  await encryptor.encrypt(seed, keyId, within(5_000));
+  await next(
+    (event) => event.type === "endpoint" && event.endpoint === a.endpoint && event.up && event.inUse,
+  );
+  b.faults.rest = {};
+  await next(
+    (event) => event.type === "endpoint" && event.endpoint === b.endpoint && event.up && !event.inUse,
+  );
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -44,6 +44,21 @@ describe("a socket file that is gone under a running process", { concurrency: tr
     assert.equal(events.length, 1);
     unlinkSync(file);
     assert.deepEqual(await nextEvent(), { type: "rebound" });
+    assert.deepEqual(await nextEvent(), { type: "mended" });
+  });
+
+  test("is told as mended where it comes to light again of itself", async (t) => {
+    const folder = path.join(temporaryFolder(t), "run");
+    const file = path.join(folder, "kms.sock");
+    const { nextEvent } = await listen(t, file);
+    renameSync(folder, `${folder}.away`);
+    writeFileSync(folder, "no folder");
+    const trouble = await nextEvent();
+    assert.equal(trouble.type, "trouble");
+    unlinkSync(folder);
+    renameSync(`${folder}.away`, folder);
+    assert.deepEqual(await nextEvent(), { type: "mended" });
+    assert.equal(await greetingOf(t, file), "hello");
   });
 
   test("keeps the connections that it had", async (t) => {

@@ -209,3 +209,26 @@ test("Servers that refuse by now are not waited for because of attempts that han
   isHanging = false;
   await waiting;
 });
+
+test("A server behind the one in use that was down is told to be up again, though nobody needs it", async () => {
+  await using server = await startEchoServer();
+  await using other = await startEchoServer();
+  const [first, second] = [await startRelay(server.address), await startRelay(other.address)];
+  await using pool = poolBefore([first, second], { recoverMs: 20 });
+  await first.stop();
+  await second.stop();
+  await assert.rejects(send(pool, 1, within(200)));
+  const stateOf = (endpoint: string): boolean | undefined =>
+    pool.events
+      .flatMap((event) => (event.type === "endpoint" && event.endpoint === endpoint ? [event.up] : []))
+      .at(-1);
+  assert.equal(stateOf(second.address), false);
+  await first.start();
+  assert.equal(await send(pool, 2), 2);
+  assert.equal(stateOf(second.address), false);
+  await second.start();
+  await eventually(() => stateOf(second.address) === true, "the second is told to be up");
+  assert.equal(await send(pool, 3), 3);
+  await eventually(() => other.connections() === 0, "it was only looked at");
+  await Promise.all([first.close(), second.close()]);
+});
