@@ -3,6 +3,7 @@
 import "./early-signals.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { runCli } from "./cli/index.ts";
+import { endProcess } from "./end-process.ts";
 
 const oldestNode = 24;
 const longestFlushMs = 500;
@@ -15,9 +16,8 @@ if (Number.parseInt(process.versions.node, 10) < oldestNode) {
 } else {
   const code = await runCli(process.argv.slice(2), process);
   await Promise.race([Promise.all([process.stdout, process.stderr].map(written)), sleep(longestFlushMs)]);
-  // Not by waiting for Node to run out of work: a file system that hangs would keep it for ever, and Node 24 has
-  // been seen to spin in its own clean-up.
-  process.exit(code);
+  // Not by waiting for Node to run out of work: Node 24 has been seen to spin in its own clean-up.
+  await endProcess(code);
 }
 
 /** A pipe that is full takes the rest when its reader reads. */

@@ -54,6 +54,8 @@ interface Refusal {
 
 /** How soon a set that was refused is looked at again, in ms, doubling: it may be half written. */
 const firstRetryMs = 1_000;
+/** After so long a file that is being read is told to hang, in ms. */
+const slowReadMs = 5_000;
 const dayMs = 86_400_000;
 
 /** Makes a watch; `start` begins it. */
@@ -71,7 +73,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     clearTimeout(timer);
     let seen: Look = "unchanged";
     try {
-      const bytes = await readTlsFiles(files);
+      const bytes = await readInTime();
       if (bytes.fingerprint !== current?.fingerprint) {
         await takeUp(bytes);
         seen = "taken";
@@ -84,6 +86,19 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     if (current !== undefined) tellExpiry(current);
     if (!isStopped) timer = setTimeout(lookAgain, delayMs()).unref();
     return seen;
+  }
+
+  /** Reads the files however long it takes, and tells where that is too long. */
+  async function readInTime(): Promise<TlsBytes> {
+    const late = setTimeout(() => {
+      const all = Object.values(files).join(", ");
+      refuse(new ProviderError("TLS_FILES", `${all}: the file system does not answer`), true);
+    }, slowReadMs).unref();
+    try {
+      return await readTlsFiles(files);
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   function lookAgain(): void {

@@ -128,6 +128,7 @@ describe("The docs name what is there:", () => {
     "key",
     "name",
     "max-semi-space-size",
+    "disable-sigusr1",
     // A placeholder.
     "flag",
   ]);

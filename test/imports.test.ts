@@ -12,7 +12,7 @@ const root = path.dirname(import.meta.dirname);
 
 /** Each rule: files that match `from` may import only files that match one of `to`. The first match counts. */
 const layers: readonly { from: RegExp; to: readonly RegExp[] }[] = [
-  { from: /^src\/main\.ts$/, to: [/^src\/cli\/index\.ts$/] },
+  { from: /^src\/main\.ts$/, to: [/^src\/(cli\/index|early-signals|end-process)\.ts$/] },
   {
     from: /^src\/cli\//,
     to: [

@@ -1,6 +1,8 @@
 /** The watch over the PEM files: what is taken up, what is refused, and what is told, how often. */
 import assert from "node:assert/strict";
-import { mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, open, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { before, test } from "node:test";
@@ -84,6 +86,22 @@ async function watched(t: TestContext, first?: IssuedCertificate, intervalMs = 1
   };
 }
 
+test("files that hang are told, and taken up when they are read after all", async (t) => {
+  const issued = await issue();
+  const { watch, told, folder, untilTold } = await watched(t, issued);
+  const pipe = path.join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  // All threads that read files wait for somebody to write.
+  const readers = [1, 2, 3, 4].map(() => open(pipe));
+  const started = watch.start();
+  await untilTold(1);
+  assert.deepEqual(told, ["refused cert.pem, key.pem, ca.pem: the file system does not answer"]);
+  closeSync(openSync(pipe, "w"));
+  for (const reader of readers) await (await reader).close();
+  await started;
+  assert.deepEqual(told.slice(1), [`material ${issued.cert}`]);
+});
+
 test("the first good set is handed on once, and again only when it changes", async (t) => {
   const first = await issue();
   const { watch, files, told, untilTold } = await watched(t, first);
@@ -154,7 +172,7 @@ test("a set that is half written is not complained about when the other half fol
   await writeFile(files.key, second.key);
   while (told.length < 2) {
     t.mock.timers.tick(1_000);
-    await turns(1);
+    await turns(50);
   }
   assert.deepEqual(told.slice(1), [`material ${second.cert}`]);
 });

@@ -207,6 +207,13 @@ export function createDialer(options: DialerOptions): Dialer {
   const tryForNobody: Attempt<Dialled> = (endpoint, calledOff) =>
     attempt(endpoint, calledOff, options.attemptMs);
 
+  /** Why this one becomes the one in use. Of a server that failed it has been told how. */
+  const whyOther = (endpoint: Endpoint): string => {
+    if (endpoints.indexOf(endpoint) < endpoints.indexOf(inUse)) return `preferred to ${inUse.name}`;
+    const isTold = isUp.get(inUse) === false;
+    return `in place of ${inUse.name}${isTold ? "" : ", which was not ready in time"}`;
+  };
+
   const race = async (
     order: readonly Endpoint[],
     signal: AbortSignal,
@@ -228,8 +235,9 @@ export function createDialer(options: DialerOptions): Dialer {
     const { endpoint } = won.connection;
     // Of two races at a time the one that ends last knows no better: each undoing the other would go on for ever.
     const isSettled = standings.isReadySince(inUse, startedAt);
+    const why = isSettled || endpoint === inUse ? "" : `, ${whyOther(endpoint)}`;
     standings.ready(endpoint, performance.now() - won.durationMs);
-    report(endpoint, true, won.agreed, !isSettled);
+    report(endpoint, true, `${won.agreed}${why}`, !isSettled);
     return won;
   };
 

@@ -1,5 +1,6 @@
 /** The built program serving, as a process: the original's command lines, certificates, signals. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
@@ -183,6 +184,20 @@ test("SIGTERM ends it, whatever else is still under way in the process", async (
   program.kill("SIGTERM");
   const { code, stderr } = await program.ended;
   assert.equal(code, 0);
+  assert.match(stderr, /"ended"/);
+});
+
+test("SIGTERM ends it, though files that it reads hang", async (t) => {
+  // Whoever opens a named pipe to read waits for one who writes, in a thread of its own.
+  const pipe = path.join(temporaryFolder(t), "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const code = `import fs from "node:fs"; for (let i = 0; i < 3; i += 1) fs.promises.open("${pipe}")`;
+  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(code)}` };
+  const { program, client } = await serving(t, flagList(kmipFlags()), { env });
+  await roundTrip({ client });
+  program.kill("SIGTERM");
+  const { signal, stderr } = await program.ended;
+  assert.equal(signal, "SIGKILL");
   assert.match(stderr, /"ended"/);
 });
 

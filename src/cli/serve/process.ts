@@ -1,4 +1,5 @@
 /** The process around the server: signals, and failures that nobody caught, none of which may end it. */
+import { endProcess } from "../../end-process.ts";
 import type { Logger } from "../../log.ts";
 import type { Metrics } from "../../metrics.ts";
 
@@ -19,7 +20,7 @@ export function untilAskedToEnd(logger: Logger, reload: () => Promise<string>): 
     let isAsked = false;
     for (const signal of ["SIGTERM", "SIGINT"] as const)
       process.on(signal, () => {
-        if (isAsked) process.exit(1);
+        if (isAsked) void endProcess(1);
         isAsked = true;
         resolve(signal);
       });

@@ -7,6 +7,7 @@ import { parseServeConfig } from "../../config.ts";
 import type { Config } from "../../config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
+import { endProcess } from "../../end-process.ts";
 import { createLogger } from "../../log.ts";
 import type { Logger } from "../../log.ts";
 import { createMetrics } from "../../metrics.ts";
@@ -69,10 +70,10 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
     await running.encryptor.close();
     return 1;
   }
-  await Promise.race([certificates, asked]);
-  running.status.start();
   // A name that DNS leaves without an answer keeps the program no more from its end than files do.
   const http = await Promise.race([startHttp(running), asked.then(() => undefined)]);
+  await Promise.race([certificates, asked]);
+  running.status.start();
   const signal = await asked;
   logger.info("ending", { signal, inflight: running.server.inflight() });
   await end(running, watch, http);
@@ -117,7 +118,7 @@ async function end(running: Running, watch: TlsWatch, http: HttpEndpoint | undef
   const { config, logger, encryptor, status, server } = running;
   const late = setTimeout(() => {
     logger.error("the end takes too long: ending at once");
-    process.exit(0);
+    void endProcess(0);
   }, config.timeoutMs + endGraceMs);
   watch.stop();
   await server.close();
