@@ -5,7 +5,7 @@
  */
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { keyIdHash } from "../key-id-hash.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -15,7 +15,7 @@ import type { KeySnapshot, KeyStatus } from "./key-status.ts";
 const idleMs = 5000;
 /** Headers of one request, in bytes. */
 const maxHeaderBytes = 8 * 1024;
-/** Connections at once. Prometheus and two kinds of probe need one each. */
+/** Connections at once. Prometheus and two kinds of probe need one each; beyond, the one unused for longest goes. */
 const maxConnections = 64;
 /** Time between two tries to listen, in ms: with --replace the old process still holds the port for a while. */
 const retryMs = 5000;
@@ -120,10 +120,28 @@ function createEndpointServer(options: HttpEndpointOptions): Server {
       void respond(options, request, response);
     },
   );
-  server.maxConnections = maxConnections;
+  keepNewest(server, maxConnections);
   // Node holds a connection that never sends a request only to headersTimeout; this holds all idle ones.
   server.timeout = 2 * idleMs;
   return server;
+}
+
+/** Whoever comes is let in: one that is refused could be the kubelet, and the others anybody of this host. */
+function keepNewest(server: Server, most: number): void {
+  const sockets = new Set<Socket>();
+  const use = (socket: Socket): void => {
+    sockets.delete(socket);
+    sockets.add(socket);
+  };
+  server.on("connection", (socket: Socket) => {
+    use(socket);
+    socket.once("close", () => sockets.delete(socket));
+    const [longestUnused] = sockets;
+    if (sockets.size <= most || longestUnused === undefined) return;
+    sockets.delete(longestUnused);
+    longestUnused.destroy();
+  });
+  server.on("request", ({ socket }: IncomingMessage) => use(socket));
 }
 
 async function respond(

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect } from "node:net";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
@@ -254,6 +254,28 @@ describe("the HTTP endpoint", () => {
     t.mock.timers.tick(5000);
     await logger.waitFor(({ message }) => message === "the HTTP endpoint listens");
     assert.equal(endpoint.address(), `127.0.0.1:${port}`);
+  });
+
+  test("lets whoever comes in, and one that is in use stay, however many others hold connections", async (t) => {
+    const { endpoint, url } = await start(t);
+    const port = Number(endpoint.address()?.split(":").at(-1));
+    const ask = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+    const open = async (): Promise<Socket> => {
+      const socket = connect(port, "127.0.0.1").on("error", () => undefined);
+      t.after(() => socket.destroy());
+      socket.write(ask);
+      await once(socket, "data");
+      return socket;
+    };
+    const kept = await open();
+    for (let index = 0; index < 200; index += 1) {
+      await open();
+      if (index % 10 !== 0) continue;
+      const answered = once(kept, "data");
+      kept.write(ask);
+      await answered;
+      assert.equal((await get(`${url}/livez`)).status, 200);
+    }
   });
 
   test("ends with its connections open, at once and twice", async (t) => {
