@@ -18,11 +18,11 @@ const kmipPort = 5696;
 export function parseKmipAddresses(list: string): Addresses {
   return parseList(list, (text) => {
     if (/^[a-z]+:\/\//i.test(text))
-      return { complaint: `${quote(text)} is a URL: kmip takes host:${kmipPort}` };
+      return { complaint: `${shown(text)} is a URL: kmip takes host:${kmipPort}` };
     const hostPort = parseHostPort(text);
     if (hostPort === undefined)
-      return { complaint: `${quote(text)} is not host:port (an IPv6 address is written [::1]:${kmipPort})` };
-    if (hostPort.port === 0) return { complaint: `${quote(text)} has no port that can be dialled` };
+      return { complaint: `${shown(text)} is not host:port (an IPv6 address is written [::1]:${kmipPort})` };
+    if (hostPort.port === 0) return { complaint: `${shown(text)} has no port that can be dialled` };
     return { server: `${hostPort.host}:${hostPort.port ?? kmipPort}` };
   });
 }
@@ -34,18 +34,18 @@ export function parseKmipAddresses(list: string): Addresses {
  */
 export function parseRestUrls(list: string, allowHttp: boolean): Addresses {
   return parseList(list, (text) => {
-    if (!text.includes("://")) return { complaint: `${quote(text)} is not a URL: rest takes https://host` };
+    if (!text.includes("://")) return { complaint: `${shown(text)} is not a URL: rest takes https://host` };
     const url = URL.canParse(text) ? new URL(text) : undefined;
-    if (url === undefined || url.hostname === "") return { complaint: `${quote(text)} is not a URL` };
+    if (url === undefined || url.hostname === "") return { complaint: `${shown(text)} is not a URL` };
     const isAllowed =
       url.protocol === "https:" || (url.protocol === "http:" && allowHttp && isLoopback(url.hostname));
     if (!isAllowed)
-      return { complaint: `${quote(text)} is not https: mutual TLS is how the KMS knows this host` };
+      return { complaint: `${shown(text)} is not https: mutual TLS is how the KMS knows this host` };
     // What a URL carries besides would be sent, and printed, with every call.
     if (url.username !== "" || url.password !== "")
       return { complaint: "the URL holds a user name or password: the KMS asks for a certificate only" };
     if (url.search !== "" || url.hash !== "")
-      return { complaint: `${quote(text)} has a part after ? or #: only scheme, host, port and path` };
+      return { complaint: `${shown(text)} has a part after ? or #: only scheme, host, port and path` };
     return { server: `${url.origin}${url.pathname.replace(/\/+$/, "")}` };
   });
 }
@@ -73,12 +73,17 @@ export function splitAddress(address: string): { readonly host: string; readonly
   return { host: address.slice(0, at).replaceAll(/[[\]]/g, ""), port: Number(address.slice(at + 1)) };
 }
 
+/** An address as a complaint may show it: what stands before an @ could be a password. */
+function shown(text: string): string {
+  return quote(text.replaceAll(/[^/,@]*@/g, "…@"));
+}
+
 type One = { readonly server: string } | { readonly complaint: string };
 
 function parseList(list: string, parseOne: (text: string) => One): Addresses {
   const servers = new Set<string>();
   for (const text of list.split(",").map((part) => part.trim())) {
-    const one = text === "" ? { complaint: `${quote(list)} has an empty part` } : parseOne(text);
+    const one = text === "" ? { complaint: `${shown(list)} has an empty part` } : parseOne(text);
     if ("complaint" in one) return one;
     servers.add(one.server);
   }

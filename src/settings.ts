@@ -80,13 +80,19 @@ export function createSettingsReader(settings: Settings, earlier: readonly strin
     text: (flag) => settings[flag]?.text,
     path(flag) {
       const given = settings[flag];
-      if (given?.text.startsWith("~/") !== true) return given?.text;
+      if (given === undefined) return undefined;
+      const complain = (about: string): string => {
+        const complaint = `Invalid value for ${given.source}: ${quote(given.text)}${about}`;
+        // A path may be asked for more than once.
+        if (!complaints.includes(complaint)) complaints.push(complaint);
+        return given.text;
+      };
+      // A PEM has been complained about.
+      if (/\p{Cc}/u.test(given.text) && !holdsPem(given)) return complain(" has a control character in it");
+      if (!given.text.startsWith("~/")) return given.text;
       const home = homeFolder();
       if (home !== undefined) return path.join(home, given.text.slice(2));
-      const complaint = `Invalid value for ${given.source}: ${quote(given.text)}: this user has no home folder; set HOME, or give a full path`;
-      // A path may be asked for more than once.
-      if (!complaints.includes(complaint)) complaints.push(complaint);
-      return given.text;
+      return complain(": this user has no home folder; set HOME, or give a full path");
     },
     boolean: (flag) => read(flag, (text) => parseGoBoolean(text) ?? "is not true or false", false),
     integer: (flag, range, fallback) => read(flag, (text) => integerIn(text, range), fallback),
@@ -107,10 +113,14 @@ export function createSettingsReader(settings: Settings, earlier: readonly strin
 /** A key in place of its file's path is a likely slip, and no command may print it or write it into a unit. */
 function complaintsOfPems(settings: Settings): string[] {
   return Object.values(settings).flatMap((setting) =>
-    setting === undefined || redactPem(setting.text) === setting.text
+    setting === undefined || !holdsPem(setting)
       ? []
       : [`Invalid value for ${setting.source}: it holds a PEM, not the path of a file with one`],
   );
+}
+
+function holdsPem({ text }: Setting): boolean {
+  return redactPem(text) !== text;
 }
 
 /** A value as part of a complaint: on one line, without control characters or a PEM, at most `most` characters of it. */

@@ -236,7 +236,7 @@ function belongTogether(certificate: X509Certificate, key: KeyObject): boolean {
 }
 
 function oneLine(subject: string | undefined): string {
-  return (subject ?? "an unnamed subject").replaceAll("\n", ", ");
+  return (subject ?? "an unnamed subject").replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ", ");
 }
 
 /** OpenSSL's own judgement, which also knows of keys and digests that are too weak. */

@@ -66,11 +66,18 @@ test("http:// is allowed to loopback only, and only when asked for", () => {
   assert.ok("complaint" in parseRestUrls("http://localhost.example", true));
 });
 
-test("a URL with a password is refused without printing it", () => {
-  const parsed = parseRestUrls("https://me:hunter2@kms.example", false);
-  assert.ok("complaint" in parsed);
-  assert.match(parsed.complaint, /user name or password/);
-  assert.doesNotMatch(parsed.complaint, /hunter2/);
+test("an address with a password is refused without printing it", () => {
+  for (const [parsed, complaint] of [
+    [parseRestUrls("https://me:hunter2@kms.example", false), /user name or password/],
+    [parseRestUrls("me:hunter2@kms.example", false), /"…@kms\.example" is not a URL/],
+    [parseKmipAddresses("me:hunter2@127.0.0.1:5696"), /"…@127\.0\.0\.1:5696" is not host:port/],
+    [parseKmipAddresses("kmip://me:hunter2@kms.example"), /"kmip:\/\/…@kms\.example" is a URL/],
+    [parseKmipAddresses("kms.example,me:hunter2@kms.example,"), /is not host:port/],
+  ] as const) {
+    assert.ok("complaint" in parsed);
+    assert.match(parsed.complaint, complaint);
+    assert.doesNotMatch(parsed.complaint, /hunter2/);
+  }
 });
 
 for (const [text, host, port] of [

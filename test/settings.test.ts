@@ -95,6 +95,21 @@ test("only a leading ~/ stands for the home folder", () => {
   assert.deepEqual([read.path("a"), read.path("b"), read.path("c")], ["~other/x", "/a/~/b", "~"]);
 });
 
+test("a path with a control character is refused: it could begin a line of its own in a unit", () => {
+  const read = readerOf({ a: "/run/x\nExecStartPre=/bin/true\n#/kms.sock" });
+  read.path("a");
+  assert.throws(
+    () => {
+      read.finish();
+    },
+    (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.match(error.complaints[0] ?? "", /has a control character in it$/);
+      return true;
+    },
+  );
+});
+
 test("a user without a home folder is told so, once for each value, and has none made up", (t) => {
   const { HOME } = process.env;
   t.after(() => {

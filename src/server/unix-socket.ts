@@ -8,8 +8,7 @@ import { lchown, rename, unlink } from "node:fs/promises";
 import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import path from "node:path";
-import type { ProviderError } from "../errors.ts";
-import { toProviderError } from "../errors.ts";
+import { ProviderError, toProviderError } from "../errors.ts";
 import type { FileIdentity } from "./socket-path.ts";
 import {
   checkPathLength,
@@ -230,12 +229,15 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
     });
     // Not through a link: who may write to the folder could have put one here, to a file of root's.
     if (gid !== undefined) await lchown(aside, -1, gid);
+    // Two that are started at once may both have found the path free.
+    await checkFree(options.path, options.replace);
     const found = await lookAt(aside);
     if (found.kind !== "socket") throw socketError(`the socket was removed while it was made: ${aside}`);
     await rename(aside, options.path);
     return { server, identity: found.identity };
   } catch (error) {
     server.close();
+    if (error instanceof ProviderError) throw error;
     throw isErrno(error, "EPERM") && gid !== undefined
       ? socketError(`the socket cannot be given to group ${gid}: run as a member of it, or as root`, error)
       : socketError(`cannot listen on ${options.path}: ${reasonOf(error).replaceAll(aside, options.path)}`);

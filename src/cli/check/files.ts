@@ -78,7 +78,7 @@ function checkChain(files: TlsFiles, { cert }: TlsBytes): Finding {
 }
 
 function nameOf(name: string): string {
-  return name.replaceAll(/\p{Cc}+/gu, ", ").slice(0, 120);
+  return name.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ", ").slice(0, 120);
 }
 
 type Attempt<T> = { readonly value: T } | { readonly failure: string };
