@@ -6,6 +6,7 @@ import { parseKmipAddresses, parseListenAddress, parseRestUrls } from "./address
 import type { KeySelector } from "./encryptors/encryptor.ts";
 import { formatDuration, quote } from "./settings.ts";
 import type { Setting, SettingsReader } from "./settings.ts";
+import { parseUuid } from "./uuid.ts";
 
 /** Log level, least first. */
 export const logLevels = ["error", "warn", "info", "debug", "trace"] as const;
@@ -60,6 +61,8 @@ export interface ParsedConfig {
 export const defaultSock = "/var/run/okms_etcd_plugin.sock";
 
 const minuteMs = 60_000;
+/** Longest time of a call, whatever --timeout says. */
+const longestTimeoutMs = 10 * minuteMs;
 const hourMs = 60 * minuteMs;
 
 /**
@@ -71,6 +74,7 @@ const hourMs = 60 * minuteMs;
 export function parseServeConfig(read: SettingsReader, isTerminal: boolean): ParsedConfig {
   const protocol = readProtocol(read);
   const insecureHttp = read.boolean("insecure-http");
+  const askedTimeoutMs = read.durationMs("timeout", { min: 1, max: 1000 * hourMs }, 10_000);
   const config: Config = {
     protocol: protocol ?? "kmip",
     servers: readServers(read, protocol, insecureHttp),
@@ -78,7 +82,7 @@ export function parseServeConfig(read: SettingsReader, isTerminal: boolean): Par
     sockMode: readSockMode(read),
     sockGroup: readSockGroup(read),
     replace: read.boolean("replace"),
-    timeoutMs: read.durationMs("timeout", { min: 1, max: 10 * minuteMs }, 10_000),
+    timeoutMs: Math.min(askedTimeoutMs, longestTimeoutMs),
     key: readKey(read, protocol),
     okmsId: readOkmsId(read, protocol),
     clientCert: requirePath(read, "client-cert"),
@@ -96,7 +100,12 @@ export function parseServeConfig(read: SettingsReader, isTerminal: boolean): Par
   read.finish();
   Object.freeze(config.servers);
   Object.freeze(config.key);
-  return { config: Object.freeze(config), warnings: warningsOf(config, read) };
+  const warnings = warningsOf(config, read);
+  if (askedTimeoutMs > longestTimeoutMs)
+    warnings.push(
+      `--timeout ${formatDuration(askedTimeoutMs)} is more than a call can need: it is taken as ${formatDuration(longestTimeoutMs)}`,
+    );
+  return { config: Object.freeze(config), warnings };
 }
 
 function readProtocol(read: SettingsReader): Config["protocol"] | undefined {
@@ -150,7 +159,6 @@ function readSockGroup(read: SettingsReader): string | undefined {
   return given?.text;
 }
 
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** What kube-apiserver takes as key_id, in bytes. */
 const maxKeyIdBytes = 1024;
 
@@ -166,7 +174,7 @@ function readKey(read: SettingsReader, protocol: Config["protocol"] | undefined)
     read.complain("Missing required flag --encryption-key-id or --encryption-key-label: which key to use");
   if (id === undefined) return { label: label?.text ?? "" };
   checkKeyId(read, id, protocol);
-  return { id: id.text };
+  return { id: (protocol === "rest" ? parseUuid(id.text) : undefined) ?? id.text };
 }
 
 /** Complains about an identifier that can't be a key's. */
@@ -175,7 +183,7 @@ export function checkKeyId(
   { text, source }: Setting,
   protocol: Config["protocol"] | undefined,
 ): void {
-  if (protocol === "rest" && !uuid.test(text))
+  if (protocol === "rest" && parseUuid(text) === undefined)
     read.complain(`Invalid value for ${source}: ${quote(text)} is not a UUID, as the keys of OKMS have`);
   if (Buffer.byteLength(text) > maxKeyIdBytes)
     read.complain(`Invalid value for ${source}: longer than ${maxKeyIdBytes} bytes`);
@@ -186,9 +194,10 @@ function readOkmsId(read: SettingsReader, protocol: Config["protocol"] | undefin
   if (protocol !== "rest") return undefined;
   if (given === undefined)
     read.complain("Missing required flag --okms-id: the UUID of the OKMS domain, with --protocol rest");
-  else if (!uuid.test(given.text))
+  const parsed = parseUuid(given?.text ?? "");
+  if (given !== undefined && parsed === undefined)
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not a UUID`);
-  return given?.text;
+  return parsed;
 }
 
 function requirePath(read: SettingsReader, flag: "client-cert" | "client-key"): string {

@@ -35,6 +35,16 @@ function complaintsOf(given: Given): readonly string[] {
   return [];
 }
 
+test("UUIDs are taken in each form that Go takes, and kept in the API's", () => {
+  const { config } = parse({
+    ...rest,
+    "okms-id": uuid.toUpperCase(),
+    "encryption-key-label": undefined,
+    "encryption-key-id": `{${uuid.toUpperCase()}}`,
+  });
+  assert.deepEqual([config.okmsId, config.key], [uuid, { id: uuid }]);
+});
+
 test("the least command line for kmip gets every default", () => {
   assert.deepEqual(parse(kmip), {
     config: {
@@ -175,7 +185,7 @@ const refusals: readonly (readonly [why: string, given: Given, complaint: string
   [
     "no time at all",
     { ...kmip, timeout: "0s" },
-    'Invalid value for --timeout: "0s" is out of range: from 1ms to 10m',
+    'Invalid value for --timeout: "0s" is out of range: from 1ms to 1000h',
   ],
   [
     "an unknown level",
@@ -244,6 +254,7 @@ const oddities: readonly (readonly [given: Given, warning: RegExp])[] = [
   [{ ...rest, "kmip-connections": "4" }, /^--kmip-connections has no effect with --protocol rest$/],
   [{ ...kmip, "sock-mode": "0666" }, /every user of this host/],
   [{ ...kmip, timeout: "500ms" }, /--timeout 500ms leaves little time/],
+  [{ ...kmip, timeout: "1h" }, /--timeout 1h is more than a call can need: it is taken as 10m/],
   [{ ...rest, "serv-addr": "http://127.0.0.1:1", "insecure-http": "true" }, /in the clear/],
 ];
 for (const [given, warning] of oddities)

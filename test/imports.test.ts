@@ -38,7 +38,12 @@ const layers: readonly { from: RegExp; to: readonly RegExp[] }[] = [
   },
   {
     from: /^src\/encryptors\//,
-    to: [/^src\/encryptors\//, /^src\/kmip\/index\.ts$/, /^src\/rest\//, /^src\/(tls|errors|config)\.ts$/],
+    to: [
+      /^src\/encryptors\//,
+      /^src\/kmip\/index\.ts$/,
+      /^src\/rest\//,
+      /^src\/(tls|errors|config|uuid)\.ts$/,
+    ],
   },
   { from: /^src\/kmip\/ttlv\//, to: [/^src\/kmip\/(ttlv|spec)\//, /^src\/(errors|payload)\.ts$/] },
   { from: /^src\/kmip\/spec\//, to: [/^src\/kmip\/spec\//] },

@@ -11,6 +11,7 @@ import {
   type ServiceKey,
   type ServiceKeys,
 } from "../rest/service-keys.ts";
+import { parseUuid } from "../uuid.ts";
 import type { CallContext, Encryptor, KeyInfo, KeySelector, KmsObserver } from "./encryptor.ts";
 
 /** How a REST encryptor is made. */
@@ -30,18 +31,17 @@ export interface RestEncryptorOptions {
 /** kube-apiserver's limit for a ciphertext. */
 const maxCiphertextBytes = 1024;
 
-const uuid = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
-
 /**
  * Creates the encryptor; nothing is sent before the first call.
  * @throws CONFIG where a base URL, the domain or the key id is malformed
  */
 export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
-  if (!uuid.test(options.okmsId)) throw new ProviderError("CONFIG", "--okms-id: must be a UUID");
-  if ("id" in options.key && !uuid.test(options.key.id))
+  const okmsId = parseUuid(options.okmsId);
+  if (okmsId === undefined) throw new ProviderError("CONFIG", "--okms-id: must be a UUID");
+  if ("id" in options.key && parseUuid(options.key.id) === undefined)
     throw new ProviderError("CONFIG", "--encryption-key-id: must be a UUID with --protocol rest");
-  const client = createRestClient({ ...options, reachabilityPath: reachabilityPath(options.okmsId) });
-  const keys = createServiceKeys(client, options.okmsId);
+  const client = createRestClient({ ...options, reachabilityPath: reachabilityPath(okmsId) });
+  const keys = createServiceKeys(client, okmsId);
   return {
     protocol: "rest",
     resolveKey: (context) => resolveKey(keys, options.key, context),
@@ -54,9 +54,9 @@ export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
 }
 
 async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, context: CallContext) {
-  checkKeyId(keyId);
-  const jwe = await explained(keys.encrypt(keyId, plaintext, context), keyId, false).catch((error: unknown) =>
-    explainDenial(keys, error, keyId, context),
+  const id = checkKeyId(keyId);
+  const jwe = await explained(keys.encrypt(id, plaintext, context), keyId, false).catch((error: unknown) =>
+    explainDenial(keys, error, id, context),
   );
   if (jwe.length > maxCiphertextBytes) {
     const message = `the KMS made a ciphertext of ${jwe.length} bytes; kube-apiserver takes ${maxCiphertextBytes}`;
@@ -66,13 +66,15 @@ async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, 
 }
 
 async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
-  checkKeyId(keyId);
-  return explained(keys.decrypt(keyId, jweOf(ciphertext), context), keyId, true);
+  return explained(keys.decrypt(checkKeyId(keyId), jweOf(ciphertext), context), keyId, true);
 }
 
-function checkKeyId(keyId: string): void {
-  if (!uuid.test(keyId))
+/** As the API writes it: the Go original kept in key_id what its flag said. */
+function checkKeyId(keyId: string): string {
+  const id = parseUuid(keyId);
+  if (id === undefined)
     throw new ProviderError("REQUEST_KEY_ID_INVALID", "key_id is not the UUID of a service key");
+  return id;
 }
 
 function jweOf(ciphertext: Uint8Array): string {
@@ -129,8 +131,8 @@ async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: Cal
 }
 
 async function byId(keys: ServiceKeys, id: string, context: CallContext): Promise<ServiceKey> {
-  const key = await keys.get(id, context);
-  if (key.id.toLowerCase() !== id.toLowerCase())
+  const key = await keys.get(checkKeyId(id), context);
+  if (parseUuid(key.id) !== parseUuid(id))
     throw new RestError("REST_BODY", `getKey: asked for ${id}, and got another key`, { status: 200 });
   return key;
 }

@@ -232,6 +232,17 @@ for (const { what, ciphertext = jwe, keyId, code } of impossible)
     assert.equal(kms.face.connections(), 0);
   });
 
+test("a domain, a key and a stored key_id are found however their UUIDs are spelled; key_id is as the API has it", async (t) => {
+  const kms = await startKms(t);
+  const { id } = kms.keys.create({ name: "kek" });
+  const okmsId = kms.okmsId.toUpperCase();
+  const { encryptor } = watch(t, kms, { key: { id: id.toUpperCase() }, okmsId });
+  assert.equal((await encryptor.resolveKey(within(5_000))).keyId, id);
+  const wrapped = await encryptor.encrypt(seed, id.toUpperCase(), within(5_000));
+  for (const keyId of [id, id.toUpperCase(), `urn:uuid:${id}`, `{${id}}`, id.replaceAll("-", "")])
+    assert.deepEqual(new Uint8Array(await encryptor.decrypt({ ...wrapped, keyId }, within(5_000))), seed);
+});
+
 test("Encrypt under a key_id that is no UUID sends nothing", async (t) => {
   const kms = await startKms(t);
   const { encryptor, events } = watch(t, kms, { key: { label: "kek" } });
