@@ -71,6 +71,25 @@ for (const protocol of ["kmip", "rest"] as const)
         await load.end();
       });
 
+    test("a first server that is out of order and says so to everything, while the second is well", async (t) => {
+      const { authority, keys, okmsId } = kms;
+      const first = await startDevKms({ authority, keys, rest: { okmsId } });
+      t.after(() => first.close());
+      const servers =
+        protocol === "kmip" ? [first.kmipAddress, kms.kmipAddress] : [first.restUrl, kms.restUrl];
+      const it = await serving(t, flagList({ ...flagsOf(protocol, kms), "serv-addr": servers.join(",") }));
+      await roundTrip(it);
+      const load = startLoad(it.client, 8);
+      await sleep(300);
+      first.faults.refuse = { reason: "GeneralFailure" };
+      first.faults.rest = { status: 500 };
+      const { reason } = await it.program.untilLogged("the KMS can't be reached");
+      assert.match(String(reason), /General Failure|500/);
+      const soFar = load.calls();
+      while (load.calls() < soFar + 200) await sleep(10);
+      await load.end();
+    });
+
     test("SIGUSR1, on which Node would open a debugger for every user of the host", async (t) => {
       const it = await serving(t, flagList(flagsOf(protocol, kms)));
       it.program.kill("SIGUSR1");
