@@ -74,15 +74,14 @@ const hourMs = 60 * minuteMs;
 export function parseServeConfig(read: SettingsReader, isTerminal: boolean): ParsedConfig {
   const protocol = readProtocol(read);
   const insecureHttp = read.boolean("insecure-http");
-  const askedTimeoutMs = read.durationMs("timeout", { min: 1, max: 1000 * hourMs }, 10_000);
-  const config: Config = {
+  const asked: Config = {
     protocol: protocol ?? "kmip",
     servers: readServers(read, protocol, insecureHttp),
     sock: plainSock(read.path("sock") ?? defaultSock),
     sockMode: readSockMode(read),
     sockGroup: readSockGroup(read),
     replace: read.boolean("replace"),
-    timeoutMs: Math.min(askedTimeoutMs, longestTimeoutMs),
+    timeoutMs: read.durationMs("timeout", { min: 1, max: 1000 * hourMs }, 10_000),
     key: readKey(read, protocol),
     okmsId: readOkmsId(read, protocol),
     clientCert: requirePath(read, "client-cert"),
@@ -98,12 +97,13 @@ export function parseServeConfig(read: SettingsReader, isTerminal: boolean): Par
     insecureHttp,
   };
   read.finish();
+  const config: Config = { ...asked, timeoutMs: Math.min(asked.timeoutMs, longestTimeoutMs) };
   Object.freeze(config.servers);
   Object.freeze(config.key);
   const warnings = warningsOf(config, read);
-  if (askedTimeoutMs > longestTimeoutMs)
+  if (asked.timeoutMs > longestTimeoutMs)
     warnings.push(
-      `--timeout ${formatDuration(askedTimeoutMs)} is more than a call can need: it is taken as ${formatDuration(longestTimeoutMs)}`,
+      `--timeout ${formatDuration(asked.timeoutMs)} is more than a call can need: it is taken as ${formatDuration(longestTimeoutMs)}`,
     );
   return { config: Object.freeze(config), warnings };
 }
