@@ -235,7 +235,8 @@ function belongTogether(certificate: X509Certificate, key: KeyObject): boolean {
   }
 }
 
-function oneLine(subject: string | undefined): string {
+/** A certificate's name as a message may show it: without what breaks a line or turns it around. */
+export function oneLine(subject: string | undefined): string {
   return (subject ?? "an unnamed subject").replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ", ");
 }
 

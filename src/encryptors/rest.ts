@@ -131,8 +131,9 @@ async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: Cal
 }
 
 async function byId(keys: ServiceKeys, id: string, context: CallContext): Promise<ServiceKey> {
-  const key = await keys.get(checkKeyId(id), context);
-  if (parseUuid(key.id) !== parseUuid(id))
+  const wanted = checkKeyId(id);
+  const key = await keys.get(wanted, context);
+  if (parseUuid(key.id) !== wanted)
     throw new RestError("REST_BODY", `getKey: asked for ${id}, and got another key`, { status: 200 });
   return key;
 }

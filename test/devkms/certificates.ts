@@ -2,8 +2,7 @@
  * Certificates for tests and for `npm run dev`: an authority of one's own, and what it issues, on EC P-256.
  * Nothing that is made here is committed, or meant to be trusted outside the machine.
  */
-// The decorators of @peculiar/x509's own dependencies need it loaded before them.
-// oxlint-disable-next-line import/no-unassigned-import
+// oxlint-disable-next-line import/no-unassigned-import -- decorators in @peculiar/x509 need it loaded before them
 import "reflect-metadata";
 import { type webcrypto, randomBytes, subtle } from "node:crypto";
 import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";

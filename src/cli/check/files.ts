@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { toProviderError } from "../../errors.ts";
 import { certificateBlocks } from "../../pem.ts";
-import { checkTlsBytes, dateTrouble, readTlsFiles } from "../../tls.ts";
+import { checkTlsBytes, dateTrouble, oneLine, readTlsFiles } from "../../tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../tls.ts";
 import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -73,12 +73,8 @@ function checkChain(files: TlsFiles, { cert }: TlsBytes): Finding {
     );
   }
   const [leaf] = certificates;
-  const issuer = leaf === undefined ? "" : `, issued by ${nameOf(leaf.issuer)}`;
+  const issuer = leaf === undefined ? "" : `, issued by ${oneLine(leaf.issuer).slice(0, 120)}`;
   return ok("chain", `${certificates.length} in ${files.cert}${issuer}`);
-}
-
-function nameOf(name: string): string {
-  return name.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ", ").slice(0, 120);
 }
 
 type Attempt<T> = { readonly value: T } | { readonly failure: string };
