@@ -168,21 +168,22 @@ test("a set that is half written is not complained about when the other half fol
   await writeFile(files.cert, second.cert);
   // The look of the interval finds certificate and key apart; one of the next, together.
   t.mock.timers.tick(60_000);
-  await turns(50);
+  await untilRead();
   await writeFile(files.key, second.key);
   while (told.length < 2) {
     t.mock.timers.tick(1_000);
-    await turns(50);
+    await untilRead();
   }
   assert.deepEqual(told.slice(1), [`material ${second.cert}`]);
 });
 
-/** Turns of the event loop: a look reads its files by way of the thread pool. */
-async function turns(count: number): Promise<void> {
-  for (let turn = 0; turn < count; turn += 1)
+/** Resolves when no file is being read any more: the look under way has ended. */
+async function untilRead(): Promise<void> {
+  do
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
+  while (process.getActiveResourcesInfo().some((name) => /^(?:FSReq|CloseReq)/.test(name)));
 }
 
 test("symbolic links that are swapped, as Kubernetes does, are seen", async (t) => {
