@@ -1,7 +1,7 @@
 /** `check` against the embedded KMS, over both protocols: all well, and each thing wrong on its own. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
@@ -14,6 +14,7 @@ import type { CertificateOptions } from "../devkms/certificates.ts";
 import type { DevKms } from "../devkms/devkms.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
+import { type KeyStore, openKeyStore } from "../devkms/key-store.ts";
 import { startServer, temporaryFolder } from "../server/harness.ts";
 import { runCommand } from "./run-command.ts";
 import type { Ran } from "./run-command.ts";
@@ -161,7 +162,7 @@ describe("check of what is well", () => {
     assert.throws(() => readFileSync(path.dirname(sock)), /ENOENT/);
   });
 
-  test("tries each of several servers, and the key through one that answers", async (t) => {
+  test("tries each of several servers, and the key at each that answers", async (t) => {
     const { stdout, code } = await run(t, { "serv-addr": `127.0.0.1:1,${kms.kmipAddress}` });
     assert.equal(code, 1);
     assert.match(
@@ -169,13 +170,94 @@ describe("check of what is well", () => {
       /^✖ tcp 127\.0\.0\.1:1 +nothing listens on 127\.0\.0\.1:1 \(connection refused\)\n +→ /m,
     );
     assert.match(stdout, /^— tls 127\.0\.0\.1:1 +tcp failed$/m);
-    assert.match(stdout, /^✔ round trip/m);
-    assert.match(stdout, /^1 wrong, 13 well, 1 not tried\n$/m);
+    assert.match(stdout, /^— round trip 127\.0\.0\.1:1 +the server can't be reached$/m);
+    assert.match(stdout, new RegExp(`^✔ round trip ${kms.kmipAddress} +Encrypt`, "m"));
+    assert.match(stdout, /^1 wrong, 13 well, 7 not tried\n$/m);
+    assert.doesNotMatch(stdout, /same key/);
   });
 
   test("says what is odd about the command line", async (t) => {
     const all = await findings(t, { "sock-mode": "0666" });
     assert.equal(all.get("flags")?.status, "warning");
+  });
+});
+
+/** A second KMS that takes the same client certificate, with these keys; gives the flag for both, in their order. */
+async function besides(t: TestContext, protocol: "kmip" | "rest", keys: KeyStore): Promise<string> {
+  const other = await startDevKms({ keys, authority: kms.authority, rest: { okmsId: kms.okmsId } });
+  t.after(() => other.close());
+  const [first, second] = [kms, other].map((one) => (protocol === "kmip" ? one.kmipAddress : one.restUrl));
+  return `${first},${second}`;
+}
+
+/** The findings of the last server. */
+async function atSecond(t: TestContext, change: Flags, protocol: "kmip" | "rest"): Promise<Finding[]> {
+  const { stdout } = await run(t, { ...change, json: "true" }, protocol);
+  const { checks } = JSON.parse(stdout) as { checks: Finding[] };
+  const names = checks.map(({ name }) => name);
+  return checks.slice(names.findLastIndex((name) => name.startsWith("tls ")) + 1, -1);
+}
+
+describe("check of several servers", () => {
+  for (const protocol of ["kmip", "rest"] as const) {
+    test(`is well where each reads what another wrapped, over ${protocol}`, async (t) => {
+      const servers = await besides(t, protocol, kms.keys);
+      const { code, stdout } = await run(t, { "serv-addr": servers }, protocol);
+      assert.equal(code, 0, stdout);
+      const [first, second] = servers.replaceAll("https://", "").split(",");
+      assert.match(stdout, new RegExp(`^✔ same key ${second} +reads what ${first} has wrapped$`, "m"));
+      assert.doesNotMatch(stdout, new RegExp(`same key ${first}`));
+      const columns = stdout
+        .trimEnd()
+        .split("\n")
+        .slice(0, -1)
+        .map((line) => /^. .*?\S {2,}/.exec(line)?.[0].length);
+      assert.equal(new Set(columns).size, 1, stdout);
+    });
+
+    test(`finds a server that has a key of its own under the same label, over ${protocol}`, async (t) => {
+      const keys = openKeyStore();
+      keys.create({ name: "etcd" });
+      const change = { "encryption-key-id": undefined, "encryption-key-label": "etcd" };
+      const servers = await besides(t, protocol, keys);
+      const checks = await atSecond(t, { ...change, "serv-addr": servers }, protocol);
+      const wrong = checks.filter(({ status }) => status !== "ok");
+      assert.equal(wrong.length, 1, JSON.stringify(wrong));
+      assert.match(wrong[0]?.name ?? "", /^same key 127\.0\.0\.1:\d+$/);
+      assert.match(wrong[0]?.message ?? "", /^can't read what 127\.0\.0\.1:\d+ has wrapped: /);
+      assert.match(wrong[0]?.advice ?? "", /only servers that share their keys/);
+    });
+
+    test(`finds a server whose label leads to another of the keys that they share, over ${protocol}`, async (t) => {
+      const folder = temporaryFolder(t);
+      const keys = openKeyStore(folder);
+      const old = keys.create({ name: "moved" });
+      cpSync(folder, `${folder}-copy`, { recursive: true });
+      t.after(() => rmSync(`${folder}-copy`, { recursive: true }));
+      const copy = openKeyStore(`${folder}-copy`);
+      copy.update(old.id, { names: [] });
+      const young = copy.create({ name: "moved" });
+      const first = await startDevKms({ keys, authority: kms.authority, rest: { okmsId: kms.okmsId } });
+      t.after(() => first.close());
+      const second = (await besides(t, protocol, copy)).split(",")[1];
+      const servers = `${protocol === "kmip" ? first.kmipAddress : first.restUrl},${second}`;
+      const change = { "encryption-key-id": undefined, "encryption-key-label": "moved" };
+      const checks = await atSecond(t, { ...change, "serv-addr": servers }, protocol);
+      const wrong = checks.filter(({ status }) => status !== "ok");
+      assert.equal(wrong.length, 1, JSON.stringify(wrong));
+      assert.match(
+        wrong[0]?.message ?? "",
+        new RegExp(`^leads to key ${young.id}, and \\S+ to key ${old.id}$`),
+      );
+    });
+  }
+
+  test("says that a server has no such key", async (t) => {
+    const checks = await atSecond(t, { "serv-addr": await besides(t, "kmip", openKeyStore()) }, "kmip");
+    assert.deepEqual(
+      checks.map(({ name, status }) => `${name.replace(/ 127.*/, "")} ${status}`),
+      ["protocol ok", "key failed", "kind skipped", "state skipped", "usage skipped", "round trip skipped"],
+    );
   });
 });
 

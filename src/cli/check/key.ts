@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Config } from "../../config.ts";
-import type { CallContext, Encryptor, KeyInfo, KmsEvent } from "../../encryptors/encryptor.ts";
+import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
@@ -24,8 +24,33 @@ export function skipKey(because: string): Finding[] {
   return names.map((name) => skipped(name, because));
 }
 
-/** Checks the key. */
-export async function checkKey(config: Config, material: TlsMaterial): Promise<Finding[]> {
+/** What a server has wrapped, for another to unwrap. */
+export interface Sample {
+  /** The server's name, for messages. */
+  readonly by: string;
+  readonly keyId: string;
+  readonly wrapped: Wrapped;
+  readonly seed: Buffer;
+}
+
+/** What came of the checks of the key at one server. */
+export interface KeyChecked {
+  readonly findings: readonly Finding[];
+  /** There where all is well. */
+  readonly sample?: Sample;
+}
+
+/**
+ * Checks the key at the only server of `config`.
+ * @param server its name, for messages
+ * @param other what another server of the same list has wrapped: a failover to this one has to read it
+ */
+export async function checkKey(
+  config: Config,
+  material: TlsMaterial,
+  server: string,
+  other?: Sample,
+): Promise<KeyChecked> {
   let agreed = "";
   const encryptor = createEncryptor(config, (event: KmsEvent) => {
     if (event.type === "connection" && event.change === "opened") agreed = event.message;
@@ -33,15 +58,20 @@ export async function checkKey(config: Config, material: TlsMaterial): Promise<F
   try {
     encryptor.setTlsMaterial(material);
     const found = await resolve(encryptor, config);
-    if ("error" in found) return explainResolve(found.error, agreed, encryptor.protocol);
-    return [
+    if ("error" in found) return { findings: explainResolve(found.error, agreed, encryptor.protocol) };
+    const { keyId } = found.key;
+    const trip = await roundTrip(encryptor, keyId, config);
+    const findings = [
       ok("protocol", agreed),
       ok("key", describeKey(found.key)),
       ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
       ok("state", "active"),
       ok("usage", "Encrypt and Decrypt"),
-      await roundTrip(encryptor, found.key.keyId, config),
+      trip.finding,
     ];
+    if (!("wrapped" in trip)) return { findings };
+    if (other !== undefined) findings.push(await sameKey(encryptor, keyId, other, config));
+    return { findings, sample: { by: server, keyId, wrapped: trip.wrapped, seed: trip.seed } };
   } finally {
     await encryptor.close();
   }
@@ -127,8 +157,13 @@ function failedCheck(error: ProviderError): Name {
   }
 }
 
+type Trip =
+  | { readonly finding: Finding }
+  | { readonly finding: Finding; readonly wrapped: Wrapped; readonly seed: Buffer };
+
 /** Wraps random bytes, and unwraps them. */
-async function roundTrip(encryptor: Encryptor, keyId: string, config: Config): Promise<Finding> {
+async function roundTrip(encryptor: Encryptor, keyId: string, config: Config): Promise<Trip> {
+  const name = "round trip";
   const seed = randomBytes(seedBytes);
   const started = performance.now();
   try {
@@ -136,16 +171,35 @@ async function roundTrip(encryptor: Encryptor, keyId: string, config: Config): P
     const encrypted = performance.now();
     const opened = await encryptor.decrypt({ ...wrapped, keyId }, contextFor(config));
     const ended = performance.now();
-    if (!seed.equals(opened))
-      return failed(
-        "round trip",
-        "Decrypt gave other bytes than Encrypt was given",
-        "do not use this KMS: report it",
-      );
-    return ok("round trip", `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`);
+    if (!seed.equals(opened)) return { finding: failed(name, otherBytes, "do not use this KMS: report it") };
+    const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`;
+    return { finding: ok(name, message), wrapped, seed };
   } catch (error) {
-    return failed("round trip", toProviderError(error).message, advice["round trip"]);
+    return { finding: failed(name, toProviderError(error).message, advice[name]) };
   }
+}
+
+const otherBytes = "Decrypt gave other bytes than Encrypt was given";
+
+const shareAdvice =
+  "give --serv-addr only servers that share their keys: after a failover to this one kube-apiserver could not read its Secrets";
+
+/** Unwraps what another server has wrapped: servers of one list must hold the same key under the same identifier. */
+async function sameKey(encryptor: Encryptor, keyId: string, other: Sample, config: Config): Promise<Finding> {
+  const name = "same key";
+  try {
+    const opened = await encryptor.decrypt({ ...other.wrapped, keyId: other.keyId }, contextFor(config));
+    if (!other.seed.equals(opened)) return failed(name, otherBytes, shareAdvice);
+  } catch (error) {
+    return failed(
+      name,
+      `can't read what ${other.by} has wrapped: ${toProviderError(error).message}`,
+      shareAdvice,
+    );
+  }
+  if (keyId !== other.keyId)
+    return failed(name, `leads to key ${keyId}, and ${other.by} to key ${other.keyId}`, shareAdvice);
+  return ok(name, `reads what ${other.by} has wrapped`);
 }
 
 function inMs(duration: number): string {

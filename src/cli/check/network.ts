@@ -65,6 +65,11 @@ export async function checkServer(
   }
 }
 
+/** The name of a server in messages, `host:port`. */
+export function endpointOf(server: string, protocol: Config["protocol"]): string {
+  return targetOf(server, protocol).endpoint;
+}
+
 function targetOf(server: string, protocol: Config["protocol"]): Target {
   if (protocol === "kmip") {
     return { endpoint: server, ...splitAddress(server), isTls: true };

@@ -4,9 +4,10 @@ import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
 import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
 import type { Finding } from "./finding.ts";
-import { checkKey, skipKey } from "./key.ts";
-import { checkServer } from "./network.ts";
+import { checkKey, skipKey, type Sample } from "./key.ts";
+import { checkServer, endpointOf } from "./network.ts";
 import { checkSocket } from "./socket.ts";
+import type { TlsMaterial } from "../../tls.ts";
 
 /** What `check` is run with. */
 export interface CheckOptions {
@@ -37,20 +38,35 @@ async function* check({ config, warnings, encryptionConfig }: CheckOptions): Asy
   const { clientCert: cert, clientKey: key, ca } = config;
   const { findings, material } = await checkFiles({ cert, key, ca });
   yield* findings;
-  let isReachable = false;
-  for (const server of config.servers) {
-    const way = await checkServer(server, config, material);
-    yield* way.findings;
-    isReachable ||= way.isReachable;
-  }
-  if (material !== undefined && isReachable) yield* await checkKey(config, material);
-  else yield* skipKey(material === undefined ? "the files failed" : "no server can be reached");
+  yield* checkServers(config, material);
   yield await checkSocket(config);
   if (encryptionConfig !== undefined) yield* await checkEncryptionConfig(encryptionConfig, config);
 }
 
+/** The way to each server and the key there; where there are several, each has to read what the first that is well wrapped. */
+async function* checkServers(config: Config, material: TlsMaterial | undefined): AsyncGenerator<Finding> {
+  const isOnly = config.servers.length === 1;
+  let sample: Sample | undefined;
+  for (const server of config.servers) {
+    const endpoint = endpointOf(server, config.protocol);
+    const atServer = (finding: Finding): Finding =>
+      isOnly ? finding : { ...finding, name: `${finding.name} ${endpoint}` };
+    const way = await checkServer(server, config, material);
+    yield* way.findings;
+    if (material === undefined || !way.isReachable) {
+      const because = material === undefined ? "the files failed" : "the server can't be reached";
+      yield* skipKey(because).map(atServer);
+      continue;
+    }
+    const checked = await checkKey({ ...config, servers: [server] }, material, endpoint, sample);
+    yield* checked.findings.map(atServer);
+    sample ??= checked.sample;
+  }
+}
+
 /** Of the column of names. */
 function widthFor({ config: { servers, protocol } }: CheckOptions): number {
-  const hosts = servers.map((server) => (protocol === "rest" ? new URL(server).host : server));
-  return Math.max("api resources".length, ...hosts.map((host) => `tcp ${host}`.length));
+  const longest = servers.length === 1 ? "tcp" : "round trip";
+  const names = servers.map((server) => `${longest} ${endpointOf(server, protocol)}`);
+  return Math.max("api resources".length, ...names.map(({ length }) => length));
 }
