@@ -28,8 +28,13 @@ export function describeSocketError(error: unknown, endpoint: string, sent: bool
 /**
  * Wraps what ended a dial before the handshake was done: undefined where the server hung up. A server that does so
  * gives no reason; a certificate that it does not take is the likely one.
+ * @param waitedFor what the dial was waiting for, where that is known.
  */
-export function describeDialError(error: unknown, endpoint: string): NetworkError {
+export function describeDialError(error: unknown, endpoint: string, waitedFor?: string): NetworkError {
+  if (codeOf(error) === "UND_ERR_CONNECT_TIMEOUT" && waitedFor !== undefined) {
+    const text = `${endpoint} does not answer (${waitedFor})`;
+    return new NetworkError("CONNECT", text, { endpoint, sent: false, cause: error });
+  }
   const isSilent = error === undefined || codeOf(error) === "ECONNRESET";
   if (!isSilent) return describeSocketError(error, endpoint, false);
   const text = `${endpoint} closed the connection during the TLS handshake; it may have refused the client certificate (--client-cert)`;

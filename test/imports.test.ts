@@ -59,14 +59,14 @@ const layers: readonly { from: RegExp; to: readonly RegExp[] }[] = [
     from: /^src\/kmip\//,
     to: [
       /^src\/kmip\//,
-      /^src\/(abort|dns-lookup|errors|net-errors|patience|payload|relapses|second-chances|tls)\.ts$/,
+      /^src\/(abort|dial-stage|dns-lookup|errors|net-errors|patience|payload|relapses|second-chances|tls)\.ts$/,
     ],
   },
   {
     from: /^src\/rest\//,
     to: [
       /^src\/rest\//,
-      /^src\/(abort|dns-lookup|errors|net-errors|patience|payload|relapses|second-chances|tls)\.ts$/,
+      /^src\/(abort|dial-stage|dns-lookup|errors|net-errors|patience|payload|relapses|second-chances|tls)\.ts$/,
     ],
   },
   { from: /^src\/config\.ts$/, to: [/^src\/[a-z-]+\.ts$/, /^src\/encryptors\/encryptor\.ts$/] },

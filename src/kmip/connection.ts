@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import { connect, type SecureContext, type TLSSocket } from "node:tls";
 import { abortError } from "../abort.ts";
+import { watchDial } from "../dial-stage.ts";
 import { lookupInTurn } from "../dns-lookup.ts";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
@@ -27,6 +28,8 @@ export interface ConnectionOptions {
   readonly maxMessageBytes: number;
   /** Which of the addresses of its name to try first, counted from 0 and round again. Default: 0. */
   readonly nthAddress?: number;
+  /** Told how to ask what the dial waits for, as soon as it has begun. */
+  readonly onDial?: (waitsFor: () => string) => void;
   /** A TLS session to resume. */
   readonly session?: Buffer | undefined;
   /** Told each session that the server gives, for later dials to resume. */
@@ -72,19 +75,26 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     ...serverVerification,
     session: options.session,
   });
+  const waitsFor = watchDial(socket, host);
+  options.onDial?.(waitsFor);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, keepAliveAfterMs);
-  await handshake(socket, endpoint, signal);
+  await handshake(socket, endpoint, signal, waitsFor);
   watchSessions(socket, options.onSession);
   return createConnection(socket, options);
 }
 
 /** Resolves once the peer is verified; rejects once the socket is closed. */
-function handshake(socket: TLSSocket, endpoint: Endpoint, signal: AbortSignal): Promise<void> {
+function handshake(
+  socket: TLSSocket,
+  endpoint: Endpoint,
+  signal: AbortSignal,
+  waitsFor: () => string,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
     const onAbort = (): void => {
-      socket.destroy(abortError(signal, "connect", `connecting to ${endpoint.name}`));
+      socket.destroy(abortError(signal, "connect", `connecting to ${endpoint.name} (${waitsFor()})`));
     };
     const onError = (error: Error): void => {
       failure ??= error;

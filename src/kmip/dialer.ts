@@ -57,6 +57,8 @@ export interface Dialer {
   readonly inUse: Endpoint;
   /** Whether a server that is preferred to the one in use is to be returned to, or another is down. */
   readonly isRecoveryDue: boolean;
+  /** What a caller waits for while no connection is there, as `connecting to kms:5696 (DNS gives no answer)`. */
+  readonly waitingFor: string;
   /** Why the last attempt at each server failed, as one error; undefined once one has succeeded. */
   readonly lastFailure: ProviderError | undefined;
   /** Later dials use this material; what is under way is not touched. @throws TLS_FILES where it is unusable. */
@@ -111,10 +113,7 @@ export function createDialer(options: DialerOptions): Dialer {
   const running = new Set<Promise<unknown>>();
   let inUse = firstOf(endpoints);
   const lastFailures = new Map<Endpoint, ProviderError>();
-  /** Of each server's name the address that served last, or that comes after those that failed; and dials under way. */
-  const turns = new Map<Endpoint, { nth: number; dials: number }>(
-    endpoints.map((endpoint) => [endpoint, { nth: 0, dials: 0 }]),
-  );
+  const turns = new Map<Endpoint, Turn>(endpoints.map((endpoint) => [endpoint, newTurn()]));
 
   const report = (endpoint: Endpoint, up: boolean, message: string, becomesInUse = false): void => {
     const wasInUse = inUse;
@@ -138,6 +137,7 @@ export function createDialer(options: DialerOptions): Dialer {
     endpoint: Endpoint,
     signal: AbortSignal,
     nthAddress: number,
+    onStage: (waitsFor: () => string) => void,
   ): Promise<Dialled> => {
     if (secureContext === undefined)
       throw new ProviderError("TLS_FILES", "no client certificate has been loaded yet");
@@ -149,9 +149,11 @@ export function createDialer(options: DialerOptions): Dialer {
       signal,
       nthAddress,
       maxMessageBytes: options.maxMessageBytes,
+      onDial: onStage,
       session: known.get(endpoint),
       onSession: (session) => known.set(endpoint, session),
     });
+    onStage(() => "no reply to the first KMIP message");
     try {
       const prepared = await options.prepare(connection, signal);
       // Lost with its first reply, it is of no use; as if it were ready it would be dialled again without a pause.
@@ -175,16 +177,20 @@ export function createDialer(options: DialerOptions): Dialer {
   ): Promise<Dialled> => {
     const started = performance.now();
     const limit = linkedSignal(calledOff, limitMs);
-    const turn = turns.get(endpoint) ?? { nth: 0, dials: 0 };
+    const turn = turns.get(endpoint) ?? newTurn();
+    let waitsFor = unknownStage;
     // One address after the other, the next already while the first may hang.
     const nthAddress = turn.nth + turn.dials;
     turn.dials += 1;
     try {
-      const dialled = await connectAndPrepare(endpoint, limit.signal, nthAddress);
+      const dialled = await connectAndPrepare(endpoint, limit.signal, nthAddress, (stage) => {
+        waitsFor = stage;
+        turn.waitsFor = stage;
+      });
       turn.nth = nthAddress;
       return dialled;
     } catch (error) {
-      const failure = timedOut(toProviderError(error), endpoint);
+      const failure = timedOut(toProviderError(error), endpoint, waitsFor());
       if (!calledOff.aborted) {
         turn.nth = Math.max(turn.nth, nthAddress + 1);
         sessions.delete(endpoint);
@@ -248,6 +254,11 @@ export function createDialer(options: DialerOptions): Dialer {
     get isRecoveryDue() {
       return endpoints.length > 1 && (inUse !== endpoints[0] || standbys().length > 0);
     },
+    get waitingFor() {
+      const turn = turns.get(inUse);
+      const hangs = turn !== undefined && turn.dials > 0 ? ` (${turn.waitsFor()})` : "";
+      return `connecting to ${inUse.name}${hangs}`;
+    },
     get lastFailure() {
       return lastFailures.size === 0
         ? undefined
@@ -305,6 +316,22 @@ export function createDialer(options: DialerOptions): Dialer {
   };
 }
 
+/** Of a server's name. */
+interface Turn {
+  /** The address that served last, or that comes after those that failed. */
+  nth: number;
+  /** Under way. */
+  dials: number;
+  /** What the newest of them hangs at. */
+  waitsFor: () => string;
+}
+
+const unknownStage = (): string => "no KMIP connection in time";
+
+function newTurn(): Turn {
+  return { nth: 0, dials: 0, waitsFor: unknownStage };
+}
+
 /** Keeps what is under way in `running`. */
 function tracked(running: Set<Promise<unknown>>, attempt: Attempt<Dialled>): Attempt<Dialled> {
   return async (endpoint, calledOff) => {
@@ -342,9 +369,9 @@ function suspicionOf(failure: ProviderError): CertificateSuspicion | undefined {
 }
 
 /** An attempt has a time of its own: no caller's was over. */
-function timedOut(error: ProviderError, endpoint: Endpoint): ProviderError {
+function timedOut(error: ProviderError, endpoint: Endpoint, waitedFor: string): ProviderError {
   if (error.code !== "TIMEOUT") return error;
-  const message = `${endpoint.name} does not answer (no KMIP connection in time)`;
+  const message = `${endpoint.name} does not answer (${waitedFor})`;
   return new TimeoutError("connect", message, { cause: error });
 }
 

@@ -246,10 +246,13 @@ export function createPool(options: PoolOptions): Pool {
     }
     return undefined;
   };
-  const whyLeft = (signal: AbortSignal): ProviderError =>
-    members.size === 0
-      ? abortError(signal, "connect", `connecting to ${dialer.inUse.name}`, dialer.lastFailure)
-      : abortError(signal, "checkout", `all ${members.size} connections were in use`);
+  const whyLeft = (signal: AbortSignal): ProviderError => {
+    if (members.size > 0)
+      return abortError(signal, "checkout", `all ${members.size} connections were in use`);
+    const { lastFailure, waitingFor, inUse } = dialer;
+    if (lastFailure === undefined) return abortError(signal, "connect", waitingFor);
+    return abortError(signal, "connect", `connecting to ${inUse.name}`, lastFailure);
+  };
 
   const sweep = setInterval(
     () => {

@@ -264,7 +264,7 @@ function accept<T>(
   for (const { server, connections, startedAt } of running) {
     if (startedAt >= winner.startedAt) continue;
     if (connections !== winner.connections) overtaken.add(connections);
-    if (server !== winner.server) servers.failed(server, silence(server, performance.now() - startedAt));
+    if (server !== winner.server) servers.failed(server, silence(server, connections, startedAt));
   }
   return answer;
 }
@@ -277,22 +277,29 @@ function outOfTime<T>(
 ): ProviderError {
   const newest = running.at(-1);
   const endpoint = newest?.server.url.endpoint ?? "the server";
+  const hangs = newest === undefined ? "" : hangsAt(newest.connections);
   const isConnected = (newest?.connections.open ?? 0) > 0;
   // One silent attempt may be a caller in a hurry; two of them speak of the server.
   if (running.length > 1)
-    for (const { server, startedAt } of running)
-      servers.failed(server, silence(server, performance.now() - startedAt));
+    for (const { server, connections, startedAt } of running)
+      servers.failed(server, silence(server, connections, startedAt));
   return isConnected
     ? abortError(budget.signal, "response", `${endpoint} was asked for ${call.name}`)
-    : abortError(budget.signal, "connect", `connecting to ${endpoint}`);
+    : abortError(budget.signal, "connect", `connecting to ${endpoint}${hangs}`);
 }
 
 function superseded(): ProviderError {
   return new ProviderError("CANCELED", "given up for another try of the same call");
 }
 
-function silence(server: Server, forMs: number): string {
-  return `${server.url.endpoint} gave no answer for ${Math.round(forMs)} ms`;
+function silence({ url }: Server, connections: Connections, startedAt: number): string {
+  const forMs = Math.round(performance.now() - startedAt);
+  return `${url.endpoint} gave no answer for ${forMs} ms${hangsAt(connections)}`;
+}
+
+/** In brackets; empty where a connection is there, or none is dialled. */
+function hangsAt({ open, dialWaitsFor }: Connections): string {
+  return open > 0 || dialWaitsFor === undefined ? "" : ` (${dialWaitsFor})`;
 }
 
 function watchBudget(signal: AbortSignal): { readonly aborted: Promise<"aborted">; end(): void } {

@@ -6,6 +6,7 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
+import { watchDial } from "../dial-stage.ts";
 import { lookupInTurn } from "../dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net-errors.ts";
@@ -37,6 +38,8 @@ export interface Connections {
   readonly createdAt: number;
   readonly open: number;
   readonly connecting: number;
+  /** What the newest dial under way hangs at. */
+  readonly dialWaitsFor: string | undefined;
   /** Requests sent or waiting to be. */
   readonly inFlight: number;
   /** Takes no new request from here on, and closes when those in flight have ended. */
@@ -128,6 +131,9 @@ export function createConnections(options: ConnectionsOptions): Connections {
     get connecting() {
       return sockets.dialling.size;
     },
+    get dialWaitsFor() {
+      return [...sockets.dialling.values()].at(-1)?.();
+    },
     get inFlight() {
       return running.size;
     },
@@ -146,7 +152,8 @@ export function createConnections(options: ConnectionsOptions): Connections {
 interface SocketWatch {
   readonly dial: buildConnector.connector;
   readonly open: ReadonlySet<Socket>;
-  readonly dialling: ReadonlySet<Socket>;
+  /** Each with what it hangs at. */
+  readonly dialling: ReadonlyMap<Socket, () => string>;
   /** What a server said on dropping a connection after the handshake: undici tells only that it was dropped. */
   refusal(): NetworkError | undefined;
   destroy(): Promise<void>;
@@ -155,7 +162,7 @@ interface SocketWatch {
 /** undici's own connector, with an eye kept on every socket that it makes. */
 function createSocketWatch({ undici, url, tls, nthAddress, onChange }: ConnectionsOptions): SocketWatch {
   const open = new Set<Socket>();
-  const dialling = new Set<Socket>();
+  const dialling = new Map<Socket, () => string>();
   let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
     secureContext: secureContextOf(tls),
@@ -196,13 +203,13 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
         watch(socket, durationMs);
         callback(null, socket);
       } else {
-        const described = describeDialError(error, url.endpoint);
+        const described = describeDialError(error, url.endpoint, dialling.get(dialled as Socket)?.());
         fail(dialled, described, durationMs);
         callback(described, null);
       }
     });
     if (!(dialled instanceof Socket)) return;
-    dialling.add(dialled);
+    dialling.set(dialled, watchDial(dialled, target.hostname));
     const givenUp = new ProviderError("CANCELED", `the dial to ${url.endpoint} was given up`);
     dialled.once("close", () => fail(dialled, givenUp, performance.now() - startedAt));
   };
@@ -216,7 +223,7 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
     open,
     dialling,
     refusal: () => refusal,
-    destroy: () => destroyAll([...open, ...dialling]),
+    destroy: () => destroyAll([...open, ...dialling.keys()]),
   };
 }
 

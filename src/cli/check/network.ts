@@ -8,6 +8,7 @@ import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config.ts";
 import { splitAddress } from "../../addresses.ts";
+import { watchDial } from "../../dial-stage.ts";
 import { describeDialError, describeSocketError } from "../../net-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../../tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
@@ -85,9 +86,10 @@ type Reached = { readonly socket: Socket } | { readonly failure: string };
 function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise<Reached> {
   return new Promise((resolve) => {
     const socket = connectTcp({ host, port });
+    const waitsFor = watchDial(socket, host);
     const onDeadline = (): void => {
       socket.destroy();
-      resolve({ failure: `${endpoint} does not answer within --timeout` });
+      resolve({ failure: `${endpoint} does not answer within --timeout (${waitsFor()})` });
     };
     deadline.addEventListener("abort", onDeadline, { once: true });
     socket.once("connect", () => {

@@ -1,5 +1,7 @@
 /** Outages: a server that is away is tried again inside each caller's time, and a hopeless one is told at once. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { test } from "node:test";
 import { NetworkError, ProviderError, TimeoutError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
@@ -36,10 +38,36 @@ test("A caller whose time ends before a server that is silent hears of the time,
   await assert.rejects(pool.checkOut(within(200)), (error) => {
     assert.ok(error instanceof TimeoutError);
     assert.equal(error.phase, "connect");
-    assert.match(error.message, /connecting to 127\.0\.0\.1:\d+: .* does not answer/);
+    assert.match(
+      error.message,
+      /connecting to 127\.0\.0\.1:\d+: .* does not answer \(no reply to the first KMIP message\)/,
+    );
     return true;
   });
   assert.ok(server.accepted() > 1);
+});
+
+test("A dial that hangs in TLS is told as that, to a caller who leaves before it fails and when it has failed", async (t) => {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => sockets.add(socket)).listen(0, "127.0.0.1");
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await using pool = poolBefore([{ address: `127.0.0.1:${port}` }], { attemptMs: 120, repeatMs: 10_000 });
+  const hung = /it takes TCP and does not end the TLS handshake\)$/;
+  await assert.rejects(pool.checkOut(within(60)), (error: Error) => {
+    assert.match(error.message, /^the time was over while connecting to 127\.0\.0\.1:\d+ \(/);
+    assert.match(error.message, hung);
+    return true;
+  });
+  await assert.rejects(pool.checkOut(within(200)), (error: Error) => {
+    assert.match(error.message, /connecting to 127\.0\.0\.1:\d+: 127\.0\.0\.1:\d+ does not answer \(/);
+    assert.match(error.message, hung);
+    return true;
+  });
 });
 
 test("A caller who leaves while nothing listens has left, and is told nothing else", async () => {

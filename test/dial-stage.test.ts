@@ -1,0 +1,52 @@
+/** What a dial hangs at: DNS, TCP or TLS, each made to hang. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import type { AddressInfo, LookupFunction, Socket } from "node:net";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { watchDial } from "../src/dial-stage.ts";
+
+const silentDns: LookupFunction = () => {};
+const loopback: LookupFunction = (_name, _options, done) => {
+  setImmediate(done, null, [{ address: "127.0.0.1", family: 4 }]);
+};
+
+/** A port that takes connections and says nothing. */
+async function silentServer(t: TestContext): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => sockets.add(socket)).listen(0, "127.0.0.1");
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  await once(server, "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+test("a name that DNS is silent about is told as that", async (t) => {
+  const socket = connect({ host: "kms.example.net", port: 1, lookup: silentDns });
+  t.after(() => socket.destroy());
+  const waitsFor = watchDial(socket, "kms.example.net");
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(waitsFor(), "DNS gives no answer");
+});
+
+test("from the answer of DNS on it is TCP, and from the connection on TLS", async (t) => {
+  const port = await silentServer(t);
+  const socket = connectTls({ host: "kms.example.net", port, lookup: loopback });
+  t.after(() => socket.destroy());
+  const waitsFor = watchDial(socket, "kms.example.net");
+  await once(socket, "lookup");
+  assert.equal(waitsFor(), "no answer to TCP");
+  await once(socket, "connect");
+  assert.equal(waitsFor(), "it takes TCP and does not end the TLS handshake");
+});
+
+test("an address is not looked up", (t) => {
+  const socket = connect({ host: "127.0.0.1", port: 1 });
+  socket.on("error", () => {});
+  t.after(() => socket.destroy());
+  assert.equal(watchDial(socket, "127.0.0.1")(), "no answer to TCP");
+});
