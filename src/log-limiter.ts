@@ -16,6 +16,8 @@ export interface LogLimiter {
   trouble(line: LogLine): void;
   /** A line of anything else. */
   other(line: LogLine): void;
+  /** Ends every window: what is folded is written now. */
+  settle(): void;
 }
 
 interface Trouble {
@@ -78,6 +80,9 @@ export function createLogLimiter(write: (line: LogLine) => void): LogLimiter {
       if (subject !== "")
         for (const [key, trouble] of troubles) if (trouble.subject === subject) closeWindow(key);
       write(line);
+    },
+    settle() {
+      for (const key of troubles.keys()) closeWindow(key);
     },
   };
 }

@@ -19,6 +19,8 @@ export interface Logger {
   info(message: string, fields?: LogFields, error?: unknown): void;
   debug(message: string, fields?: LogFields, error?: unknown): void;
   trace(message: string, fields?: LogFields, error?: unknown): void;
+  /** Writes what is folded: nothing may come after it. */
+  settle(): void;
 }
 
 /** How a {@link Logger} is made. */
@@ -86,5 +88,6 @@ export function createLogger(options: LoggerOptions): Logger {
     trace: (...args) => {
       log("trace", ...args);
     },
+    settle: limited.settle,
   };
 }

@@ -230,6 +230,27 @@ test("what was folded is told before the same server is well, with the time of w
   assert.equal(Date.parse(String(after?.["time"])) - Date.parse(String(folded?.["last"])), 1_000);
 });
 
+test("what is folded at the end is told, each trouble with its count, and nothing a second time", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  for (let i = 0; i < 4; i += 1) logger.warn("refused", { endpoint: "a:1" });
+  for (let i = 0; i < 3; i += 1) logger.error("broken", { endpoint: "b:1" });
+  logger.warn("once", { endpoint: "c:1" });
+  logger.settle();
+  logger.settle();
+  t.mock.timers.tick(120_000);
+  assert.deepEqual(
+    objects().map(({ msg, repeated }) => [msg, repeated]),
+    [
+      ["refused", undefined],
+      ["broken", undefined],
+      ["once", undefined],
+      ["refused", 3],
+      ["broken", 2],
+    ],
+  );
+});
+
 test("calls that were taken back are folded, though they are information", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();

@@ -54,6 +54,7 @@ export function createMemoryLogger(): MemoryLogger {
   return {
     lines,
     enabled: () => true,
+    settle: () => {},
     error: write("error"),
     warn: write("warn"),
     info: write("info"),

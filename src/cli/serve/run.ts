@@ -77,6 +77,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const signal = await asked;
   logger.info("ending", { signal, inflight: running.server.inflight() });
   await end(running, watch, http);
+  logger.settle();
   logger.info("ended");
   return 0;
 }
@@ -117,6 +118,7 @@ async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
 async function end(running: Running, watch: TlsWatch, http: HttpEndpoint | undefined): Promise<void> {
   const { config, logger, encryptor, status, server } = running;
   const late = setTimeout(() => {
+    logger.settle();
     logger.error("the end takes too long: ending at once");
     void endProcess(0);
   }, config.timeoutMs + endGraceMs);
