@@ -81,6 +81,13 @@ test("a dial that failed for a reason of its own is told as that", () => {
   assert.match(told.message, /nothing listens/);
 });
 
+test("a dial that took too long is told by what it hung at, and by nothing where something else ended it", () => {
+  const slow = describeDialError(coded("UND_ERR_CONNECT_TIMEOUT"), "kms:1", "DNS gives no answer");
+  assert.deepEqual([slow.code, slow.message], ["CONNECT", "kms:1 does not answer (DNS gives no answer)"]);
+  const refused = describeDialError(coded("ECONNREFUSED"), "kms:1", "no answer to TCP");
+  assert.match(refused.message, /^nothing listens on kms:1/);
+});
+
 for (const [code, expected] of [
   ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "refused"],
   ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "refused"],
