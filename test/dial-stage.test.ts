@@ -1,29 +1,17 @@
 /** What a dial hangs at: DNS, TCP or TLS, each made to hang. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
-import type { AddressInfo, LookupFunction, Socket } from "node:net";
+import { connect } from "node:net";
+import type { LookupFunction } from "node:net";
 import { test } from "node:test";
-import type { TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { watchDial } from "../src/dial-stage.ts";
+import { startSilentServer } from "./support/silent-server.ts";
 
 const silentDns: LookupFunction = () => {};
 const loopback: LookupFunction = (_name, _options, done) => {
   setImmediate(done, null, [{ address: "127.0.0.1", family: 4 }]);
 };
-
-/** A port that takes connections and says nothing. */
-async function silentServer(t: TestContext): Promise<number> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => sockets.add(socket)).listen(0, "127.0.0.1");
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  await once(server, "listening");
-  return (server.address() as AddressInfo).port;
-}
 
 test("a name that DNS is silent about is told as that", async (t) => {
   const socket = connect({ host: "kms.example.net", port: 1, lookup: silentDns });
@@ -34,7 +22,7 @@ test("a name that DNS is silent about is told as that", async (t) => {
 });
 
 test("from the answer of DNS on it is TCP, and from the connection on TLS", async (t) => {
-  const port = await silentServer(t);
+  const { port } = await startSilentServer(t);
   const socket = connectTls({ host: "kms.example.net", port, lookup: loopback });
   t.after(() => socket.destroy());
   const waitsFor = watchDial(socket, "kms.example.net");

@@ -4,10 +4,9 @@
  */
 import assert from "node:assert/strict";
 import dns from "node:dns";
-import { once } from "node:events";
 import { syncBuiltinESMExports } from "node:module";
-import net from "node:net";
 import { test } from "node:test";
+import { startSilentServer } from "./support/silent-server.ts";
 
 const name = "localhost";
 const addresses = [
@@ -34,18 +33,7 @@ for (const protocol of ["kmip", "rest"] as const)
     t.after(() => kms.close());
     const { id } = kms.keys.create({ name: "kek" });
     const port = Number(new URL(protocol === "kmip" ? `x://${kms.kmipAddress}` : kms.restUrl).port);
-    const hung = new Set<net.Socket>();
-    let accepted = 0;
-    const hanging = net.createServer((socket) => {
-      accepted += 1;
-      hung.add(socket.on("error", () => undefined));
-    });
-    hanging.listen(port, "127.0.0.2");
-    await once(hanging, "listening");
-    t.after(() => {
-      for (const socket of hung) socket.destroy();
-      hanging.close();
-    });
+    const hanging = await startSilentServer(t, { host: "127.0.0.2", port });
 
     const key = { label: "kek" };
     const encryptor =
@@ -56,8 +44,8 @@ for (const protocol of ["kmip", "rest"] as const)
     encryptor.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
 
     assert.equal((await encryptor.resolveKey(within())).keyId, id);
-    const before = accepted;
+    const before = hanging.accepted();
     assert.ok(before > 0, "the first address was tried");
     for (let call = 0; call < 5; call += 1) await encryptor.resolveKey(within());
-    assert.equal(accepted, before, "and is left alone then");
+    assert.equal(hanging.accepted(), before, "and is left alone then");
   });

@@ -16,6 +16,7 @@ import { startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { type KeyStore, openKeyStore } from "../devkms/key-store.ts";
 import { startServer, temporaryFolder } from "../server/harness.ts";
+import { startSilentServer } from "../support/silent-server.ts";
 import { runCommand } from "./run-command.ts";
 import type { Ran } from "./run-command.ts";
 
@@ -182,12 +183,16 @@ describe("check of what is well", () => {
   });
 });
 
-/** A second KMS that takes the same client certificate, with these keys; gives the flag for both, in their order. */
-async function besides(t: TestContext, protocol: "kmip" | "rest", keys: KeyStore): Promise<string> {
+/** Another KMS, with these keys, that takes the same client certificate. */
+async function startOther(t: TestContext, keys: KeyStore): Promise<DevKms> {
   const other = await startDevKms({ keys, authority: kms.authority, rest: { okmsId: kms.okmsId } });
   t.after(() => other.close());
-  const [first, second] = [kms, other].map((one) => (protocol === "kmip" ? one.kmipAddress : one.restUrl));
-  return `${first},${second}`;
+  return other;
+}
+
+/** The flag for several, in their order. */
+function addressesOf(protocol: "kmip" | "rest", ...all: readonly DevKms[]): string {
+  return all.map((one) => (protocol === "kmip" ? one.kmipAddress : one.restUrl)).join(",");
 }
 
 /** The findings of the last server. */
@@ -201,7 +206,7 @@ async function atSecond(t: TestContext, change: Flags, protocol: "kmip" | "rest"
 describe("check of several servers", () => {
   for (const protocol of ["kmip", "rest"] as const) {
     test(`is well where each reads what another wrapped, over ${protocol}`, async (t) => {
-      const servers = await besides(t, protocol, kms.keys);
+      const servers = addressesOf(protocol, kms, await startOther(t, kms.keys));
       const { code, stdout } = await run(t, { "serv-addr": servers }, protocol);
       assert.equal(code, 0, stdout);
       const [first, second] = servers.replaceAll("https://", "").split(",");
@@ -219,7 +224,7 @@ describe("check of several servers", () => {
       const keys = openKeyStore();
       keys.create({ name: "etcd" });
       const change = { "encryption-key-id": undefined, "encryption-key-label": "etcd" };
-      const servers = await besides(t, protocol, keys);
+      const servers = addressesOf(protocol, kms, await startOther(t, keys));
       const checks = await atSecond(t, { ...change, "serv-addr": servers }, protocol);
       const wrong = checks.filter(({ status }) => status !== "ok");
       assert.equal(wrong.length, 1, JSON.stringify(wrong));
@@ -237,10 +242,7 @@ describe("check of several servers", () => {
       const copy = openKeyStore(`${folder}-copy`);
       copy.update(old.id, { names: [] });
       const young = copy.create({ name: "moved" });
-      const first = await startDevKms({ keys, authority: kms.authority, rest: { okmsId: kms.okmsId } });
-      t.after(() => first.close());
-      const second = (await besides(t, protocol, copy)).split(",")[1];
-      const servers = `${protocol === "kmip" ? first.kmipAddress : first.restUrl},${second}`;
+      const servers = addressesOf(protocol, await startOther(t, keys), await startOther(t, copy));
       const change = { "encryption-key-id": undefined, "encryption-key-label": "moved" };
       const checks = await atSecond(t, { ...change, "serv-addr": servers }, protocol);
       const wrong = checks.filter(({ status }) => status !== "ok");
@@ -253,7 +255,8 @@ describe("check of several servers", () => {
   }
 
   test("says that a server has no such key", async (t) => {
-    const checks = await atSecond(t, { "serv-addr": await besides(t, "kmip", openKeyStore()) }, "kmip");
+    const servers = addressesOf("kmip", kms, await startOther(t, openKeyStore()));
+    const checks = await atSecond(t, { "serv-addr": servers }, "kmip");
     assert.deepEqual(
       checks.map(({ name, status }) => `${name.replace(/ 127.*/, "")} ${status}`),
       ["protocol ok", "key failed", "kind skipped", "state skipped", "usage skipped", "round trip skipped"],
@@ -358,11 +361,8 @@ describe("check of the way to the KMS", () => {
   });
 
   test("tells a server that is silent during the handshake", async (t) => {
-    const server = createServer((socket) => socket.on("error", () => undefined)).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    t.after(() => server.close());
-    const { port } = server.address() as AddressInfo;
-    const all = await findings(t, { "serv-addr": `127.0.0.1:${port}`, timeout: "200ms" });
+    const { address } = await startSilentServer(t);
+    const all = await findings(t, { "serv-addr": address, timeout: "200ms" });
     assertFailed(all, "tls", /does not end the TLS handshake within --timeout/);
   });
 

@@ -60,18 +60,18 @@ export async function checkKey(
     const found = await resolve(encryptor, config);
     if ("error" in found) return { findings: explainResolve(found.error, agreed, encryptor.protocol) };
     const { keyId } = found.key;
-    const trip = await roundTrip(encryptor, keyId, config);
+    const { finding, sample } = await roundTrip(encryptor, keyId, config, server);
     const findings = [
       ok("protocol", agreed),
       ok("key", describeKey(found.key)),
       ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
       ok("state", "active"),
       ok("usage", "Encrypt and Decrypt"),
-      trip.finding,
+      finding,
     ];
-    if (!("wrapped" in trip)) return { findings };
+    if (sample === undefined) return { findings };
     if (other !== undefined) findings.push(await sameKey(encryptor, keyId, other, config));
-    return { findings, sample: { by: server, keyId, wrapped: trip.wrapped, seed: trip.seed } };
+    return { findings, sample };
   } finally {
     await encryptor.close();
   }
@@ -157,12 +157,13 @@ function failedCheck(error: ProviderError): Name {
   }
 }
 
-type Trip =
-  | { readonly finding: Finding }
-  | { readonly finding: Finding; readonly wrapped: Wrapped; readonly seed: Buffer };
-
-/** Wraps random bytes, and unwraps them. */
-async function roundTrip(encryptor: Encryptor, keyId: string, config: Config): Promise<Trip> {
+/** Wraps random bytes, and unwraps them; a sample of them where that went well. */
+async function roundTrip(
+  encryptor: Encryptor,
+  keyId: string,
+  config: Config,
+  by: string,
+): Promise<{ readonly finding: Finding; readonly sample?: Sample }> {
   const name = "round trip";
   const seed = randomBytes(seedBytes);
   const started = performance.now();
@@ -173,7 +174,7 @@ async function roundTrip(encryptor: Encryptor, keyId: string, config: Config): P
     const ended = performance.now();
     if (!seed.equals(opened)) return { finding: failed(name, otherBytes, "do not use this KMS: report it") };
     const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`;
-    return { finding: ok(name, message), wrapped, seed };
+    return { finding: ok(name, message), sample: { by, keyId, wrapped, seed } };
   } catch (error) {
     return { finding: failed(name, toProviderError(error).message, advice[name]) };
   }

@@ -1,11 +1,10 @@
 /** Outages: a server that is away is tried again inside each caller's time, and a hopeless one is told at once. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { createServer, type AddressInfo, type Socket } from "node:net";
 import { test } from "node:test";
 import { NetworkError, ProviderError, TimeoutError } from "../../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
 import { createAuthority } from "../../devkms/certificates.ts";
+import { startSilentServer } from "../../support/silent-server.ts";
 import { clientMaterial, echo, eventually, holdReplies, messageOf, startEchoServer } from "../echo-server.ts";
 import { poolBefore, send, within } from "./harness.ts";
 
@@ -48,15 +47,8 @@ test("A caller whose time ends before a server that is silent hears of the time,
 });
 
 test("A dial that hangs in TLS is told as that, to a caller who leaves before it fails and when it has failed", async (t) => {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => sockets.add(socket)).listen(0, "127.0.0.1");
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await using pool = poolBefore([{ address: `127.0.0.1:${port}` }], { attemptMs: 120, repeatMs: 10_000 });
+  const server = await startSilentServer(t);
+  await using pool = poolBefore([server], { attemptMs: 120, repeatMs: 10_000 });
   const hung = /it takes TCP and does not end the TLS handshake\)$/;
   await assert.rejects(pool.checkOut(within(60)), (error: Error) => {
     assert.match(error.message, /^the time was over while connecting to 127\.0\.0\.1:\d+ \(/);
