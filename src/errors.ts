@@ -3,64 +3,77 @@
  * and a `cause` that is logged and never sent. Which gRPC code a caller sees is decided in server/errors.ts.
  */
 
-/** Every code that this program gives to a failure. Stable: logs, metrics and docs/troubleshooting.md use them. */
-export const errorCodes = [
-  // Configuration and files.
-  "CONFIG",
-  "TLS_FILES",
-  "SOCKET",
-  // What a caller sent.
-  "REQUEST_PLAINTEXT_EMPTY",
-  "REQUEST_PLAINTEXT_TOO_LONG",
-  "REQUEST_CIPHERTEXT_EMPTY",
-  "REQUEST_CIPHERTEXT_TOO_SHORT",
-  "REQUEST_CIPHERTEXT_TOO_LONG",
-  "REQUEST_CIPHERTEXT_INVALID",
-  "REQUEST_KEY_ID_INVALID",
-  "REQUEST_ANNOTATIONS_INVALID",
-  "REQUEST_IV_MISSING",
-  "REQUEST_IV_LENGTH",
-  "REQUEST_ALG_UNSUPPORTED",
-  "OVERLOADED",
-  "SHUTTING_DOWN",
-  "CANCELED",
-  // What this program would have answered, had it not broken a limit of kube-apiserver's.
-  "RESPONSE_TOO_LARGE",
-  // Bytes that are not TTLV.
-  "TTLV_TRUNCATED",
-  "TTLV_LENGTH",
-  "TTLV_TYPE",
-  "TTLV_TAG",
-  "TTLV_DEPTH",
-  "TTLV_PADDING",
-  "TTLV_UTF8",
-  "TTLV_VALUE",
-  // TTLV that is not the KMIP we asked for.
-  "KMIP_FRAME_TOO_LARGE",
-  "KMIP_UNEXPECTED",
-  "KMIP_VERSION",
-  "KMIP_RESULT",
-  // Network and time.
-  "CONNECT",
-  "TLS",
-  "CLOSED",
-  "TIMEOUT",
-  // REST.
-  "REST_STATUS",
-  "REST_BODY",
-  // The key.
-  "KEY_NOT_FOUND",
-  "KEY_AMBIGUOUS",
-  "KEY_NOT_ACTIVE",
-  "KEY_UNUSABLE",
-  "KEY_ACCESS_DENIED",
-  "KEY_SELF_TEST",
-  // A fault of this program.
-  "INTERNAL",
-] as const;
+/**
+ * What a failure is about, whatever its code. All decisions are made on this, never on lists of codes:
+ * `config` files and flags; `request` what the client sent, or that it left; `network` a connection could not be made or
+ * was lost; `timeout` no answer in time; `bad-reply` bytes that are no valid reply; `refused` a valid reply that says no;
+ * `key` the state of the key, or the rights to it; `overload` no capacity, or the end of the process; `internal` a
+ * fault of this program.
+ */
+export type ErrorKind =
+  | "config"
+  | "request"
+  | "network"
+  | "timeout"
+  | "bad-reply"
+  | "refused"
+  | "key"
+  | "overload"
+  | "internal";
 
-/** One of {@link errorCodes}. */
-export type ErrorCode = (typeof errorCodes)[number];
+/** Every code that this program gives to a failure, with its kind. Logs, metrics and docs/troubleshooting.md use them. */
+export const errorKinds = {
+  CONFIG: "config",
+  TLS_FILES: "config",
+  SOCKET: "config",
+  REQUEST_PLAINTEXT_EMPTY: "request",
+  REQUEST_PLAINTEXT_TOO_LONG: "request",
+  REQUEST_CIPHERTEXT_EMPTY: "request",
+  REQUEST_CIPHERTEXT_TOO_SHORT: "request",
+  REQUEST_CIPHERTEXT_TOO_LONG: "request",
+  REQUEST_CIPHERTEXT_INVALID: "request",
+  REQUEST_KEY_ID_INVALID: "request",
+  REQUEST_ANNOTATIONS_INVALID: "request",
+  REQUEST_IV_MISSING: "request",
+  REQUEST_IV_LENGTH: "request",
+  REQUEST_ALG_UNSUPPORTED: "request",
+  CANCELED: "request",
+  OVERLOADED: "overload",
+  SHUTTING_DOWN: "overload",
+  /** A limit of kube-apiserver's that the answer would break. */
+  RESPONSE_TOO_LARGE: "bad-reply",
+  TTLV_TRUNCATED: "bad-reply",
+  TTLV_LENGTH: "bad-reply",
+  TTLV_TYPE: "bad-reply",
+  TTLV_TAG: "bad-reply",
+  TTLV_DEPTH: "bad-reply",
+  TTLV_PADDING: "bad-reply",
+  TTLV_UTF8: "bad-reply",
+  TTLV_VALUE: "bad-reply",
+  KMIP_FRAME_TOO_LARGE: "bad-reply",
+  KMIP_UNEXPECTED: "bad-reply",
+  KMIP_VERSION: "refused",
+  KMIP_RESULT: "refused",
+  CONNECT: "network",
+  TLS: "network",
+  CLOSED: "network",
+  TIMEOUT: "timeout",
+  REST_STATUS: "refused",
+  REST_BODY: "bad-reply",
+  KEY_NOT_FOUND: "key",
+  KEY_AMBIGUOUS: "key",
+  KEY_NOT_ACTIVE: "key",
+  KEY_UNUSABLE: "key",
+  KEY_ACCESS_DENIED: "key",
+  KEY_SELF_TEST: "key",
+  INTERNAL: "internal",
+} as const satisfies Readonly<Record<string, ErrorKind>>;
+
+/** One of the codes in {@link errorKinds}. */
+export type ErrorCode = keyof typeof errorKinds;
+
+/** Every code, in the order of {@link errorKinds}. */
+export const errorCodes = Object.keys(errorKinds) as readonly ErrorCode[];
 
 /** Facts about a failure for the log: flat, and never a plaintext, key, PEM or ciphertext. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -87,6 +100,11 @@ export class ProviderError extends Error {
     this.code = code;
     this.retryable = options.retryable ?? false;
     this.details = options.details ?? {};
+  }
+
+  /** What the failure is about. */
+  get kind(): ErrorKind {
+    return errorKinds[this.code];
   }
 }
 

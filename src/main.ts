@@ -1,9 +1,9 @@
 /** The executable: hands argv to the CLI, nothing else. */
 // oxlint-disable-next-line import/no-unassigned-import -- what it does must come first
-import "./early-signals.ts";
+import "./process/early-signals.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { runCli } from "./cli/index.ts";
-import { endProcess } from "./end-process.ts";
+import { endProcess } from "./process/end-process.ts";
 
 const oldestNode = 24;
 const longestFlushMs = 500;

@@ -5,8 +5,8 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ConnectionCounts, KmsEvent } from "./encryptors/encryptor.ts";
-import { keyIdHash } from "./key-id-hash.ts";
-import type { TlsMaterial } from "./tls.ts";
+import { keyIdHash } from "./text/key-id-hash.ts";
+import type { TlsMaterial } from "./net/tls.ts";
 
 const prefix = "okms_encryption_provider_";
 

@@ -13,7 +13,7 @@ import { configCommand } from "../src/cli/config.ts";
 import { probeCommand } from "../src/cli/probe.ts";
 import { serveFlags } from "../src/cli/serve-flags.ts";
 import { errorCodes, ProviderError } from "../src/errors.ts";
-import { callerMessage, grpcCode } from "../src/server/errors.ts";
+import { callerMessage, grpcCode } from "../src/server/rpc/errors.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { createUsedMetrics } from "./used-metrics.ts";
 

@@ -1,7 +1,7 @@
 /** The metrics as an operator's Prometheus reads them: names, labels, values, and the format to the letter. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { keyIdHash } from "../src/key-id-hash.ts";
+import { keyIdHash } from "../src/text/key-id-hash.ts";
 import type { Metrics } from "../src/metrics.ts";
 import { createMetrics, durationBuckets } from "../src/metrics.ts";
 import { parseExposition } from "./exposition.ts";

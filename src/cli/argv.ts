@@ -3,7 +3,8 @@
  * last of several wins), made into the one form that citty cannot misread: `--name=value`. citty itself takes
  * unknown flags and spare words in silence; here they become complaints.
  */
-import { parseGoBoolean, quote } from "../settings.ts";
+import { parseGoBoolean } from "../config/settings.ts";
+import { quote } from "../text/quote.ts";
 import type { FlagSet } from "./command.ts";
 import { nearest } from "./nearest.ts";
 

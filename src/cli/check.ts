@@ -2,7 +2,7 @@
  * `check`: with the flags of serve, says before it is installed whether it will work, and if not, what to do.
  * The checks are in check/, loaded only when they are asked for.
  */
-import { parseServeConfig } from "../config.ts";
+import { parseServeConfig } from "../config/config.ts";
 import { defineCliCommand } from "./command.ts";
 import { serveFlags } from "./serve-flags.ts";
 

@@ -3,8 +3,8 @@
  * and what it does. citty holds the definition and parses; argv.ts and settings.ts say what is wrong.
  */
 import { defineCommand, runCommand } from "citty";
-import { createSettingsReader } from "../settings.ts";
-import type { Setting, Settings, SettingsReader } from "../settings.ts";
+import { createSettingsReader } from "../config/settings.ts";
+import type { Setting, Settings, SettingsReader } from "../config/settings.ts";
 
 /** One flag. */
 export interface Flag {

@@ -3,10 +3,10 @@
  * generators are in config/, loaded only when they are asked for.
  */
 import path from "node:path";
-import type { Config } from "../config.ts";
-import { checkKeyId, parseServeConfig } from "../config.ts";
-import { quote } from "../settings.ts";
-import type { SettingsReader } from "../settings.ts";
+import type { Config } from "../config/config.ts";
+import { checkKeyId, parseServeConfig } from "../config/config.ts";
+import { quote } from "../text/quote.ts";
+import type { SettingsReader } from "../config/settings.ts";
 import { checkResources } from "./check/encryption-config-resources.ts";
 import { defineCliCommand } from "./command.ts";
 import type { FlagSet, Invocation } from "./command.ts";

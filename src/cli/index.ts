@@ -3,8 +3,9 @@
  * rest to it, and turns its end into an exit code: 0 as asked, 1 failed, 2 the command line is wrong.
  */
 import { ProviderError } from "../errors.ts";
-import { ConfigError, quote } from "../settings.ts";
-import { version } from "../version.ts";
+import { ConfigError } from "../config/settings.ts";
+import { quote } from "../text/quote.ts";
+import { version } from "../process/version.ts";
 import { asksFor, readArgv } from "./argv.ts";
 import { checkCommand } from "./check.ts";
 import { runCliCommand } from "./command.ts";

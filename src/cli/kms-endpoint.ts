@@ -3,10 +3,10 @@
  * net/url there (k8s.io/kms, pkg/util ParseEndpoint), of which only the path counts.
  */
 import { resolve } from "node:path";
-import { plainSock } from "../config.ts";
+import { plainSock } from "../config/config.ts";
 import { toProviderError } from "../errors.ts";
-import { checkPathLength } from "../server/socket-path.ts";
-import type { SettingsReader } from "../settings.ts";
+import { checkPathLength } from "../server/socket/socket-path.ts";
+import type { SettingsReader } from "../config/settings.ts";
 
 /** What an endpoint names, or what is wrong with it. */
 export type ParsedEndpoint = { readonly sock: string } | { readonly complaint: string };

@@ -2,7 +2,7 @@
  * `probe`: speaks to a running plugin as kube-apiserver does, and says whether kube-apiserver would be content.
  * Fit for a systemd or Pod probe. The work is in probe/, loaded only when it is asked for.
  */
-import { quote } from "../settings.ts";
+import { quote } from "../text/quote.ts";
 import { defineCliCommand } from "./command.ts";
 import { checkSockLength, parseEndpoint } from "./kms-endpoint.ts";
 import { serveFlags } from "./serve-flags.ts";

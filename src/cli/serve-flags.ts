@@ -1,7 +1,7 @@
 /** The flags of `serve`, shared by `check` and `config`: the Go original's, and those new here (with OKMS_… variables). */
 import type { FlagSet } from "./command.ts";
 
-/** All flags that make up a Config; `parseServeConfig` (src/config.ts) reads them. */
+/** All flags that make up a Config; `parseServeConfig` (src/config/config.ts) reads them. */
 export const serveFlags = {
   protocol: {
     group: "SERVER",

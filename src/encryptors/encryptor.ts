@@ -4,7 +4,7 @@
  * server/key-status.ts, which is told here what the KMS says and decides.
  */
 import type { ErrorCode } from "../errors.ts";
-import type { TlsMaterial } from "../tls.ts";
+import type { TlsMaterial } from "../net/tls.ts";
 
 /** What bounds a call. */
 export interface CallContext {

@@ -1,21 +1,26 @@
 /**
  * The encryptors by name: what `--protocol` chooses between. The one place that knows every driver.
  */
-import type { Config } from "../config.ts";
 import { ProviderError } from "../errors.ts";
-import type { Encryptor, KmsObserver } from "./encryptor.ts";
+import type { Encryptor, KeySelector, KmsObserver } from "./encryptor.ts";
 import { createKmipEncryptor } from "./kmip.ts";
 import { createRestEncryptor } from "./rest.ts";
 import { shareDecrypts } from "./share-decrypts.ts";
 
-/** What of the configuration an encryptor is made from. */
-export type EncryptorConfig = Pick<
-  Config,
-  "protocol" | "servers" | "key" | "okmsId" | "kmipConnections" | "insecureHttp"
->;
+/** What an encryptor is made from; the program's configuration has all of it. */
+export interface EncryptorConfig {
+  readonly protocol: Encryptor["protocol"];
+  /** In order of preference, at least one: `host:port` for kmip, a base URL for rest. */
+  readonly servers: readonly string[];
+  readonly key: KeySelector;
+  /** OKMS domain; rest only. */
+  readonly okmsId: string | undefined;
+  readonly kmipConnections: number;
+  readonly insecureHttp: boolean;
+}
 
 const factories: Readonly<
-  Record<Config["protocol"], (config: EncryptorConfig, onEvent: KmsObserver) => Encryptor>
+  Record<EncryptorConfig["protocol"], (config: EncryptorConfig, onEvent: KmsObserver) => Encryptor>
 > = {
   kmip: ({ servers, key, kmipConnections }, onEvent) =>
     createKmipEncryptor({ servers, key, maxConnections: kmipConnections, onEvent }),

@@ -11,7 +11,7 @@ import {
   type ServiceKey,
   type ServiceKeys,
 } from "../rest/service-keys.ts";
-import { parseUuid } from "../uuid.ts";
+import { parseUuid } from "../text/uuid.ts";
 import type { CallContext, Encryptor, KeyInfo, KeySelector, KmsObserver } from "./encryptor.ts";
 
 /** How a REST encryptor is made. */

@@ -3,7 +3,7 @@
  * is, or the request may be at fault. Another server knows: the same is asked of it, and where it can do what the
  * one in use could not, it is in use from then on. One appeal at a time, whoever waits for it.
  */
-import { linkedSignal } from "../abort.ts";
+import { linkedSignal } from "../upstream/abort.ts";
 import { ProviderError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import type { Dialer } from "./dialer.ts";

@@ -4,7 +4,7 @@
  * Leaves out asynchronous operations: a pending one is an unexpected answer.
  */
 import { KmipResultError } from "../errors.ts";
-import { withoutPayload } from "../payload.ts";
+import { withoutPayload } from "../text/untrusted.ts";
 import { unexpected } from "./grammar.ts";
 import type { RequestItem, RequestMessage, ResponseItem, ResponseMessage } from "./messages.ts";
 import type { OperationDefinition } from "./operations/operation.ts";

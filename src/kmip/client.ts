@@ -3,9 +3,9 @@
  * version, which decides how a message on it is written. Never asks for key material: operations/ has no Get.
  */
 import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
-import { createPatience } from "../patience.ts";
-import { createSecondChances } from "../second-chances.ts";
-import type { TlsMaterial } from "../tls.ts";
+import { createPatience } from "../upstream/rtt.ts";
+import { createSecondChances } from "../upstream/retry-budget.ts";
+import type { TlsMaterial } from "../net/tls.ts";
 import type { Test } from "./appeals.ts";
 import { type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
 import type { Connection } from "./connection.ts";

@@ -5,12 +5,12 @@
  */
 import { isIP } from "node:net";
 import { connect, type SecureContext, type TLSSocket } from "node:tls";
-import { abortError } from "../abort.ts";
-import { watchDial } from "../dial-stage.ts";
-import { lookupInTurn } from "../dns-lookup.ts";
+import { abortError } from "../upstream/abort.ts";
+import { watchDial } from "../net/dial-stage.ts";
+import { lookupInTurn } from "../net/dns-lookup.ts";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
-import { describeDialError, describeSocketError } from "../net-errors.ts";
-import { serverVerification } from "../tls.ts";
+import { describeDialError, describeSocketError } from "../net/socket-errors.ts";
+import { serverVerification } from "../net/tls.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createFramer } from "./ttlv/framer.ts";
 

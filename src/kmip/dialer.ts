@@ -4,7 +4,7 @@
  * was last seen of each server. How many connections there are is pool.ts's affair.
  */
 import type { SecureContext } from "node:tls";
-import { linkedSignal } from "../abort.ts";
+import { linkedSignal } from "../upstream/abort.ts";
 import {
   type CertificateSuspicion,
   type ErrorCode,
@@ -13,7 +13,7 @@ import {
   TimeoutError,
   toProviderError,
 } from "../errors.ts";
-import { secureContextOf, type TlsMaterial } from "../tls.ts";
+import { secureContextOf, type TlsMaterial } from "../net/tls.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { EndpointEvent } from "./events.ts";

@@ -10,7 +10,7 @@ export {
   TimeoutError,
   TtlvError,
 } from "../errors.ts";
-export type { TlsMaterial } from "../tls.ts";
+export type { TlsMaterial } from "../net/tls.ts";
 export {
   attribute,
   type Attribute,

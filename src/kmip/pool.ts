@@ -3,9 +3,9 @@
  * first served. Never sees a message. A connection retires (finishes what it carries, then closes) when the TLS
  * material it was made with, or the server it leads to, is not the one in use any more.
  */
-import { abortError } from "../abort.ts";
+import { abortError } from "../upstream/abort.ts";
 import { ProviderError } from "../errors.ts";
-import type { TlsMaterial } from "../tls.ts";
+import type { TlsMaterial } from "../net/tls.ts";
 import { type Appeals, createAppeals } from "./appeals.ts";
 import type { Connection } from "./connection.ts";
 import { createDialer, type Dialled } from "./dialer.ts";

@@ -3,7 +3,7 @@
  * server that negotiates and then answers no request is as good as one that is away, and is known only here:
  * every dial finds it ready.
  */
-import { createRelapses, type Relapses } from "../relapses.ts";
+import { createRelapses, type Relapses } from "../upstream/ejection.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** What is known of the servers. Times in ms, moments of `performance.now()`. */

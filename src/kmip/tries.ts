@@ -5,10 +5,10 @@
  * first reply wins. A server that answers others meanwhile is slow: then a caller joins its own try only now and then.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
+import { abortError, createSetbacks, type Setbacks } from "../upstream/abort.ts";
 import { ProviderError, TimeoutError, toProviderError, type ErrorCode } from "../errors.ts";
-import type { Patience } from "../patience.ts";
-import type { SecondChances } from "../second-chances.ts";
+import type { Patience } from "../upstream/rtt.ts";
+import type { SecondChances } from "../upstream/retry-budget.ts";
 import type { Connection } from "./connection.ts";
 import type { Lease, Pool } from "./pool.ts";
 

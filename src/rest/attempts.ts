@@ -4,10 +4,10 @@
  * and the first answer wins. All calls can be repeated safely. A server that answers others meanwhile is slow: then
  * a request is repeated only now and then.
  */
-import { abortError, createSetbacks } from "../abort.ts";
+import { abortError, createSetbacks } from "../upstream/abort.ts";
 import { ProviderError, type RestError, toProviderError } from "../errors.ts";
-import type { Patience } from "../patience.ts";
-import type { SecondChances } from "../second-chances.ts";
+import type { Patience } from "../upstream/rtt.ts";
+import type { SecondChances } from "../upstream/retry-budget.ts";
 import { type CallBudget, remainingMs } from "./budget.ts";
 import type { Connections } from "./connections.ts";
 import { pageErrorOf, restErrorOf } from "./error-body.ts";

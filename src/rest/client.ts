@@ -2,11 +2,11 @@
  * Calls of the OKMS REST API over several servers, within the caller's budget: attempts, failover, repeats after a
  * pause. Knows HTTP and its statuses; what a body means is service-keys.ts.
  */
-import { abortError, createSetbacks, type Setbacks } from "../abort.ts";
+import { abortError, createSetbacks, type Setbacks } from "../upstream/abort.ts";
 import { NetworkError, ProviderError, RestError, toProviderError } from "../errors.ts";
-import type { TlsMaterial } from "../tls.ts";
-import { createPatience } from "../patience.ts";
-import { createSecondChances } from "../second-chances.ts";
+import type { TlsMaterial } from "../net/tls.ts";
+import { createPatience } from "../upstream/rtt.ts";
+import { createSecondChances } from "../upstream/retry-budget.ts";
 import { ask, type RestCall } from "./attempts.ts";
 import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";

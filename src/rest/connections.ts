@@ -6,11 +6,11 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
-import { watchDial } from "../dial-stage.ts";
-import { lookupInTurn } from "../dns-lookup.ts";
+import { watchDial } from "../net/dial-stage.ts";
+import { lookupInTurn } from "../net/dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
-import { describeDialError, describeSocketError } from "../net-errors.ts";
-import { secureContextOf, serverVerification, type TlsMaterial } from "../tls.ts";
+import { describeDialError, describeSocketError } from "../net/socket-errors.ts";
+import { secureContextOf, serverVerification, type TlsMaterial } from "../net/tls.ts";
 import type { BaseUrl } from "./base-url.ts";
 import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
 

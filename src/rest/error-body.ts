@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { type ErrorDetails, RestError } from "../errors.ts";
-import { withoutPayload } from "../payload.ts";
+import { withoutPayload } from "../text/untrusted.ts";
 import { type HttpReply, requestIdOf } from "./exchange.ts";
 import { isAboutRequest, isPassingStatus } from "./retry.ts";
 

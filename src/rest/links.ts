@@ -3,7 +3,7 @@
  * whole for a new certificate or after a silence. Loads undici (15 MB) only once a call is made.
  */
 import { ProviderError } from "../errors.ts";
-import type { TlsMaterial } from "../tls.ts";
+import type { TlsMaterial } from "../net/tls.ts";
 import { type Connections, createConnections, type Undici } from "./connections.ts";
 import type { Counts, RestObserver } from "./events.ts";
 import type { Server } from "./servers.ts";

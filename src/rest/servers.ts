@@ -3,7 +3,7 @@
  * the next takes over, and those before it are tried again in the background until one answers. So are those after
  * it that were found to be down: whoever looks at what is told must not see a standby as down that is well.
  */
-import { createRelapses } from "../relapses.ts";
+import { createRelapses } from "../upstream/ejection.ts";
 import type { BaseUrl } from "./base-url.ts";
 
 /** One server, and what is known of it. */

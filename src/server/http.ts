@@ -6,10 +6,10 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { isIP, type Socket } from "node:net";
-import { keyIdHash } from "../key-id-hash.ts";
-import type { Logger } from "../log.ts";
+import { keyIdHash } from "../text/key-id-hash.ts";
+import type { Logger } from "../log/log.ts";
 import type { Metrics } from "../metrics.ts";
-import type { KeySnapshot, KeyStatus } from "./key-status.ts";
+import type { KeySnapshot, KeyStatus } from "./key/key-status.ts";
 
 /** Longest time for a request to arrive, and for a connection to be idle, in ms. */
 const idleMs = 5000;

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { keyIdHash } from "../../src/key-id-hash.ts";
+import { keyIdHash } from "../../src/text/key-id-hash.ts";
 import { nodeOptions } from "../../src/cli/config/output.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import { startRelay } from "../devkms/relay.ts";

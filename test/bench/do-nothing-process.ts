@@ -3,10 +3,10 @@
  * socket itself costs is known. Argument: the socket's path. Says `{}` when it is ready; ends on SIGTERM.
  */
 import type { Encryptor } from "../../src/encryptors/encryptor.ts";
-import { createLogger } from "../../src/log.ts";
+import { createLogger } from "../../src/log/log.ts";
 import { createMetrics } from "../../src/metrics.ts";
-import { createKeyStatus } from "../../src/server/key-status.ts";
-import { createKmsServer } from "../../src/server/server.ts";
+import { createKeyStatus } from "../../src/server/key/key-status.ts";
+import { createKmsServer } from "../../src/server/rpc/server.ts";
 
 const [socketPath = ""] = process.argv.slice(2);
 

@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 import { parseAllDocuments } from "yaml";
 import { configCommand } from "../../src/cli/config.ts";
 import { endpointOf, parseEndpoint } from "../../src/cli/kms-endpoint.ts";
-import { ConfigError } from "../../src/settings.ts";
+import { ConfigError } from "../../src/config/settings.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { runCommand } from "./run-command.ts";
 import { parseUnit, splitCommand } from "./unit-file.ts";

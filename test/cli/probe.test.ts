@@ -16,7 +16,7 @@ import { probeCommand } from "../../src/cli/probe.ts";
 import type { ProbeOptions } from "../../src/cli/probe/run.ts";
 import { runProbe } from "../../src/cli/probe/run.ts";
 import { ProviderError } from "../../src/errors.ts";
-import { keyIdHash } from "../../src/key-id-hash.ts";
+import { keyIdHash } from "../../src/text/key-id-hash.ts";
 import { startServer, temporaryFolder } from "../server/harness.ts";
 import { runCommand } from "./run-command.ts";
 

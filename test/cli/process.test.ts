@@ -10,7 +10,7 @@ const root = path.join(import.meta.dirname, "../..");
 function runGuarded(script: string): { code: number | null; stdout: string; log: Record<string, unknown>[] } {
   const text = `
     const { guardProcess } = await import(${JSON.stringify(path.join(root, "src/cli/serve/process.ts"))});
-    const { createLogger } = await import(${JSON.stringify(path.join(root, "src/log.ts"))});
+    const { createLogger } = await import(${JSON.stringify(path.join(root, "src/log/log.ts"))});
     let count = 0;
     guardProcess(createLogger({ level: "info", format: "json" }), { rejected: () => { count += 1; } });
     ${script}

@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 import type { CallContext, Encryptor, KeySelector } from "../../src/encryptors/encryptor.ts";
 import { type ErrorCode, ProviderError } from "../../src/errors.ts";
-import { loadTlsMaterial } from "../../src/tls.ts";
+import { loadTlsMaterial } from "../../src/net/tls.ts";
 import type { DevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import type { NewKey, StoredKey } from "../devkms/key-store.ts";

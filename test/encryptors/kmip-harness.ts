@@ -1,7 +1,7 @@
 /** What the tests of the KMIP driver share: an encryptor before an embedded KMS, a caller's context. */
 import type { CallContext, Encryptor, KeySelector, KmsEvent } from "../../src/encryptors/encryptor.ts";
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
-import { loadTlsMaterial } from "../../src/tls.ts";
+import { loadTlsMaterial } from "../../src/net/tls.ts";
 import type { DevKms } from "../devkms/devkms.ts";
 
 /** An encryptor, with what it has told so far; closed at the end of its block. */

@@ -13,7 +13,7 @@ const run = promisify(execFile);
 /** Resolves the key once, and prints its identifier or why that failed. */
 const program = `
   import { createEncryptor } from "./src/encryptors/index.ts";
-  import { loadTlsMaterial } from "./src/tls.ts";
+  import { loadTlsMaterial } from "./src/net/tls.ts";
   const { config, files } = JSON.parse(process.env.TEST_OPTIONS);
   const encryptor = createEncryptor(config, () => {});
   encryptor.setTlsMaterial(await loadTlsMaterial(files));

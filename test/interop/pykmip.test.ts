@@ -11,7 +11,7 @@ import { type TestContext, test } from "node:test";
 import type { CallContext, Encryptor, KeySelector } from "../../src/encryptors/encryptor.ts";
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
 import type { VersionText } from "../../src/kmip/version.ts";
-import { loadTlsMaterial } from "../../src/tls.ts";
+import { loadTlsMaterial } from "../../src/net/tls.ts";
 import {
   type Authority,
   type CertificateFiles,

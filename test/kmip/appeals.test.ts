@@ -11,7 +11,7 @@ import {
   queryOperation,
   type RequestContext,
 } from "../../src/kmip/index.ts";
-import { loadTlsMaterial } from "../../src/tls.ts";
+import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { eventually } from "./echo-server.ts";

@@ -16,7 +16,7 @@ import {
 import { BlockCipherMode, CryptographicAlgorithm, QueryFunction } from "../../src/kmip/spec/enumerations.ts";
 import type { RequestContext } from "../../src/kmip/tries.ts";
 import { formatVersion, parseVersion, type VersionText } from "../../src/kmip/version.ts";
-import { loadTlsMaterial } from "../../src/tls.ts";
+import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { answer, refuseMessage } from "../devkms/kmip-batch.ts";

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, type TlsOptions, type TLSSocket } from "node:tls";
 import { createFramer } from "../../src/kmip/ttlv/framer.ts";
-import type { TlsMaterial } from "../../src/tls.ts";
+import type { TlsMaterial } from "../../src/net/tls.ts";
 import { type Authority, type CertificateOptions, createAuthority } from "../devkms/certificates.ts";
 
 /** What a server does with a message: the default sends it back. */

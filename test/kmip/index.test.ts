@@ -37,7 +37,7 @@ import {
   TtlvError,
   type TtlvLimits,
 } from "../../src/kmip/index.ts";
-import { loadTlsMaterial } from "../../src/tls.ts";
+import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 
 const version = parseVersion("1.4");

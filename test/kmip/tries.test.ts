@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { untilAnswered } from "../../src/kmip/tries.ts";
-import { createPatience } from "../../src/patience.ts";
-import { createSecondChances } from "../../src/second-chances.ts";
+import { createPatience } from "../../src/upstream/rtt.ts";
+import { createSecondChances } from "../../src/upstream/retry-budget.ts";
 import { echo, eventually, markOf, messageOf, type OnMessage, startEchoServer } from "./echo-server.ts";
 import { poolBefore, within } from "./pool/harness.ts";
 

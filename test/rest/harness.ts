@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
 import type { CallContext, Encryptor, KmsEvent } from "../../src/encryptors/encryptor.ts";
 import { createRestEncryptor, type RestEncryptorOptions } from "../../src/encryptors/rest.ts";
-import type { TlsMaterial } from "../../src/tls.ts";
+import type { TlsMaterial } from "../../src/net/tls.ts";
 import { type Authority, type CertificateOptions, createAuthority } from "../devkms/certificates.ts";
 import { createFaults, type Faults } from "../devkms/faults.ts";
 import { type KeyStore, openKeyStore } from "../devkms/key-store.ts";

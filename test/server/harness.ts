@@ -15,15 +15,15 @@ import { createConnectTransport, createGrpcTransport, Http2SessionManager } from
 import type { CallOptions, ServiceError } from "@grpc/grpc-js";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
-import type { LogLevel } from "../../src/config.ts";
-import type { LogFields, Logger } from "../../src/log.ts";
+import type { LogLevel } from "../../src/log/levels.ts";
+import type { LogFields, Logger } from "../../src/log/log.ts";
 import type { Metrics } from "../../src/metrics.ts";
 import { createMetrics } from "../../src/metrics.ts";
-import { createStatusReporter } from "../../src/server/call-log.ts";
-import type { KeyStatus, KeyStatusOptions } from "../../src/server/key-status.ts";
-import { createKeyStatus } from "../../src/server/key-status.ts";
-import type { KmsServer, KmsServerOptions } from "../../src/server/server.ts";
-import { createKmsServer } from "../../src/server/server.ts";
+import { createStatusReporter } from "../../src/server/rpc/call-log.ts";
+import type { KeyStatus, KeyStatusOptions } from "../../src/server/key/key-status.ts";
+import { createKeyStatus } from "../../src/server/key/key-status.ts";
+import type { KmsServer, KmsServerOptions } from "../../src/server/rpc/server.ts";
+import { createKmsServer } from "../../src/server/rpc/server.ts";
 import type { LocalEncryptor } from "./local-encryptor.ts";
 import { createLocalEncryptor } from "./local-encryptor.ts";
 

@@ -9,8 +9,8 @@ import type { Server, Socket } from "node:net";
 import { connect, createServer } from "node:net";
 import type { TestContext } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
-import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../../src/server/unix-socket.ts";
-import { listenOnSocket } from "../../src/server/unix-socket.ts";
+import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../../src/server/socket/unix-socket.ts";
+import { listenOnSocket } from "../../src/server/socket/unix-socket.ts";
 
 export interface Listener {
   readonly socket: ListeningSocket;

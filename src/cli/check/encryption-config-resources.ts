@@ -1,5 +1,5 @@
 /** The `resources` lists of an EncryptionConfiguration, by kube-apiserver's rules for them. */
-import { quote } from "../../settings.ts";
+import { quote } from "../../text/quote.ts";
 import type { Resource } from "./encryption-config-file.ts";
 import { failed, ok, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";

@@ -2,9 +2,10 @@
  * kube-apiserver's EncryptionConfiguration, held to what kube-apiserver demands (k8s.io/apiserver,
  * pkg/apis/apiserver/validation/validation_encryption.go), to this plugin's flags, and to what makes sense.
  */
-import type { Config } from "../../config.ts";
-import { readBounded } from "../../pem.ts";
-import { formatDuration, parseGoDuration, quote } from "../../settings.ts";
+import type { Config } from "../../config/config.ts";
+import { readBounded } from "../../net/pem.ts";
+import { formatDuration, parseGoDuration } from "../../config/settings.ts";
+import { quote } from "../../text/quote.ts";
 import { absoluteSock, endpointOf, parseEndpoint } from "../kms-endpoint.ts";
 import { readEncryptionConfiguration } from "./encryption-config-file.ts";
 import type { KmsProvider, Resource } from "./encryption-config-file.ts";

@@ -1,9 +1,9 @@
 /** The PEM files of mutual TLS: there and readable, belonging together, valid today, in the right order. */
 import { X509Certificate } from "node:crypto";
 import { toProviderError } from "../../errors.ts";
-import { certificateBlocks } from "../../pem.ts";
-import { checkTlsBytes, dateTrouble, oneLine, readTlsFiles } from "../../tls.ts";
-import type { TlsBytes, TlsFiles, TlsMaterial } from "../../tls.ts";
+import { certificateBlocks } from "../../net/pem.ts";
+import { checkTlsBytes, dateTrouble, oneLine, readTlsFiles } from "../../net/tls.ts";
+import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
 import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 

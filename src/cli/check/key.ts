@@ -3,12 +3,12 @@
  * random bytes. The encryptor's error codes tell which of them failed; what comes after it has not been looked at.
  */
 import { randomBytes } from "node:crypto";
-import type { Config } from "../../config.ts";
+import type { Config } from "../../config/config.ts";
 import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
-import type { TlsMaterial } from "../../tls.ts";
+import type { TlsMaterial } from "../../net/tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 

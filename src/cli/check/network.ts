@@ -6,11 +6,11 @@ import { connect as connectTcp, isIP } from "node:net";
 import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
-import type { Config } from "../../config.ts";
-import { splitAddress } from "../../addresses.ts";
-import { watchDial } from "../../dial-stage.ts";
-import { describeDialError, describeSocketError } from "../../net-errors.ts";
-import { secureContextOf, serverVerification, type TlsMaterial } from "../../tls.ts";
+import type { Config } from "../../config/config.ts";
+import { splitAddress } from "../../net/addresses.ts";
+import { watchDial } from "../../net/dial-stage.ts";
+import { describeDialError, describeSocketError } from "../../net/socket-errors.ts";
+import { secureContextOf, serverVerification, type TlsMaterial } from "../../net/tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 

@@ -1,5 +1,5 @@
 /** Runs the checks in the order in which they build on one another, and prints each as soon as it is known. */
-import type { Config } from "../../config.ts";
+import type { Config } from "../../config/config.ts";
 import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
 import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
@@ -7,7 +7,7 @@ import type { Finding } from "./finding.ts";
 import { checkKey, skipKey, type Sample } from "./key.ts";
 import { checkServer, endpointOf } from "./network.ts";
 import { checkSocket } from "./socket.ts";
-import type { TlsMaterial } from "../../tls.ts";
+import type { TlsMaterial } from "../../net/tls.ts";
 
 /** What `check` is run with. */
 export interface CheckOptions {

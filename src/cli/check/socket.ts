@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
-import type { Config } from "../../config.ts";
+import type { Config } from "../../config/config.ts";
 import { toProviderError } from "../../errors.ts";
 import {
   checkPathLength,
@@ -13,7 +13,7 @@ import {
   isErrno,
   lookAt,
   whoAnswers,
-} from "../../server/socket-path.ts";
+} from "../../server/socket/socket-path.ts";
 import { failed, ok, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 

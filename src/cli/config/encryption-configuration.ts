@@ -3,7 +3,7 @@
  * key id: the first provider writes, all of them read.
  */
 import { Document } from "yaml";
-import { formatDuration } from "../../settings.ts";
+import { formatDuration } from "../../config/settings.ts";
 import { endpointOf } from "../kms-endpoint.ts";
 import type { Instance, OutputFile } from "./output.ts";
 

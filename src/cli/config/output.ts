@@ -1,7 +1,7 @@
 /** What the generators of `config` share: files to install, and the arguments of serve that go into them. */
 import path from "node:path";
-import type { Config } from "../../config.ts";
-import type { Settings } from "../../settings.ts";
+import type { Config } from "../../config/config.ts";
+import type { Settings } from "../../config/settings.ts";
 import { serveFlags } from "../serve-flags.ts";
 
 /** A file to install. */

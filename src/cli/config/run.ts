@@ -1,7 +1,7 @@
 /** Makes what `config` is asked for, and prints it or writes it into a folder. */
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { Config } from "../../config.ts";
+import type { Config } from "../../config/config.ts";
 import { encryptionConfiguration } from "./encryption-configuration.ts";
 import type { Instance, OutputFile } from "./output.ts";
 import { staticPod } from "./static-pod.ts";

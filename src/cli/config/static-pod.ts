@@ -4,7 +4,7 @@
  */
 import path from "node:path";
 import { Document } from "yaml";
-import { splitAddress } from "../../addresses.ts";
+import { splitAddress } from "../../net/addresses.ts";
 import { programName } from "../help.ts";
 import type { Instance, OutputFile } from "./output.ts";
 import { materialFolders, nodeOptions } from "./output.ts";

@@ -7,9 +7,9 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
-import { plainSock } from "../../config.ts";
-import { lookAt } from "../../server/socket-path.ts";
-import { quote } from "../../settings.ts";
+import { plainSock } from "../../config/config.ts";
+import { lookAt } from "../../server/socket/socket-path.ts";
+import { quote } from "../../text/quote.ts";
 
 /** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
 export const mostSaid = 1024;

@@ -5,8 +5,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
 import { ProviderError } from "../../errors.ts";
-import { checkUnwrapRequest, maxKeyIdBytes } from "../../server/limits.ts";
-import { quote } from "../../settings.ts";
+import { checkUnwrapRequest, maxKeyIdBytes } from "../../server/rpc/limits.ts";
+import { quote } from "../../text/quote.ts";
 import { type Explanation, mostSaid, type PluginClient } from "./client.ts";
 
 /** The calls of a round, in their order. */

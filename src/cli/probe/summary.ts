@@ -2,7 +2,7 @@
  * What the rounds of one run add up to: how many failed and why, the times of each call, and how all of it is
  * printed.
  */
-import { keyIdHash } from "../../key-id-hash.ts";
+import { keyIdHash } from "../../text/key-id-hash.ts";
 import { steps } from "./round.ts";
 import type { Round, Step } from "./round.ts";
 

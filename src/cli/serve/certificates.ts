@@ -1,14 +1,14 @@
 /** The PEM files of mutual TLS on their way to the encryptor: what the watch finds, for log, metrics and the key's status. */
-import type { Config } from "../../config.ts";
+import type { Config } from "../../config/config.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import { ProviderError, toProviderError } from "../../errors.ts";
-import type { Logger } from "../../log.ts";
+import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
-import type { KeyStatus } from "../../server/key-status.ts";
-import type { TlsMaterial } from "../../tls.ts";
-import { watchTlsMaterial } from "../../tls-watch.ts";
-import type { Expiry, TlsWatch } from "../../tls-watch.ts";
+import type { KeyStatus } from "../../server/key/key-status.ts";
+import type { TlsMaterial } from "../../net/tls.ts";
+import { watchTlsMaterial } from "../../net/tls-reload.ts";
+import type { Expiry, TlsWatch } from "../../net/tls-reload.ts";
 
 /** What hears of the certificates. */
 export interface CertificateListeners {

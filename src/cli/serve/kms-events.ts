@@ -1,6 +1,6 @@
 /** What the encryptor tells of its work, as lines of the log and as metrics. */
 import type { KmsEvent, KmsObserver } from "../../encryptors/encryptor.ts";
-import type { Logger } from "../../log.ts";
+import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 
 /** Makes the observer. Exchanges and connections are debug lines, messages trace, a server lost a warning. */

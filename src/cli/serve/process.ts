@@ -1,6 +1,6 @@
 /** The process around the server: signals, and failures that nobody caught, none of which may end it. */
-import { endProcess } from "../../end-process.ts";
-import type { Logger } from "../../log.ts";
+import { endProcess } from "../../process/end-process.ts";
+import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 
 /**

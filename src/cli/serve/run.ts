@@ -3,24 +3,24 @@
  * order. The socket listens before the KMS is looked at, and whatever the certificates are (DESIGN.md, decision 1).
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseServeConfig } from "../../config.ts";
-import type { Config } from "../../config.ts";
+import { parseServeConfig } from "../../config/config.ts";
+import type { Config } from "../../config/config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
-import { endProcess } from "../../end-process.ts";
-import { createLogger } from "../../log.ts";
-import type { Logger } from "../../log.ts";
+import { endProcess } from "../../process/end-process.ts";
+import { createLogger } from "../../log/log.ts";
+import type { Logger } from "../../log/log.ts";
 import { createMetrics } from "../../metrics.ts";
 import type { Metrics } from "../../metrics.ts";
-import { createStatusReporter } from "../../server/call-log.ts";
+import { createStatusReporter } from "../../server/rpc/call-log.ts";
 import { startHttpEndpoint } from "../../server/http.ts";
 import type { HttpEndpoint } from "../../server/http.ts";
-import { createKeyStatus } from "../../server/key-status.ts";
-import type { KeyStatus } from "../../server/key-status.ts";
-import { createKmsServer } from "../../server/server.ts";
-import type { KmsServer } from "../../server/server.ts";
-import type { Look, TlsWatch } from "../../tls-watch.ts";
-import { version } from "../../version.ts";
+import { createKeyStatus } from "../../server/key/key-status.ts";
+import type { KeyStatus } from "../../server/key/key-status.ts";
+import { createKmsServer } from "../../server/rpc/server.ts";
+import type { KmsServer } from "../../server/rpc/server.ts";
+import type { Look, TlsWatch } from "../../net/tls-reload.ts";
+import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import { watchCertificates } from "./certificates.ts";
 import { createKmsReporter } from "./kms-events.ts";

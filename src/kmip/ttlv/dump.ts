@@ -2,7 +2,7 @@
  * A message as text, one line an item, in the specification's words. For people who look for a fault: nothing that
  * could be a secret is in it, only its length. What may be shown is listed; what is not listed is not shown.
  */
-import { withoutPayload } from "../../payload.ts";
+import { withoutPayload } from "../../text/untrusted.ts";
 import { enumerationName, isMask, maskNames } from "../spec/enumerations.ts";
 import { isKnownTag, Tag, tagByName, tagName } from "../spec/tags.ts";
 import { type Item, ItemType, type StructureItem } from "./item.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { ConnectionEvent, EndpointEvent } from "../../../src/kmip/events.ts";
 import { parseEndpoint } from "../../../src/kmip/endpoint.ts";
 import { createPool, type Pool, type PoolOptions } from "../../../src/kmip/pool.ts";
-import type { TlsMaterial } from "../../../src/tls.ts";
+import type { TlsMaterial } from "../../../src/net/tls.ts";
 import { clientMaterial, markOf, messageOf } from "../echo-server.ts";
 
 /** The client's certificate of all these tests. */

@@ -1,0 +1,190 @@
+/**
+ * What a socket, TLS or undici failure means, in words for the person on call: one NetworkError with the
+ * endpoint and what to look at. Shared by the KMIP and the REST client, so that both say the same.
+ */
+import { type CertificateSuspicion, NetworkError } from "../errors.ts";
+
+interface Meaning {
+  readonly code: "CONNECT" | "TLS" | "CLOSED";
+  readonly text: string;
+  readonly clientCertificate?: CertificateSuspicion;
+}
+
+/**
+ * Wraps whatever a socket (or undici, or fetch) threw.
+ * @param error the failure, `cause` chains and AggregateErrors included
+ * @param endpoint `host:port` of the server
+ * @param sent whether any byte of the request may have reached the server
+ */
+export function describeSocketError(error: unknown, endpoint: string, sent: boolean): NetworkError {
+  if (error instanceof NetworkError) return error;
+  const root = rootOf(error);
+  const { code, text, clientCertificate } = meaningOf(root, endpoint) ?? fallback(root, endpoint, sent);
+  // undici keeps what it could not parse in such an error: it may be part of a reply with a plaintext.
+  const cause = isParserError(root) ? {} : { cause: root };
+  return new NetworkError(code, text, { endpoint, sent, clientCertificate, ...cause });
+}
+
+/**
+ * Wraps what ended a dial before the handshake was done: undefined where the server hung up. A server that does so
+ * gives no reason; a certificate that it does not take is the likely one.
+ * @param waitedFor what the dial was waiting for, where that is known.
+ */
+export function describeDialError(error: unknown, endpoint: string, waitedFor?: string): NetworkError {
+  if (codeOf(error) === "UND_ERR_CONNECT_TIMEOUT" && waitedFor !== undefined) {
+    const text = `${endpoint} does not answer (${waitedFor})`;
+    return new NetworkError("CONNECT", text, { endpoint, sent: false, cause: error });
+  }
+  const isSilent = error === undefined || codeOf(error) === "ECONNRESET";
+  if (!isSilent) return describeSocketError(error, endpoint, false);
+  const text = `${endpoint} closed the connection during the TLS handshake; it may have refused the client certificate (--client-cert)`;
+  const clientCertificate = "may be refused";
+  return new NetworkError("CONNECT", text, { endpoint, sent: false, clientCertificate, cause: error });
+}
+
+/** The failure at the bottom: below fetch's `fetch failed`, and the most telling one of several addresses. */
+function rootOf(error: unknown): unknown {
+  let current = error;
+  for (let depth = 0; depth < 8; depth += 1) {
+    const below = belowOf(current);
+    if (below === undefined) return current;
+    current = below;
+  }
+  return current;
+}
+
+function belowOf(error: unknown): unknown {
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return error.errors.find((one) => meaningOf(one, "")?.code === "TLS") ?? error.errors[0];
+  if (!(error instanceof Error) || error.cause === undefined) return undefined;
+  const isTelling = meaningOf(error, "") !== undefined && codeOf(error) !== "UND_ERR_SOCKET";
+  return isTelling ? undefined : error.cause;
+}
+
+function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
+  const code = codeOf(error);
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return otherName(error, endpoint);
+  const known = socketMeanings[code] ?? certificateMeanings[code];
+  if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
+  if (isParserError(error)) return { code: "CLOSED", text: `${endpoint} answered with what is not HTTP` };
+  return tlsMeaning(code, messageOf(error), endpoint);
+}
+
+/** Node's and undici's error codes; `{}` is the endpoint. */
+const socketMeanings: Readonly<Record<string, Meaning>> = {
+  ECONNREFUSED: { code: "CONNECT", text: "nothing listens on {} (connection refused)" },
+  ENOTFOUND: { code: "CONNECT", text: "the host name of {} is not known to DNS" },
+  EAI_AGAIN: { code: "CONNECT", text: "DNS gives no answer for {} at present" },
+  EHOSTUNREACH: { code: "CONNECT", text: "no route to {} (host unreachable)" },
+  ENETUNREACH: { code: "CONNECT", text: "no route to {} (network unreachable)" },
+  ETIMEDOUT: { code: "CONNECT", text: "{} does not answer (connection timed out)" },
+  UND_ERR_CONNECT_TIMEOUT: { code: "CONNECT", text: "{} does not answer (connection timed out)" },
+  EMFILE: { code: "CONNECT", text: "no file descriptor left to connect to {}: raise the open-files limit" },
+  ECONNRESET: { code: "CLOSED", text: "{} reset the connection" },
+  EPIPE: { code: "CLOSED", text: "{} closed the connection" },
+  UND_ERR_SOCKET: { code: "CLOSED", text: "{} closed the connection" },
+  UND_ERR_DESTROYED: { code: "CLOSED", text: "the connection to {} was closed here" },
+  UND_ERR_CLOSED: { code: "CLOSED", text: "the connection to {} was closed here" },
+};
+
+const untrusted =
+  "the certificate of {} does not chain to a trusted authority: give the right CA bundle with --ca";
+
+/** OpenSSL's verification results, as Node gives them in `code`; `{}` is the endpoint. */
+const certificateMeanings: Readonly<Record<string, Meaning>> = {
+  SELF_SIGNED_CERT_IN_CHAIN: { code: "TLS", text: untrusted },
+  DEPTH_ZERO_SELF_SIGNED_CERT: { code: "TLS", text: untrusted },
+  UNABLE_TO_GET_ISSUER_CERT: { code: "TLS", text: untrusted },
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: { code: "TLS", text: untrusted },
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: { code: "TLS", text: untrusted },
+  CERT_UNTRUSTED: { code: "TLS", text: untrusted },
+  CERT_SIGNATURE_FAILURE: { code: "TLS", text: untrusted },
+  INVALID_CA: { code: "TLS", text: untrusted },
+  INVALID_PURPOSE: { code: "TLS", text: "the certificate of {} is not meant for a server" },
+  CERT_HAS_EXPIRED: { code: "TLS", text: "the certificate of {} has expired" },
+  CERT_NOT_YET_VALID: {
+    code: "TLS",
+    text: "the certificate of {} is not valid yet: compare the clocks of both machines",
+  },
+  CERT_REVOKED: { code: "TLS", text: "the certificate of {} is revoked" },
+};
+
+const refusal = "{} refused the client certificate (--client-cert)";
+
+/** Alerts of the server and faults of the handshake: OpenSSL's reason is in the code or the message. */
+const handshakeMeanings: readonly (readonly [RegExp, string, CertificateSuspicion?])[] = [
+  [/ALERT[_ ]CERTIFICATE[_ ]EXPIRED/i, `${refusal}: it has expired`, "refused"],
+  [/ALERT[_ ]CERTIFICATE[_ ]REVOKED/i, `${refusal}: it is revoked`, "refused"],
+  [/ALERT[_ ]UNKNOWN[_ ]CA/i, `${refusal}: it does not trust its authority`, "refused"],
+  [
+    /ALERT[_ ](CERTIFICATE[_ ](REQUIRED|UNKNOWN)|(BAD|UNSUPPORTED)[_ ]CERTIFICATE|ACCESS[_ ]DENIED)/i,
+    refusal,
+    "refused",
+  ],
+  [/WRONG[_ ]VERSION[_ ]NUMBER|HTTP[_ ]REQUEST|PACKET[_ ]LENGTH[_ ]TOO[_ ]LONG/i, "{} does not speak TLS"],
+  [/PROTOCOL[_ ]VERSION|UNSUPPORTED[_ ]PROTOCOL/i, "{} offers no TLS version of 1.2 or later"],
+  [
+    /ALERT[_ ]HANDSHAKE[_ ]FAILURE/i,
+    "{} refused the TLS handshake: no common cipher, or the client certificate (--client-cert) is not accepted",
+    "may be refused",
+  ],
+  [/KEY[_ ]VALUES[_ ]MISMATCH/i, "--client-key does not belong to --client-cert"],
+];
+
+function tlsMeaning(code: string, message: string, endpoint: string): Meaning | undefined {
+  const isTls = code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_") || code.startsWith("ERR_OSSL_");
+  if (!isTls && code !== "EPROTO") return undefined;
+  const match = handshakeMeanings.find(([pattern]) => pattern.test(code) || pattern.test(message));
+  const [, text, clientCertificate] = match ?? [undefined, `TLS with {} failed (${reasonIn(message, code)})`];
+  return {
+    code: "TLS",
+    text: text.replaceAll("{}", endpoint),
+    ...(clientCertificate && { clientCertificate }),
+  };
+}
+
+/** The certificate's own names are what tells the mistake; Node's message leaves some of them out. */
+function otherName(error: unknown, endpoint: string): Meaning {
+  const { cert } = error as { readonly cert?: { subjectaltname?: string } };
+  if (cert !== undefined && cert.subjectaltname === undefined)
+    return {
+      code: "TLS",
+      text: `the certificate of ${endpoint} has no Subject Alternative Name: a Common Name alone is not looked at`,
+    };
+  const listed = printable(cert?.subjectaltname ?? "").replaceAll("Address:", "");
+  const whose = listed === "" ? "another host" : listed.replaceAll("DNS:", "");
+  return { code: "TLS", text: `the certificate of ${endpoint} is for ${whose}, not for this host` };
+}
+
+function fallback(error: unknown, endpoint: string, sent: boolean): Meaning {
+  const why = printable(messageOf(error)) || "no reason given";
+  return sent
+    ? { code: "CLOSED", text: `the connection to ${endpoint} was lost (${why})` }
+    : { code: "CONNECT", text: `cannot connect to ${endpoint} (${why})` };
+}
+
+/** `…:error:0A000412:SSL routines:ssl3_read_bytes:REASON:…` → `REASON`. */
+function reasonIn(message: string, code: string): string {
+  return printable(/SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code);
+}
+
+function isParserError(error: unknown): boolean {
+  return error instanceof Error && error.name === "HTTPParserError";
+}
+
+/** Cut and cleared of control characters: part of it may come from the other side. */
+function printable(text: string): string {
+  return text
+    .replaceAll(/[^\x20-\x7e]+/g, " ")
+    .trim()
+    .slice(0, 200);
+}
+
+function codeOf(error: unknown): string {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === "string" ? code : "";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

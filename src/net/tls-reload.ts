@@ -1,0 +1,167 @@
+/**
+ * Watches the files of mutual TLS: by content, for Kubernetes swaps symbolic links and editors rename; every
+ * 10 s, and at once when told to. A good new set is handed on; of a bad one the reason is, and the old stays.
+ */
+import { ProviderError, toProviderError } from "../errors.ts";
+import { checkTlsBytes, dateTrouble, readTlsFiles } from "./tls.ts";
+import type { TlsBytes, TlsFiles, TlsMaterial } from "./tls.ts";
+
+/** A certificate that ends soon, or has ended. */
+export interface Expiry {
+  readonly file: string;
+  readonly notAfter: Date;
+  /** Whole days that remain; negative: since when it has ended. */
+  readonly days: number;
+}
+
+/** How a {@link TlsWatch} is made. The callbacks are called synchronously and must not throw. */
+export interface TlsWatchOptions {
+  /** Time between two looks at the files, in ms. Default: 10 000. */
+  readonly intervalMs?: number;
+  /**
+   * Tries a set that is good by itself before it takes the place of the one in use.
+   * @returns why it must not; undefined where it may
+   */
+  readonly objection?: (next: TlsMaterial, inUse: TlsMaterial) => Promise<ProviderError | undefined>;
+  /** A set of files that is good, and not the one in use: the first, and every new one. */
+  readonly onMaterial: (material: TlsMaterial) => void;
+  /** A set that is not taken up; told once for each reason, and at each `reload`. */
+  readonly onRefused: (error: ProviderError) => void;
+  /** Told at 30 days, each day from 7 on, and each day after the end. */
+  readonly onExpiry: (expiry: Expiry) => void;
+}
+
+/** What came of a look: a refusal with its reason. */
+export type Look = "taken" | "unchanged" | ProviderError;
+
+/** The watch. */
+export interface TlsWatch {
+  /** Looks at the files at once, and begins to watch; resolves when looked. */
+  start(): Promise<void>;
+  /** Looks at once, and says what came of it: for SIGHUP. */
+  reload(): Promise<Look>;
+  /** Ends. */
+  stop(): void;
+}
+
+/** Why the set that is there now is not taken up. */
+interface Refusal {
+  readonly reason: string;
+  readonly isTold: boolean;
+  /** How often a refused set was seen in a row. */
+  readonly looks: number;
+}
+
+/** How soon a set that was refused is looked at again, in ms, doubling: it may be half written. */
+const firstRetryMs = 1_000;
+/** After so long a file that is being read is told to hang, in ms. */
+const slowReadMs = 5_000;
+const dayMs = 86_400_000;
+
+/** Makes a watch; `start` begins it. */
+export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): TlsWatch {
+  const intervalMs = options.intervalMs ?? 10_000;
+  const tellExpiry = createExpiryTeller(options.onExpiry);
+  let current: TlsMaterial | undefined;
+  let refusal: Refusal | undefined;
+  let looking: Promise<unknown> = Promise.resolve();
+  let timer: NodeJS.Timeout | undefined;
+  let isStopped = false;
+
+  async function look(isAsked: boolean): Promise<Look> {
+    if (isStopped) return "unchanged";
+    clearTimeout(timer);
+    let seen: Look = "unchanged";
+    try {
+      const bytes = await readInTime();
+      if (bytes.fingerprint !== current?.fingerprint) {
+        await takeUp(bytes);
+        seen = "taken";
+      }
+      refusal = undefined;
+    } catch (error) {
+      seen = toProviderError(error);
+      refuse(seen, isAsked);
+    }
+    if (current !== undefined) tellExpiry(current);
+    if (!isStopped) timer = setTimeout(lookAgain, delayMs()).unref();
+    return seen;
+  }
+
+  /** Reads the files however long it takes, and tells where that is too long. */
+  async function readInTime(): Promise<TlsBytes> {
+    const late = setTimeout(() => {
+      const all = Object.values(files).join(", ");
+      refuse(new ProviderError("TLS_FILES", `${all}: the file system does not answer`), true);
+    }, slowReadMs).unref();
+    try {
+      return await readTlsFiles(files);
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  function lookAgain(): void {
+    void enqueue(false);
+  }
+
+  /** One look at a time. */
+  function enqueue(isAsked: boolean): Promise<Look> {
+    const seen = looking.then(() => look(isAsked));
+    looking = seen;
+    return seen;
+  }
+
+  async function takeUp(bytes: TlsBytes): Promise<void> {
+    const material = checkTlsBytes(files, bytes);
+    // At start the server is left to judge; what works is not given up for what doesn't.
+    if (current !== undefined && dateTrouble(current).length === 0) {
+      const [trouble] = dateTrouble(material);
+      if (trouble !== undefined) throw new ProviderError("TLS_FILES", trouble);
+      const objection = await options.objection?.(material, current);
+      if (objection !== undefined) throw objection;
+    }
+    if (isStopped) return;
+    options.onMaterial(material);
+    current = material;
+  }
+
+  /** Where a set is in use, the first look at a bad one is kept quiet: it may be half written. */
+  function refuse(error: ProviderError, isAsked: boolean): void {
+    const before = refusal?.reason === error.message ? refusal : undefined;
+    const isCertain = isAsked || current === undefined || before !== undefined;
+    const isTold = before?.isTold === true;
+    refusal = { reason: error.message, isTold: isTold || isCertain, looks: (refusal?.looks ?? 0) + 1 };
+    if (isAsked || (isCertain && !isTold)) options.onRefused(error);
+  }
+
+  function delayMs(): number {
+    return refusal === undefined ? intervalMs : Math.min(firstRetryMs * 2 ** (refusal.looks - 1), intervalMs);
+  }
+
+  return {
+    start: async () => {
+      await enqueue(true);
+    },
+    reload: () => enqueue(true),
+    stop() {
+      isStopped = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Tells of each certificate once for each step on its way to the end. */
+function createExpiryTeller(onExpiry: TlsWatchOptions["onExpiry"]): (material: TlsMaterial) => void {
+  const told = new Map<string, string>();
+  return ({ notAfter: list }) => {
+    for (const { file, notAfter } of list) {
+      const days = Math.floor((notAfter.getTime() - Date.now()) / dayMs);
+      if (days >= 30) continue;
+      const step = `${notAfter.getTime()} ${days >= 7 ? "weeks" : days}`;
+      if (told.get(file) === step) continue;
+      told.set(file, step);
+      onExpiry({ file, notAfter, days });
+    }
+  };
+}

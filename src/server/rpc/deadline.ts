@@ -1,0 +1,101 @@
+/**
+ * The budget of a call: the caller's own deadline or --timeout, whichever ends first (DESIGN.md, decision 5),
+ * with one timer. Reads grpc-timeout and connect-timeout-ms itself, because Connect's own timer overflows at
+ * 25 days and then fires at once.
+ */
+import { ProviderError, TimeoutError } from "../../errors.ts";
+
+const maxTimerMs = 2 ** 31 - 1;
+
+const unitMs: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+
+/** What bounds one call. */
+export interface Budget {
+  /** Aborts with a ProviderError: TIMEOUT when the time is over, CANCELED or what `cancel` was given. */
+  readonly signal: AbortSignal;
+  /** When the time is over, in ms of `performance.now()`; Infinity where nothing bounds it. */
+  readonly deadline: number;
+  /** Aborts now: the caller left, or the program ends. */
+  cancel(reason?: ProviderError): void;
+  /** Stops the timer; what comes later aborts nothing. To be called when the call has been answered. */
+  end(): void;
+}
+
+/**
+ * The time that a caller gives, in ms, by its `grpc-timeout` (gRPC over HTTP/2, "Requests") or
+ * `connect-timeout-ms` header; undefined where there is none, or none that is well-formed.
+ */
+export function callerTimeoutMs(headers: Readonly<Record<string, unknown>>): number | undefined {
+  const grpc = headers["grpc-timeout"];
+  if (typeof grpc === "string") {
+    const match = /^(\d{1,8})([HMSmun])$/.exec(grpc);
+    return match === null ? undefined : Number(match[1]) * (unitMs[match[2] ?? ""] ?? 0);
+  }
+  const connect = headers["connect-timeout-ms"];
+  if (typeof connect === "string" && /^\d{1,10}$/.test(connect)) return Number(connect);
+  return undefined;
+}
+
+/**
+ * How long an answer may take for it to come in time: a caller's time began before its headers were here, and what is
+ * answered as it ends is lost with its reason. A fiftieth is kept back, 50 ms at most.
+ */
+export function answerTimeMs(callerMs: number | undefined): number | undefined {
+  return callerMs === undefined ? undefined : callerMs - Math.min(callerMs / 50, 50);
+}
+
+/** Starts a budget of the least of `limitsMs`, undefined meaning no limit. */
+export function startBudget(...limitsMs: readonly (number | undefined)[]): Budget {
+  const limitMs = Math.min(...limitsMs.map((limit) => limit ?? Infinity));
+  const controller = new AbortController();
+  const timer =
+    limitMs === Infinity
+      ? undefined
+      : setTimeout(
+          () => {
+            controller.abort(new TimeoutError("response", "the call's time was over before it was answered"));
+          },
+          Math.min(Math.max(limitMs, 0), maxTimerMs),
+        );
+  let hasEnded = false;
+  return {
+    signal: controller.signal,
+    deadline: performance.now() + limitMs,
+    cancel(reason) {
+      clearTimeout(timer);
+      if (hasEnded || controller.signal.aborted) return;
+      controller.abort(reason ?? new ProviderError("CANCELED", "the caller left before it was answered"));
+    },
+    end() {
+      hasEnded = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/**
+ * Settles as `work` does, or rejects with the signal's reason once it aborts, even where `work` ignores the
+ * signal. On abort `work` has the rest of the turn to reject with an error of its own, which says more.
+ */
+export async function settleWithin<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    setImmediate(() => {
+      aborted.reject(signal.reason);
+    });
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,334 @@
+/** The log: both formats, what is escaped, what is redacted, errors as fields, and repeats folded by the minute. */
+import assert from "node:assert/strict";
+import { PassThrough, Writable } from "node:stream";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { ProviderError } from "../../src/errors.ts";
+import { createLogger } from "../../src/log/log.ts";
+import type { Logger, LoggerOptions } from "../../src/log/log.ts";
+
+interface Log {
+  readonly logger: Logger;
+  /** Lines written so far. */
+  lines(): string[];
+  /** The same, parsed. */
+  objects(): Record<string, unknown>[];
+}
+
+function createLog(options: Partial<LoggerOptions> = {}): Log {
+  let written = "";
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      written += chunk.toString();
+      done();
+    },
+  });
+  const lines = (): string[] => written.split("\n").slice(0, -1);
+  return {
+    logger: createLogger({ level: "info", format: "json", stream, ...options }),
+    lines,
+    objects: () => lines().map((line) => JSON.parse(line) as Record<string, unknown>),
+  };
+}
+
+function freezeTime(t: TestContext): void {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: Date.UTC(2030, 0, 2, 3, 4, 5, 678) });
+}
+
+test("a JSON line has time, level, message and fields, in this order", (t) => {
+  freezeTime(t);
+  const { logger, lines } = createLog();
+  logger.info("hello", { a: 1, b: true, c: "x y", d: 12n, e: undefined });
+  assert.deepEqual(lines(), [
+    '{"time":"2030-01-02T03:04:05.678Z","level":"info","msg":"hello","a":1,"b":true,"c":"x y","d":"12"}',
+  ]);
+});
+
+test("a field cannot take the place of time, level or message", () => {
+  const { logger, objects } = createLog();
+  logger.info("hello", { msg: "forged", level: "error", time: "never" });
+  assert.equal(objects()[0]?.["msg"], "hello");
+  assert.equal(objects()[0]?.["level"], "info");
+  assert.notEqual(objects()[0]?.["time"], "never");
+});
+
+test("a text line has time, level, message and fields, quoted where they must be", (t) => {
+  freezeTime(t);
+  const { logger, lines } = createLog({ format: "text" });
+  logger.info("hello there", { path: "/run/a.sock", text: 'with "quotes"', none: undefined, empty: "" });
+  assert.deepEqual(lines(), [
+    String.raw`2030-01-02T03:04:05.678Z INFO  hello there path=/run/a.sock text="with \"quotes\"" empty=""`,
+  ]);
+});
+
+for (const format of ["text", "json"] as const)
+  test(`nothing in a value can begin a new ${format} line or steer a terminal`, () => {
+    const { logger, lines } = createLog({ format });
+    const hostile = "a\nlevel=error\r\u001b[2Jb\u0085c\u2028d\u202ee\u007f";
+    logger.info(`message ${hostile}`, { uid: hostile });
+    assert.equal(lines().length, 1);
+    // oxlint-disable-next-line no-control-regex -- these are what is looked for
+    assert.doesNotMatch(lines()[0] ?? "", /[\u0000-\u001f\u007f-\u009f\u2028\u202e]/);
+  });
+
+test("what is escaped in JSON reads back as it was", () => {
+  const { logger, objects } = createLog();
+  logger.info("m", { uid: "a\u0085\u2028\u202e\n" });
+  assert.equal(objects()[0]?.["uid"], "a\u0085\u2028\u202e\n");
+});
+
+for (const format of ["text", "json"] as const)
+  test(`a PEM that gets as far as a ${format} log is taken out, a long or broken one too`, () => {
+    const { logger, lines } = createLog({ format, level: "trace" });
+    const body = "MC4CAQAwBQYDK2VwBCIEIN".repeat(100);
+    const pem = `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----`;
+    logger.trace(`message ${pem}`, { field: pem, half: pem.slice(0, 80), dump: pem }, new Error(pem));
+    const text = lines().join("\n");
+    assert.match(text, /\[PEM\]/);
+    assert.doesNotMatch(text, /MC4CAQ|BEGIN/);
+  });
+
+test("a long value is cut", () => {
+  const { logger, lines } = createLog();
+  logger.info("m", { field: "x".repeat(100_000) });
+  assert.ok((lines()[0] ?? "").length < 1_200);
+});
+
+test("a dump is written below its line in text, and as one field in JSON", () => {
+  const text = createLog({ format: "text", level: "trace" });
+  text.logger.trace("sent", { endpoint: "a:1", dump: "first\n  second\u001b\n" });
+  assert.deepEqual(text.lines().slice(1), ["    first", String.raw`      second\u001b`]);
+  const json = createLog({ level: "trace" });
+  json.logger.trace("sent", { dump: "first\n  second" });
+  assert.equal(json.objects()[0]?.["dump"], "first\n  second");
+});
+
+const levels = ["error", "warn", "info", "debug", "trace"] as const;
+for (const [index, level] of levels.entries())
+  test(`at level ${level} what is less important is not written`, () => {
+    const { logger, objects } = createLog({ level });
+    for (const each of levels) logger[each](`a ${each}`);
+    assert.deepEqual(
+      objects().map((line) => line["level"]),
+      levels.slice(0, index + 1),
+    );
+    for (const [other, each] of levels.entries()) assert.equal(logger.enabled(each), other <= index);
+  });
+
+test("an error of this program is written with its message, code, details and causes", () => {
+  const { logger, objects } = createLog();
+  const cause = new Error("below", { cause: new Error("at the bottom") });
+  const error = new ProviderError("TLS", "no luck", { details: { endpoint: "a:1" }, cause });
+  logger.error("it failed", { method: "Status" }, error);
+  const { time, ...line } = objects()[0] ?? {};
+  assert.equal(typeof time, "string");
+  assert.deepEqual(line, {
+    level: "error",
+    msg: "it failed",
+    method: "Status",
+    endpoint: "a:1",
+    code: "TLS",
+    error: "no luck",
+    cause: "below ← at the bottom",
+  });
+});
+
+test("an error that nobody expected is written with where it came from", () => {
+  const { logger, objects } = createLog();
+  logger.error("it failed", {}, new TypeError("x is not a function"));
+  assert.equal(objects()[0]?.["error"], "x is not a function");
+  assert.match(String(objects()[0]?.["stack"]), /^at .*log\.test\.ts/);
+});
+
+test("causes that go round, many errors in one, and what is no error at all are bearable", () => {
+  const { logger, objects } = createLog();
+  const round = new Error("round");
+  round.cause = round;
+  logger.error("a", {}, round);
+  const many = Array.from({ length: 100 }, (_, index) =>
+    Object.assign(new Error(`e${index}`), { code: "ECODE" }),
+  );
+  logger.error("b", {}, new AggregateError(many, "all"));
+  logger.error("c", {}, "just text");
+  logger.error("d", {}, null);
+  assert.ok(objects().length === 4 && objects().every((line) => JSON.stringify(line).length < 3_000));
+  assert.match(String(objects()[1]?.["cause"]), /^e0 \[ECODE\]; e1/);
+  assert.equal(objects()[2]?.["error"], "just text");
+});
+
+test("a repeated trouble is written at once, then once a minute with the count", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  const told = (): unknown[] => objects().map(({ uid, repeated }) => [uid, repeated]);
+  for (let second = 0; second < 59; second += 1) {
+    logger.warn("no answer", { uid: `u${second}` }, new ProviderError("TIMEOUT", `waited ${second} ms`));
+    t.mock.timers.tick(1_000);
+  }
+  assert.deepEqual(told(), [["u0", undefined]]);
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(told(), [
+    ["u0", undefined],
+    ["u58", 58],
+  ]);
+  logger.warn("no answer", { uid: "later" }, new ProviderError("TIMEOUT", "waited 7 ms"));
+  assert.equal(objects().length, 2);
+  t.mock.timers.tick(60_000);
+  assert.deepEqual(told()[2], ["later", 1]);
+  t.mock.timers.tick(60_000);
+  assert.equal(objects().length, 3);
+  logger.warn("no answer", { uid: "again" }, new ProviderError("TIMEOUT", "waited 8 ms"));
+  assert.deepEqual(told()[3], ["again", undefined]);
+});
+
+test("different troubles do not hide one another", (t) => {
+  freezeTime(t);
+  const { logger, lines } = createLog();
+  logger.warn("no answer", { endpoint: "a:1" });
+  logger.warn("no answer", { endpoint: "b:1" });
+  logger.error("no answer", { endpoint: "a:1" });
+  logger.warn("another", { endpoint: "a:1" });
+  logger.warn("no answer", { endpoint: "a:1" }, new ProviderError("TLS", "x"));
+  logger.warn("no answer", { endpoint: "a:1" }, new ProviderError("CLOSED", "x"));
+  assert.equal(lines().length, 6);
+});
+
+test("two servers or files are two troubles, by however little their names differ", (t) => {
+  freezeTime(t);
+  const { logger, lines } = createLog();
+  for (const endpoint of ["10.0.0.1:5696", "10.0.0.2:5696", "kms1:5696", "kms2:5696"])
+    logger.warn("the KMS can't be reached", { endpoint, reason: "no answer for 2950 ms" });
+  for (const file of ["/etc/1.pem", "/etc/2.pem"]) logger.warn("Could not load certificate", { file });
+  assert.equal(lines().length, 6);
+  logger.warn("the KMS can't be reached", { endpoint: "kms1:5696", reason: "no answer for 3000 ms" });
+  assert.equal(lines().length, 6, "another time is no other reason");
+  logger.warn("the KMS can't be reached", { endpoint: "kms1:5696", reason: "connection refused" });
+  assert.equal(lines().length, 7);
+});
+
+test("what was folded is told before the same server is well, with the time of writing and of the last", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  const trouble = (endpoint: string): void => logger.warn("can't be reached", { endpoint });
+  for (let second = 0; second < 3; second += 1) {
+    trouble("a:1");
+    trouble("b:1");
+    t.mock.timers.tick(1_000);
+  }
+  logger.info("in use", { endpoint: "a:1" });
+  trouble("a:1");
+  const told = objects().slice(2);
+  assert.deepEqual(
+    told.map(({ msg, endpoint, repeated }) => [msg, endpoint, repeated]),
+    [
+      ["can't be reached", "a:1", 2],
+      ["in use", "a:1", undefined],
+      ["can't be reached", "a:1", undefined],
+    ],
+  );
+  const [folded, after] = told;
+  assert.equal(folded?.["time"], after?.["time"]);
+  assert.equal(Date.parse(String(after?.["time"])) - Date.parse(String(folded?.["last"])), 1_000);
+});
+
+test("what is folded at the end is told, each trouble with its count, and nothing a second time", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  for (let i = 0; i < 4; i += 1) logger.warn("refused", { endpoint: "a:1" });
+  for (let i = 0; i < 3; i += 1) logger.error("broken", { endpoint: "b:1" });
+  logger.warn("once", { endpoint: "c:1" });
+  logger.settle();
+  logger.settle();
+  t.mock.timers.tick(120_000);
+  assert.deepEqual(
+    objects().map(({ msg, repeated }) => [msg, repeated]),
+    [
+      ["refused", undefined],
+      ["broken", undefined],
+      ["once", undefined],
+      ["refused", 3],
+      ["broken", 2],
+    ],
+  );
+});
+
+test("calls that were taken back are folded, though they are information", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  for (let index = 0; index < 1_000; index += 1)
+    logger.info(
+      "call failed",
+      { method: "Encrypt", uid: `u${index}` },
+      new ProviderError("CANCELED", "left"),
+    );
+  assert.equal(objects().length, 1);
+});
+
+test("what is no trouble is never folded", () => {
+  const { logger, lines } = createLog({ level: "trace" });
+  for (let index = 0; index < 5; index += 1)
+    for (const level of ["info", "debug", "trace"] as const) logger[level]("call answered");
+  assert.equal(lines().length, 15);
+});
+
+test("troubles without number are bearable, and none is lost without its count", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  // Numbers do not tell troubles apart; letters do.
+  for (let index = 0; index < 1_000; index += 1) {
+    logger.warn(String.fromCodePoint(0x4e00 + index));
+    logger.warn(String.fromCodePoint(0x4e00 + index));
+  }
+  t.mock.timers.tick(60_000);
+  const count = objects().reduce((sum, { repeated }) => sum + Number(repeated ?? 1), 0);
+  assert.equal(count, 2_000);
+});
+
+test("however many troubles repeat, no more than 256 are watched", (t) => {
+  const { logger } = createLog();
+  const set = t.mock.method(globalThis, "setTimeout");
+  const cleared = t.mock.method(globalThis, "clearTimeout");
+  for (let index = 0; index < 1_000; index += 1) {
+    logger.warn(String.fromCodePoint(0x4e00 + index));
+    logger.warn(String.fromCodePoint(0x4e00 + index));
+  }
+  assert.equal(set.mock.callCount() - cleared.mock.callCount(), 256);
+});
+
+test("a stream that breaks loses its lines and nothing else", async () => {
+  const stream = new PassThrough();
+  const { logger } = createLog({ stream });
+  const closed = new Promise((resolve) => {
+    stream.once("close", resolve);
+  });
+  stream.destroy(new Error("EPIPE"));
+  await closed;
+  logger.info("into the void");
+  logger.error("and again");
+});
+
+test("while nobody reads the log its memory is bounded, and what was lost is counted", async () => {
+  const stream = new PassThrough();
+  const logger = createLogger({ level: "info", format: "json", stream });
+  const field = "x".repeat(1000);
+  for (let line = 0; line < 5000; line += 1) logger.info("line", { field });
+  assert.ok(stream.writableLength + stream.readableLength < 2 << 20, `${stream.writableLength} bytes wait`);
+  const read: string[] = [];
+  stream.setEncoding("utf8").on("data", (text: string) => read.push(text));
+  while (stream.writableLength > 0) await new Promise(setImmediate);
+  logger.info("read again");
+  while (stream.writableLength > 0) await new Promise(setImmediate);
+  const lines = read
+    .join("")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as { msg: string; lines?: number });
+  const told = lines.find(({ msg }) => msg === "lines of the log were lost: its reader did not keep up");
+  assert.equal(lines.filter(({ msg }) => msg === "line").length + (told?.lines ?? 0), 5000);
+  assert.equal(lines.at(-1)?.msg, "read again");
+});
+
+test("a log that is no terminal has no colours", () => {
+  const { logger, lines } = createLog({ format: "text" });
+  logger.warn("m", { a: 1 });
+  assert.match(lines()[0] ?? "", /^[\d:.TZ-]+ WARN {2}m a=1$/);
+});
