@@ -1,13 +1,28 @@
 /**
- * Why a call ended early, told from its AbortSignal: the caller's time was over, the caller left, or it aborted with
- * a reason of its own. A failure that filled the time says more than that the time is over: then that is told.
+ * What bounds a call, and why it ended early: its time was over, the caller left, or it was aborted with a reason of its
+ * own. A failure that filled the time says more than that the time is over: then that failure is reported.
  */
 import { ProviderError, TimeoutError } from "../errors.ts";
 
+/** What bounds a call. */
+export interface CallContext {
+  /** Aborts when the caller leaves or its time is over. Everything below stops on it. */
+  readonly signal: AbortSignal;
+  /** When the caller's time is over, in ms of `performance.now()`; read anew at each use. Default: never. */
+  readonly deadline?: number;
+  /** The API server's uid of the call, for the log. */
+  readonly uid?: string;
+}
+
+/** The time that is left, in ms; Infinity where nothing bounds the call. */
+export function remainingMs({ deadline = Infinity }: CallContext): number {
+  return deadline - performance.now();
+}
+
 /**
- * The error to give to a caller whose signal was aborted.
+ * The error for a caller whose signal was aborted.
  * @param waitingFor completes "the time was over while …".
- * @param failure what stood in the way until now, where that is known: given back in place of a TIMEOUT.
+ * @param failure what stood in the way until now, where that is known: returned in place of a TIMEOUT.
  */
 export function abortError(
   signal: AbortSignal,
@@ -28,11 +43,11 @@ export function abortError(
   });
 }
 
-/** What the tries of one call have met so far. */
-export interface Setbacks {
-  /** A try failed, and another follows. */
+/** The failures of one call's attempts so far. */
+export interface Failures {
+  /** An attempt failed, and another follows. */
   add(failure: ProviderError): void;
-  /** What to tell the caller in place of `end`, with which the call ended. */
+  /** What to report in place of `end`, with which the call ended. */
   insteadOf(end: ProviderError): ProviderError;
 }
 
@@ -40,7 +55,7 @@ export interface Setbacks {
  * Makes an empty record, at the beginning of a call. A TIMEOUT stands where the server was silent for longer than it
  * had failed before; else the last failure is what the caller's time was spent on.
  */
-export function createSetbacks(): Setbacks {
+export function createFailures(): Failures {
   const startedAt = performance.now();
   let lastAt = startedAt;
   let last: ProviderError | undefined;
@@ -53,22 +68,6 @@ export function createSetbacks(): Setbacks {
       if (end.code !== "TIMEOUT" || last === undefined) return end;
       const isSilent = performance.now() - lastAt > lastAt - startedAt;
       return isSilent ? end : last;
-    },
-  };
-}
-
-/** A signal that follows `parent` and times out after `ms`; AbortSignal.any would keep listeners on the parent. */
-export function linkedSignal(parent: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
-  const controller = new AbortController();
-  const follow = (): void => controller.abort(parent.reason);
-  const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), ms);
-  parent.addEventListener("abort", follow, { once: true });
-  if (parent.aborted) follow();
-  return {
-    signal: controller.signal,
-    end: () => {
-      clearTimeout(timer);
-      parent.removeEventListener("abort", follow);
     },
   };
 }
