@@ -18,7 +18,7 @@ import {
   NameType,
   ObjectType,
   type Reply,
-  type RequestContext,
+  type CallContext,
   State,
   Tag,
 } from "../kmip/index.ts";
@@ -26,7 +26,7 @@ import type { KeyInfo, KeySelector } from "./encryptor.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 
 /** Looks the configured key up, again and again. */
-export type KeyResolver = (context: RequestContext) => Promise<KeyInfo>;
+export type KeyResolver = (context: CallContext) => Promise<KeyInfo>;
 
 /** What is asked of a key. */
 const attributeNames = [
@@ -89,7 +89,7 @@ export async function explainDenial(
   client: KmipClient,
   keyId: string,
   denied: ProviderError,
-  context: RequestContext,
+  context: CallContext,
 ): Promise<ProviderError> {
   try {
     usable(await attributesOf(client, keyId, context));
@@ -112,7 +112,7 @@ async function locate(
   client: KmipClient,
   label: string,
   withAttributes: boolean,
-  context: RequestContext,
+  context: CallContext,
 ): Promise<Located> {
   try {
     return await sendLocate(client, label, withAttributes, context);
@@ -131,7 +131,7 @@ function sendLocate(
   client: KmipClient,
   label: string,
   withAttributes: boolean,
-  context: RequestContext,
+  context: CallContext,
 ): Promise<Located> {
   let tries = 0;
   return client.send((version) => {
@@ -167,7 +167,7 @@ function attributesIn(reply: Reply, index: number): FoundKey | undefined {
   }
 }
 
-async function attributesOf(client: KmipClient, keyId: string, context: RequestContext): Promise<FoundKey> {
+async function attributesOf(client: KmipClient, keyId: string, context: CallContext): Promise<FoundKey> {
   const asked = { calls: [call(getAttributesOperation, { uniqueIdentifier: keyId, attributeNames })] };
   const answer = await client
     .send(() => ({ ...asked, read: (reply) => reply.payload(0, getAttributesOperation) }), context)
@@ -193,7 +193,7 @@ async function onlyActive(
   client: KmipClient,
   label: string,
   keyIds: readonly string[],
-  context: RequestContext,
+  context: CallContext,
 ): Promise<FoundKey> {
   if (keyIds.length > mostNamesakes) throw ambiguous(label, keyIds);
   const ruledOut: ProviderError[] = [];

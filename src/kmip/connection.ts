@@ -6,15 +6,15 @@
 import { type Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
 import { NetworkError, ProviderError, toProviderError } from "../errors.ts";
+import type { ServerAddress } from "../net/address.ts";
 import { dialTls } from "../net/dial.ts";
 import { describeSocketError } from "../net/socket-errors.ts";
 import type { Connection, Exchange } from "../upstream/connection.ts";
-import type { Endpoint } from "./endpoint.ts";
 import { createFramer } from "./ttlv/framer.ts";
 
 /** How a connection is made. */
 export interface ConnectionOptions {
-  readonly endpoint: Endpoint;
+  readonly endpoint: ServerAddress;
   /** Certificate, key and CA. */
   readonly secureContext: SecureContext;
   /** The name to send as SNI and to verify. Default: the endpoint's host. */
@@ -35,7 +35,7 @@ export interface ConnectionOptions {
 
 /** An open connection that carries whole messages. */
 export interface MessageConnection extends Connection {
-  readonly endpoint: Endpoint;
+  readonly endpoint: ServerAddress;
   /**
    * Sends a whole message and waits for the whole reply. Not before the last exchange has ended. The reply rejects with
    * CLOSED or TLS where the connection is lost, KMIP_FRAME_TOO_LARGE or TTLV_* where what comes back is no message, and
@@ -143,7 +143,7 @@ function createConnection(socket: Socket, options: ConnectionOptions): MessageCo
   };
 }
 
-function unexpected(endpoint: Endpoint, what: string): ProviderError {
+function unexpected(endpoint: ServerAddress, what: string): ProviderError {
   return new ProviderError("KMIP_UNEXPECTED", `${endpoint.name} ${what}: the connection is closed`, {
     details: { endpoint: endpoint.name },
   });
@@ -154,7 +154,7 @@ function unexpected(endpoint: Endpoint, what: string): ProviderError {
  * server that refuses it without an alert is one that hangs up before its first byte; one that restarts can be too.
  */
 function closedByPeer(
-  endpoint: Endpoint,
+  endpoint: ServerAddress,
   seen: { readonly sent: boolean; readonly hasReceived: boolean; readonly cause?: unknown },
 ): NetworkError {
   const what = seen.sent ? "closed the connection before it had answered" : "closed the idle connection";

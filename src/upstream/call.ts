@@ -162,7 +162,7 @@ export class Call<A extends Address, C extends Connection, R> {
   /** What the caller waited for when its time was over. */
   #waitingFor(
     attempt: Attempt<A, C> | undefined,
-  ): ["connect" | "checkout" | "response", string, ProviderError?] {
+  ): ["connect" | "checkout" | "response", string, (ProviderError | undefined)?] {
     if (attempt === undefined) return ["connect", "waiting to try again"];
     const { endpoint } = attempt;
     if (attempt.sentAt !== undefined) return ["response", `waiting for the reply of ${endpoint.name}`];
@@ -326,7 +326,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const { endpoint, lease } = attempt;
     const isResumed = lease?.connection.isResumed ?? false;
     const isFresh = lease === undefined || (lease.member.openedAt >= this.#startedAt && !isResumed);
-    const reason = failure.message;
+    const reason = reasonOf(failure);
     const verdict = this.#job.verdict(failure, {
       isFresh: isFresh || this.#hasReconnected || endpoint.isUseless(reason),
       isResumed,
@@ -388,7 +388,8 @@ export class Call<A extends Address, C extends Connection, R> {
     const appeal = this.#appeal;
     if (appeal === undefined) return false;
     this.#appeal = undefined;
-    const reason = appeal.kind === "elsewhere" ? `elsewhere: ${appeal.failure.code}` : appeal.failure.message;
+    const reason =
+      appeal.kind === "elsewhere" ? `elsewhere: ${appeal.failure.code}` : reasonOf(appeal.failure);
     appeal.by.setUseless(reason);
     if (appeal.kind === "reconnect" && verdict === "retry-elsewhere") {
       this.#askElsewhere(attempt, appeal.failure);
@@ -527,6 +528,11 @@ function overloaded({ name, load }: { readonly name: string; readonly load: Load
   return new ProviderError("OVERLOADED", `${name} has too much to do to answer in time`, {
     details: { endpoint: name, pending: load.pending },
   });
+}
+
+/** What a refusal says without its words, which may be other ones each time. */
+function reasonOf({ code, details }: ProviderError): string {
+  return `${code} ${details["operation"] ?? ""} ${details["reason"] ?? details["status"] ?? ""}`;
 }
 
 function isTimeUp(signal: AbortSignal): boolean {

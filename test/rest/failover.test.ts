@@ -23,7 +23,7 @@ async function startPair(
   const b = await startKms(t, { keys: a.keys, okmsId: a.okmsId });
   const keyId = a.keys.create({ name: "kek" }).id;
   const servers = [a.url, `${b.url}/`].map((url) => parseRestAddress(url));
-  const watched = watch(t, a, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  const watched = watch(t, a, { key: { id: keyId }, servers, checkMs: 50 });
   return { a, b, keyId, watched };
 }
 
@@ -150,7 +150,7 @@ async function startWithDeadIdle(
   const relay = await startRelay(b.endpoint);
   t.after(() => relay.close());
   const servers = [a.url, `https://127.0.0.1:${relay.port}`].map((url) => parseRestAddress(url));
-  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, checkMs: 50 });
   a.faults.rest = { status: 503 };
   await encryptor.encrypt(seed, keyId, within(5_000));
   a.faults.rest = {};

@@ -79,7 +79,7 @@ test("a server that is back each time it is asked, and fails again each time, is
   let returns = 0;
   const servers = createServers({
     urls,
-    recallIntervalMs: 10,
+    checkMs: 10,
     isReachable: async () => true,
     onChange: ({ endpoint, up, inUse }) => {
       if (!up || !inUse || endpoint !== first.url.name) return;

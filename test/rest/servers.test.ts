@@ -4,11 +4,11 @@ import { test, type TestContext } from "node:test";
 import { parseRestAddress } from "../../src/net/address.ts";
 import { createServers, type ServerChange, type Servers } from "../../src/rest/servers.ts";
 
-function startServers(t: TestContext, recallIntervalMs: number): { servers: Servers; told: ServerChange[] } {
+function startServers(t: TestContext, checkMs: number): { servers: Servers; told: ServerChange[] } {
   const told: ServerChange[] = [];
   const servers = createServers({
     urls: ["https://127.0.0.1:1", "https://127.0.0.1:2"].map((url) => parseRestAddress(url)),
-    recallIntervalMs,
+    checkMs,
     isReachable: async () => true,
     onChange: (change) => told.push(change),
   });
