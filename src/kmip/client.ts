@@ -180,21 +180,13 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   });
 
   return {
-    send: async (make, context) => {
-      let isOnWire = false;
-      const send = (connection: KmipConnection): Sent<never> => {
-        isOnWire = true;
-        const { messages, version, learned } = connection;
+    send: <T>(make: Make<T>, context: CallContext) => {
+      const send = ({ messages, version, learned }: KmipConnection): Sent<T> => {
         const exchange = make(version, learned);
         checkVersion(exchange.calls, version, messages.endpoint.name);
-        return begin({ messages, version, exchange, uid: context.uid }) as Sent<never>;
+        return begin({ messages, version, exchange, uid: context.uid });
       };
-      try {
-        return await upstream.call({ send, verdict }, context);
-      } catch (error) {
-        if (!isOnWire) reportUnsent(onEvent, toProviderError(error), context);
-        throw error;
-      }
+      return upstream.call({ send, verdict }, context);
     },
     setTlsMaterial: upstream.setTlsMaterial,
     counts: upstream.counts,
@@ -310,25 +302,6 @@ function reporter(
       });
     },
   };
-}
-
-/** A request that never had a connection is an exchange that failed, too. */
-function reportUnsent(
-  onEvent: Observer | undefined,
-  { code, message }: ProviderError,
-  { uid }: CallContext,
-): void {
-  onEvent?.({
-    type: "exchange",
-    operation: "Connect",
-    endpoint: "",
-    outcome: code,
-    durationMs: 0,
-    requestBytes: 0,
-    replyBytes: 0,
-    message,
-    ...(uid === undefined ? {} : { uid }),
-  });
 }
 
 function dumpOf(message: Uint8Array): string {
