@@ -66,6 +66,7 @@ export const errorKinds = {
   KEY_UNUSABLE: "key",
   KEY_ACCESS_DENIED: "key",
   KEY_SELF_TEST: "key",
+  KEY_CHANGED: "key",
   INTERNAL: "internal",
 } as const satisfies Readonly<Record<string, ErrorKind>>;
 

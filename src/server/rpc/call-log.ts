@@ -74,7 +74,7 @@ function logState(logger: Logger, now: KeySnapshot): void {
     case "grace":
       logger.warn("the key cannot be probed; Status stays ok for the grace", fields, now.trouble);
       break;
-    case "unwell":
+    case "transient":
       logger.error("the key cannot be probed; Status says so", fields, now.trouble);
       break;
     default:

@@ -1,14 +1,17 @@
 /**
  * What a caller sees of a failure: a gRPC code and a fixed text with this program's own code in brackets.
- * The words of the KMS, addresses and causes go to the log and never to a caller. Also decides which
- * trouble is final (DESIGN.md, decision 3): the key itself is dead, rather than out of reach.
+ * The words of the KMS, addresses and causes go to the log and never to a caller.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { KmipResultError, NetworkError, RestError, toProviderError } from "../../errors.ts";
 import type { ErrorCode, ProviderError } from "../../errors.ts";
+import { KeyUnavailableError } from "../key/key-failure.ts";
 
-/** Of what kind a trouble is: `passing` (out of reach, slow, overloaded) or `final` (the key must not be used). */
-export type TroubleKind = "passing" | "final";
+export {
+  failureKind as troubleKind,
+  KeyUnavailableError as KeyTroubleError,
+  type FailureKind as TroubleKind,
+} from "../key/key-failure.ts";
 
 const internal = [Code.Internal, "a fault in the provider"] as const;
 const badReply = [Code.Internal, "the KMS sent a reply that is not valid"] as const;
@@ -63,6 +66,10 @@ const replies: Readonly<Record<ErrorCode, readonly [Code, string]>> = {
   KEY_UNUSABLE: [Code.FailedPrecondition, "the key is not an AES key for Encrypt and Decrypt"],
   KEY_ACCESS_DENIED: [Code.PermissionDenied, "the KMS denies access to the key"],
   KEY_SELF_TEST: [Code.FailedPrecondition, "what the KMS encrypts with the key, it does not decrypt again"],
+  KEY_CHANGED: [
+    Code.FailedPrecondition,
+    "the bytes of the key were exchanged under its identifier: values wrapped before can no longer be read",
+  ],
   INTERNAL: internal,
 };
 
@@ -83,24 +90,6 @@ const kmipReasons: Readonly<Record<string, Code>> = {
   "Operation Not Supported": Code.Unimplemented,
   "Operation Canceled By Requester": Code.Canceled,
 };
-
-/** Codes that say that the key must not be used any more. */
-const finalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "KEY_NOT_FOUND",
-  "KEY_AMBIGUOUS",
-  "KEY_NOT_ACTIVE",
-  "KEY_UNUSABLE",
-  "KEY_ACCESS_DENIED",
-  "KEY_SELF_TEST",
-  "RESPONSE_TOO_LARGE",
-]);
-
-/** gRPC codes of a refusal by the KMS that make it final: not there, not allowed, not in a state to be used. */
-const finalRefusals: ReadonlySet<Code> = new Set([
-  Code.NotFound,
-  Code.PermissionDenied,
-  Code.FailedPrecondition,
-]);
 
 /** The gRPC code of an HTTP status of the REST API, by STYLE.md's table. */
 function codeOfHttpStatus(status: number): Code {
@@ -138,39 +127,19 @@ const certificateTexts = {
   "not suspected": "",
 } as const;
 
-/** The key cannot be used now: thrown to callers of Status and Encrypt, made by key-status.ts. */
-export class KeyTroubleError extends Error {
-  override readonly name = "KeyTroubleError";
-  readonly trouble: ProviderError;
-  readonly kind: TroubleKind;
-
-  constructor(trouble: ProviderError, kind: TroubleKind) {
-    super(trouble.message, { cause: trouble });
-    this.trouble = trouble;
-    this.kind = kind;
-  }
-}
-
 /**
  * The error that a caller gets. A ConnectError stays as it is, for it is Connect's own answer to a malformed
  * request; anything unknown becomes Internal with its cause kept for the log.
  */
 export function toConnectError(error: unknown): ConnectError {
   if (error instanceof ConnectError) return error;
-  if (error instanceof KeyTroubleError) {
+  if (error instanceof KeyUnavailableError) {
     // Whatever kept a background probe from the KMS, for this caller it means: not now, try again.
-    const code = error.kind === "passing" ? Code.Unavailable : grpcCode(error.trouble);
-    return new ConnectError(callerMessage(error.trouble), code, undefined, undefined, error.trouble);
+    const code = error.kind === "transient" ? Code.Unavailable : grpcCode(error.failure);
+    return new ConnectError(callerMessage(error.failure), code, undefined, undefined, error.failure);
   }
   const known = toProviderError(error);
   return new ConnectError(callerMessage(known), grpcCode(known), undefined, undefined, known);
-}
-
-/** Which kind of trouble an error of the KMS is. What is not known to be final is passing: the key may be well. */
-export function troubleKind(error: ProviderError): TroubleKind {
-  if (finalCodes.has(error.code)) return "final";
-  const isRefusal = error instanceof KmipResultError || error.code === "REST_STATUS";
-  return isRefusal && finalRefusals.has(grpcCode(error)) ? "final" : "passing";
 }
 
 /** Whether an error says that the KMS was out of reach, rather than that it answered. */

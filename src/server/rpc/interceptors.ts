@@ -9,7 +9,8 @@ import { ProviderError } from "../../errors.ts";
 import type { Call } from "./call.ts";
 import { callKey, codeName, printableUid } from "./call.ts";
 import { settleWithin } from "./deadline.ts";
-import { KeyTroubleError, toConnectError } from "./errors.ts";
+import { toConnectError } from "./errors.ts";
+import { KeyUnavailableError } from "../key/key-failure.ts";
 
 /** How many calls are inside, and at most. */
 export interface Places {
@@ -84,6 +85,6 @@ function failed(call: Call, error: unknown): ConnectError {
 
 /** What says most of a failure: without the wrapping that is for callers, whose stack would tell of no fault. */
 function causeForLog(error: unknown): unknown {
-  if (error instanceof KeyTroubleError) return error.trouble;
+  if (error instanceof KeyUnavailableError) return error.failure;
   return error instanceof ConnectError ? (error.cause ?? error) : error;
 }

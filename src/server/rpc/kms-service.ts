@@ -9,7 +9,8 @@ import { ProviderError, toProviderError } from "../../errors.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import type { Call } from "./call.ts";
 import { callKey, contextOf } from "./call.ts";
-import { isOutOfReach, toConnectError, troubleKind } from "./errors.ts";
+import { isOutOfReach, toConnectError } from "./errors.ts";
+import { failureKind } from "../key/key-failure.ts";
 import type { KeyStatus } from "../key/key-status.ts";
 import { checkPlaintext, checkUnwrapRequest, checkWrapped } from "./limits.ts";
 
@@ -41,7 +42,7 @@ export function createKmsService(
         return { ciphertext: wrapped.ciphertext, keyId, annotations: { ...wrapped.annotations } };
       } catch (error) {
         const known = toProviderError(error);
-        if (troubleKind(known) === "final" || isOutOfReach(known)) {
+        if (failureKind(known) === "permanent" || isOutOfReach(known)) {
           status.probeSoon(`Encrypt failed with ${known.code}`);
         }
         throw error;

@@ -299,7 +299,7 @@ describe("a key that must not be used", () => {
     await client.status({});
     it.encryptor.encryptError = new ProviderError("KEY_NOT_ACTIVE", "Deactivated");
     await failure(client.encrypt({ plaintext: seed }));
-    await it.logger.waitFor(({ fields }) => fields["state"] === "final");
+    await it.logger.waitFor(({ fields }) => fields["state"] === "permanent");
     const error = await failure(client.status({}));
     assert.equal(error.code, Code.FailedPrecondition);
     assert.equal(error.rawMessage, "the key is not active [KEY_NOT_ACTIVE]");
@@ -311,7 +311,7 @@ describe("a key that must not be used", () => {
     const { ciphertext, keyId, annotations } = await client.encrypt({ plaintext: seed });
     it.encryptor.encryptError = new ProviderError("KEY_NOT_ACTIVE", "Deactivated");
     await failure(client.encrypt({ plaintext: seed }));
-    await it.logger.waitFor(({ fields }) => fields["state"] === "final");
+    await it.logger.waitFor(({ fields }) => fields["state"] === "permanent");
     assert.equal((await client.decrypt({ ciphertext, keyId, annotations })).plaintext.length, 32);
   });
 });

@@ -10,12 +10,8 @@ import {
   TimeoutError,
 } from "../../../src/errors.ts";
 import { callerTimeoutMs } from "../../../src/server/rpc/deadline.ts";
-import {
-  callerMessage,
-  KeyTroubleError,
-  toConnectError,
-  troubleKind,
-} from "../../../src/server/rpc/errors.ts";
+import { failureKind, KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
+import { callerMessage, toConnectError } from "../../../src/server/rpc/errors.ts";
 
 test("every code of the program has a text for callers, which holds the code and not the error's own words", () => {
   for (const code of errorCodes) {
@@ -32,42 +28,42 @@ const network = new NetworkError("CLOSED", "", { endpoint: "kms:5696", sent: tru
 
 describe("trouble of the KMS is of the right kind", () => {
   for (const [error, kind] of [
-    [network, "passing"],
-    [new TimeoutError("response", ""), "passing"],
-    [new ProviderError("TLS_FILES", ""), "passing"],
-    [new ProviderError("KMIP_VERSION", ""), "passing"],
-    [new ProviderError("TTLV_LENGTH", ""), "passing"],
-    [new ProviderError("INTERNAL", ""), "passing"],
-    [new ProviderError("KEY_NOT_FOUND", ""), "final"],
-    [new ProviderError("KEY_NOT_ACTIVE", ""), "final"],
-    [new ProviderError("KEY_UNUSABLE", ""), "final"],
-    [new ProviderError("KEY_ACCESS_DENIED", ""), "final"],
-    [new ProviderError("KEY_SELF_TEST", ""), "final"],
-    [kmip("Item Not Found"), "final"],
-    [kmip("Permission Denied"), "final"],
-    [kmip("Wrong Key Lifecycle State"), "final"],
-    [kmip("Object Destroyed"), "final"],
-    [kmip("General Failure"), "passing"],
-    [kmip("0x00000099"), "passing"],
-    [rest(401), "final"],
-    [rest(403), "final"],
-    [rest(404), "final"],
-    [rest(429), "passing"],
-    [rest(500), "passing"],
-    [rest(503), "passing"],
+    [network, "transient"],
+    [new TimeoutError("response", ""), "transient"],
+    [new ProviderError("TLS_FILES", ""), "transient"],
+    [new ProviderError("KMIP_VERSION", ""), "transient"],
+    [new ProviderError("TTLV_LENGTH", ""), "transient"],
+    [new ProviderError("INTERNAL", ""), "transient"],
+    [new ProviderError("KEY_NOT_FOUND", ""), "permanent"],
+    [new ProviderError("KEY_NOT_ACTIVE", ""), "permanent"],
+    [new ProviderError("KEY_UNUSABLE", ""), "permanent"],
+    [new ProviderError("KEY_ACCESS_DENIED", ""), "permanent"],
+    [new ProviderError("KEY_SELF_TEST", ""), "permanent"],
+    [kmip("Item Not Found"), "permanent"],
+    [kmip("Permission Denied"), "permanent"],
+    [kmip("Wrong Key Lifecycle State"), "permanent"],
+    [kmip("Object Destroyed"), "permanent"],
+    [kmip("General Failure"), "transient"],
+    [kmip("0x00000099"), "transient"],
+    [rest(401), "permanent"],
+    [rest(403), "permanent"],
+    [rest(404), "permanent"],
+    [rest(429), "transient"],
+    [rest(500), "transient"],
+    [rest(503), "transient"],
   ] as const) {
     const what = [error.code, error.details["reason"], error.details["status"]].filter(Boolean).join(" ");
     test(`${what} is ${kind}`, () => {
-      assert.equal(troubleKind(error), kind);
+      assert.equal(failureKind(error), kind);
     });
   }
 });
 
 test("passing trouble of the key is Unavailable to whoever asks, whatever its own code", () => {
   for (const error of [network, new TimeoutError("response", ""), rest(429), kmip("General Failure")]) {
-    assert.equal(toConnectError(new KeyTroubleError(error, "passing")).code, Code.Unavailable);
+    assert.equal(toConnectError(new KeyUnavailableError(error, "transient")).code, Code.Unavailable);
   }
-  const denied = new KeyTroubleError(new ProviderError("KEY_ACCESS_DENIED", ""), "final");
+  const denied = new KeyUnavailableError(new ProviderError("KEY_ACCESS_DENIED", ""), "permanent");
   assert.equal(toConnectError(denied).code, Code.PermissionDenied);
 });
 
