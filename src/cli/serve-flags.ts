@@ -136,7 +136,24 @@ export const serveFlags = {
     valueHint: "DURATION",
     env: "OKMS_PROBE_INTERVAL",
     fallback: "15s",
-    description: "time between two looks at the key when all is well",
+    description: "time between two probes of a healthy key",
+  },
+  "deep-probe-interval": {
+    group: "ADVANCED",
+    type: "string",
+    valueHint: "DURATION",
+    env: "OKMS_DEEP_PROBE_INTERVAL",
+    fallback: "5m",
+    description: "time between two probes of a healthy key that also encrypt and decrypt",
+  },
+  "state-dir": {
+    group: "ADVANCED",
+    type: "string",
+    valueHint: "DIR",
+    env: "OKMS_STATE_DIR",
+    fallback: "none",
+    description:
+      "folder for a small file of test values: after a restart too, a key whose bytes were exchanged is noticed",
   },
   "status-grace": {
     group: "ADVANCED",
@@ -144,7 +161,7 @@ export const serveFlags = {
     valueHint: "DURATION",
     env: "OKMS_STATUS_GRACE",
     fallback: "2m",
-    description: "how long Status still says ok after the last good look, while the trouble may pass",
+    description: "how long Status still says ok after the last good probe, while the failure is transient",
   },
   "kmip-connections": {
     group: "ADVANCED",

@@ -38,7 +38,11 @@ export interface Config {
   readonly httpAddr: string | undefined;
   /** Time between two probes when well, in ms. Default 15 000. */
   readonly probeIntervalMs: number;
-  /** For how long after the last good probe Status still says ok in passing trouble, in ms. Default 120 000. */
+  /** Least time between two deep probes (Encrypt and Decrypt) of a healthy key, in ms. Default 300 000. */
+  readonly deepProbeIntervalMs: number;
+  /** Folder in which deep probes keep their test values across restarts; undefined: in memory only. */
+  readonly stateDir: string | undefined;
+  /** For how long after the last good probe Status still says ok in a transient failure, in ms. Default 120 000. */
   readonly statusGraceMs: number;
   /** Most connections of the KMIP pool. Default 8. */
   readonly kmipConnections: number;
@@ -89,6 +93,8 @@ export function parseServeConfig(read: SettingsReader, isTerminal: boolean): Par
     logFormat: read.oneOf("log-format", ["text", "json"]) ?? (isTerminal ? "text" : "json"),
     httpAddr: readHttpAddr(read),
     probeIntervalMs: read.durationMs("probe-interval", { min: 100, max: hourMs }, 15_000),
+    deepProbeIntervalMs: read.durationMs("deep-probe-interval", { min: 100, max: 24 * hourMs }, 5 * minuteMs),
+    stateDir: read.path("state-dir"),
     statusGraceMs: read.durationMs("status-grace", { min: 0, max: 24 * hourMs }, 2 * minuteMs),
     kmipConnections: read.integer("kmip-connections", { min: 1, max: 128 }, 8),
     maxInflight: read.integer("max-inflight", { min: 1, max: 65_536 }, 512),

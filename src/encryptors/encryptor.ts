@@ -24,6 +24,16 @@ export interface KeyInfo {
   readonly name?: string;
   /** Its length in bits, where the KMS told it. */
   readonly lengthBits?: number;
+  /** When it will stop working, where the KMS told that. */
+  readonly dates?: KeyDates;
+}
+
+/** Dates of a key's life that bear on its use, by KMIP 1.4 sections 3.24 to 3.27. */
+export interface KeyDates {
+  /** Deactivation Date: nothing is encrypted any more; what is decrypted is for the KMS to decide. */
+  readonly deactivation?: Date;
+  /** Protect Stop Date: nothing is encrypted any more, and what was is still decrypted. */
+  readonly protectStop?: Date;
 }
 
 /** What Encrypt gives, in the form that kube-apiserver stores. */

@@ -64,6 +64,8 @@ test("the least command line for kmip gets every default", () => {
       logFormat: "json",
       httpAddr: undefined,
       probeIntervalMs: 15_000,
+      deepProbeIntervalMs: 300_000,
+      stateDir: undefined,
       statusGraceMs: 120_000,
       kmipConnections: 8,
       maxInflight: 512,

@@ -73,6 +73,12 @@ export interface KeyStore {
    * @throws Error where there is no such key
    */
   update(id: string, change: KeyChange): StoredKey;
+  /**
+   * Puts other bytes under a key's identifier, as a restored backup or a Re-key in place does: random ones, or `material`.
+   * @returns the former bytes, with which a second call undoes it
+   * @throws Error where there is no such key
+   */
+  exchange(id: string, material?: Buffer): Buffer;
   /** Forgets a key altogether. */
   remove(id: string): void;
 }
@@ -159,6 +165,12 @@ export function openKeyStore(folder?: string): KeyStore {
       const stateDates = changedState ? { ...key.stateDates, [change.state]: new Date() } : key.stateDates;
       if (change.state === "Destroyed") key.material.fill(0);
       return put(withMaterial({ ...key, ...change, stateDates }, key.material));
+    },
+    exchange(id, material) {
+      const key = keys.get(id);
+      if (key === undefined) throw new Error(`no key ${id}`);
+      put(withMaterial(key, material ?? randomBytes(key.material.length)));
+      return key.material;
     },
     remove(id) {
       keys.get(id)?.material.fill(0);

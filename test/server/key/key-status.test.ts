@@ -34,6 +34,7 @@ function setup(t: TestContext, change: Partial<KeyStatusOptions> = {}): Setup {
     encryptor,
     key: { id: "key-1" },
     probeIntervalMs: 20,
+    deepProbeIntervalMs: 300_000,
     graceMs: 60_000,
     timeoutMs: 2000,
     ...change,
@@ -167,7 +168,7 @@ describe("passing trouble", () => {
     it.encryptor.resolveError = unreachable;
     await untilState(it, "grace");
     assert.deepEqual(await it.status.current(anyTime), { keyId: "key-1", healthz: "ok" });
-    assert.equal(it.status.snapshot().trouble, unreachable);
+    assert.equal(it.status.snapshot().failure, unreachable);
   });
 
   test("is told after the grace, with the last key, and without the KMS's address", async (t) => {
@@ -193,7 +194,7 @@ describe("passing trouble", () => {
     await untilState(it, "ok");
     const last = it.events.findLast((event) => event.type === "probe");
     assert.equal(last?.kind, "deep");
-    assert.equal(it.status.snapshot().trouble, undefined);
+    assert.equal(it.status.snapshot().failure, undefined);
   });
 
   test("is what a KMS that never answers is, and its probe is given up by its own deadline", async (t) => {
@@ -202,7 +203,7 @@ describe("passing trouble", () => {
     await it.nextProbe();
     it.encryptor.hangs = true;
     await untilState(it, "transient");
-    assert.equal(it.status.snapshot().trouble?.code, "TIMEOUT");
+    assert.equal(it.status.snapshot().failure?.code, "TIMEOUT");
     it.encryptor.hangs = false;
     await untilState(it, "ok");
   });
@@ -254,7 +255,7 @@ describe("final trouble", () => {
     it.status.start();
     await it.nextProbe();
     assert.equal(it.status.snapshot().state, "permanent");
-    assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
+    assert.equal(it.status.snapshot().failure?.code, "KEY_SELF_TEST");
   });
 
   test("a KMS that finds its own ciphertext changed is final, and no caller's fault", async (t) => {
@@ -263,7 +264,7 @@ describe("final trouble", () => {
     it.status.start();
     await it.nextProbe();
     assert.equal(it.status.snapshot().state, "permanent");
-    assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
+    assert.equal(it.status.snapshot().failure?.code, "KEY_SELF_TEST");
   });
 
   test("stays final when the KMS goes out of reach: the dead key gets no grace", async (t) => {
@@ -276,7 +277,7 @@ describe("final trouble", () => {
     await it.nextProbe();
     await it.nextProbe();
     assert.equal(it.status.snapshot().state, "permanent");
-    assert.equal(it.status.snapshot().trouble, notActive);
+    assert.equal(it.status.snapshot().failure, notActive);
   });
 });
 
@@ -290,7 +291,7 @@ describe("a label", () => {
     await it.nextProbe();
     await it.nextProbe();
     assert.equal(await it.status.encryptionKey(anyTime), "key-1");
-    assert.equal(it.status.snapshot().trouble, unreachable);
+    assert.equal(it.status.snapshot().failure, unreachable);
     it.encryptor.keyErrors.delete("key-2");
     await untilState(it, "ok");
     assert.deepEqual(await it.status.current(anyTime), { keyId: "key-2", healthz: "ok" });
@@ -326,7 +327,7 @@ describe("a label", () => {
       it.encryptor.resolveError = error;
       it.encryptor.encryptError = notActive;
       await untilState(it, "permanent");
-      assert.equal(it.status.snapshot().trouble, notActive);
+      assert.equal(it.status.snapshot().failure, notActive);
     });
 
     test(`that is ${what} at the start leaves no key, and status fails`, async (t) => {
