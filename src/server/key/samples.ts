@@ -75,7 +75,7 @@ export function createSampleStore(
   }
 
   async function write(to: SampleFile): Promise<void> {
-    await loading;
+    await (loading ??= load(to));
     try {
       while (hasUnwritten) {
         hasUnwritten = false;
