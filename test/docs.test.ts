@@ -37,7 +37,9 @@ function mentions(pattern: RegExp): { page: string; name: string }[] {
 /** A row of README's table of flags. */
 function row(name: string, flag: Flag): string {
   const title = flag.type === "boolean" ? `--${name}` : `--${name} ${flag.valueHint ?? "VALUE"}`;
-  return joined(`| \`${title}\` | \`${flag.env ?? ""}\` | ${flag.fallback ?? ""} | ${flag.description} |`);
+  return joined(
+    `| \`${title}\` | \`${flag.env ?? ""}\` | ${flag.default ?? flag.fallback ?? ""} | ${flag.description} |`,
+  );
 }
 
 /** As GitHub makes them. */

@@ -17,7 +17,9 @@ export interface Flag {
   readonly valueHint?: string;
   /** Environment variable that it wins over. */
   readonly env?: string;
-  /** Default, as the help shows it. */
+  /** Default, as it would be written: the only place where it stands. It is parsed as if it had been given. */
+  readonly default?: string;
+  /** In place of a default: what happens without the flag, in words, for the help. */
   readonly fallback?: string;
   /** Left out of the help and of suggestions. */
   readonly hidden?: boolean;
@@ -85,11 +87,19 @@ export async function runCliCommand(
     args: Object.fromEntries(flags),
     run({ args: parsed }) {
       const settings = resolveSettings(command.flags, parsed, io.env);
-      const read = createSettingsReader(settings, complaints);
+      const read = createSettingsReader(settings, defaultsOf(command.flags), complaints);
       return command.run({ ...io, settings, read, words: parsed._ });
     },
   });
   return (await runCommand(citty, { rawArgs: [...args] })).result as number;
+}
+
+/** The defaults of a set of flags, for {@link createSettingsReader}. */
+export function defaultsOf(flags: FlagSet): Record<string, string> {
+  const given = Object.entries(flags).flatMap(([name, flag]) =>
+    flag.default === undefined ? [] : [[name, flag.default] as const],
+  );
+  return Object.fromEntries(given);
 }
 
 /** Flag over environment. An empty variable is one that is not set; a flag set to nothing hides its variable. */

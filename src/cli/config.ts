@@ -5,6 +5,7 @@
 import path from "node:path";
 import type { Config } from "../config/config.ts";
 import { checkKeyId, parseServeConfig } from "../config/config.ts";
+import type { ListenAddress } from "../net/address.ts";
 import { quote } from "../text/quote.ts";
 import type { SettingsReader } from "../config/settings.ts";
 import { checkResources } from "./check/encryption-config-resources.ts";
@@ -19,7 +20,8 @@ import { serveFlags } from "./serve-flags.ts";
 const defaults = {
   providerName: "okms-encryption-provider",
   exec: `/usr/local/bin/${programName}`,
-  httpAddr: "127.0.0.1:8088",
+  /** Of a static Pod, whose liveness the kubelet asks for over HTTP. */
+  httpAddr: { name: "127.0.0.1:8088", host: "127.0.0.1", port: 8088 },
 } as const;
 
 const kinds: readonly Kind[] = ["encryption-configuration", "systemd", "static-pod"];
@@ -29,7 +31,7 @@ const ownFlags = {
     group: "CONFIG",
     type: "string",
     valueHint: "NAME",
-    fallback: defaults.providerName,
+    default: defaults.providerName,
     description:
       "name of the provider in the EncryptionConfiguration; part of what is stored, never to change",
   },
@@ -37,21 +39,21 @@ const ownFlags = {
     group: "CONFIG",
     type: "string",
     valueHint: "DURATION",
-    fallback: "3s",
+    default: "3s",
     description: "how long kube-apiserver waits for an answer",
   },
   resources: {
     group: "CONFIG",
     type: "string",
     valueHint: "LIST",
-    fallback: "secrets",
+    default: "secrets",
     description: "what kube-apiserver encrypts, with commas: secrets,configmaps",
   },
   instance: {
     group: "CONFIG",
     type: "string",
     valueHint: "NAME",
-    fallback: programName,
+    default: programName,
     description:
       "systemd, static-pod: name of the units or of the Pod; after a rotation by id, the new one's",
   },
@@ -59,7 +61,7 @@ const ownFlags = {
     group: "CONFIG",
     type: "string",
     valueHint: "PATH",
-    fallback: defaults.exec,
+    default: defaults.exec,
     description: "systemd: where the program is installed",
   },
   user: {
@@ -106,7 +108,7 @@ const ownFlags = {
     group: "ROTATION BY KEY ID",
     type: "string",
     valueHint: "STEP",
-    fallback: "write",
+    default: "write",
     description:
       "read: the next key's provider comes second, for every API server first; write: it comes first",
   },
@@ -139,25 +141,25 @@ function readOptions(invocation: Invocation): ConfigOptions {
   const options = {
     kind: kind ?? "encryption-configuration",
     resources: readResources(read),
-    apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }, 3000),
-    exec: readAbsolute(read, "exec", defaults.exec),
+    apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }),
+    exec: readAbsolute(read, "exec"),
     user: readName(read, "user"),
     image: readMatching(read, "image", /^\S*$/, "holds a space") ?? "",
     out: read.path("out"),
   };
-  const providerName = readName(read, "provider-name") ?? defaults.providerName;
+  const providerName = readName(read, "provider-name") ?? "";
   const name =
     (kind === "static-pod"
       ? readMatching(read, "instance", podName, "is no name of a Pod: small letters, digits, - and . only")
-      : readName(read, "instance")) ?? programName;
+      : readName(read, "instance")) ?? "";
   const config = kind === "systemd" || kind === "static-pod" ? readServe(read, stderr) : undefined;
-  const sock = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
+  const sock = absoluteSock(config?.sock ?? read.path("sock") ?? "");
   if (kind === "static-pod") {
     checkMountable(read, "--sock", sock);
     for (const [flag, file] of Object.entries(config === undefined ? {} : materialFiles(config)))
       checkMountable(read, `--${flag}`, file);
     checkGroupIsNumber(read);
-    if (config?.httpAddr?.endsWith(":0") === true)
+    if (config?.httpAddr?.port === 0)
       read.complain("--http-addr needs a port that is known: the kubelet asks there whether the Pod lives");
   }
   checkSockLength(read, sock);
@@ -171,7 +173,7 @@ function readOptions(invocation: Invocation): ConfigOptions {
 }
 
 function readResources(read: SettingsReader): string[] {
-  const resources = readList(read.text("resources") ?? "secrets");
+  const resources = readList(read.text("resources") ?? "");
   if (resources.length === 0) read.complain("Invalid value for --resources: it names none");
   const { status, message } = checkResources([{ path: "--resources", resources, kinds: [], kms: [] }]);
   if (status === "failed") read.complain(`Invalid value for ${message}`);
@@ -245,11 +247,11 @@ function readMatching(
   const given = read.given(flag);
   if (given !== undefined && !pattern.test(given.text))
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} ${complaint}`);
-  return given?.text;
+  return read.text(flag);
 }
 
-function readAbsolute(read: SettingsReader, flag: string, fallback: string): string {
-  const given = read.path(flag) ?? fallback;
+function readAbsolute(read: SettingsReader, flag: string): string {
+  const given = read.path(flag) ?? "";
   if (!path.isAbsolute(given))
     read.complain(`Invalid value for --${flag}: ${quote(given)} is not an absolute path`);
   return given;
@@ -298,14 +300,12 @@ function instanceOf(
   { settings }: Invocation,
   kind: Kind,
   instance: Omit<InstanceOptions, "serveArguments">,
-  overrides: Readonly<Record<string, string>> = {},
+  overrides: { readonly "encryption-key-id"?: string; readonly httpAddr?: ListenAddress | undefined } = {},
 ): InstanceOptions {
   const { config, sock } = instance;
-  // A Pod's liveness is asked over HTTP: there has to be something to ask.
-  const httpAddr =
-    overrides["http-addr"] ?? config?.httpAddr ?? (kind === "static-pod" ? defaults.httpAddr : undefined);
+  const { httpAddr = config?.httpAddr ?? defaultHttpAddr(kind), ...flags } = overrides;
   const files = config === undefined ? {} : materialFiles(config);
-  const given = { ...overrides, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr }) };
+  const given = { ...flags, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr.name }) };
   return {
     ...instance,
     config: config === undefined ? undefined : { ...config, httpAddr },
@@ -329,7 +329,7 @@ function nextInstance(
   };
   return instanceOf(invocation, kind, instance, {
     "encryption-key-id": keyId,
-    ...nextHttpAddr(kind, current.config?.httpAddr),
+    httpAddr: nextHttpAddr(current.config?.httpAddr ?? defaultHttpAddr(kind)),
   });
 }
 
@@ -341,11 +341,13 @@ function suffixOf(keyId: string, currentName: string): string {
   return suffix === "" ? "next" : suffix;
 }
 
+function defaultHttpAddr(kind: Kind): ListenAddress | undefined {
+  return kind === "static-pod" ? defaults.httpAddr : undefined;
+}
+
 /** Two plugins on one host cannot share a port; 0 is any that is free. */
-function nextHttpAddr(kind: Kind, httpAddr: string | undefined): Record<string, string> {
-  const address = httpAddr ?? (kind === "static-pod" ? defaults.httpAddr : undefined);
-  if (address === undefined) return {};
-  const port = Number(/\d+$/.exec(address)?.[0]);
-  if (port === 0) return {};
-  return { "http-addr": address.replace(/\d+$/, String(port === 65_535 ? port - 1 : port + 1)) };
+function nextHttpAddr(address: ListenAddress | undefined): ListenAddress | undefined {
+  if (address === undefined || address.port === 0) return address;
+  const port = address.port === 65_535 ? address.port - 1 : address.port + 1;
+  return { ...address, port, name: address.name.replace(/\d+$/, String(port)) };
 }

@@ -2,6 +2,7 @@
  * The encryptors by name: what `--protocol` chooses between. The one place that knows every driver.
  */
 import { ProviderError } from "../errors.ts";
+import { isRestAddress, type ServerAddress } from "../net/address.ts";
 import type { Encryptor, KeySelector, KmsObserver } from "./encryptor.ts";
 import { createKmipEncryptor } from "./kmip.ts";
 import { createRestEncryptor } from "./rest.ts";
@@ -10,13 +11,17 @@ import { shareDecrypts } from "./share-decrypts.ts";
 /** What an encryptor is made from; the program's configuration has all of it. */
 export interface EncryptorConfig {
   readonly protocol: Encryptor["protocol"];
-  /** In order of preference, at least one: `host:port` for kmip, a base URL for rest. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one; with rest each is a RestAddress. */
+  readonly servers: readonly ServerAddress[];
   readonly key: KeySelector;
   /** OKMS domain; rest only. */
   readonly okmsId: string | undefined;
   readonly kmipConnections: number;
-  readonly insecureHttp: boolean;
+  /**
+   * What the KMIP server requires besides the certificate; undefined: nothing is sent. Read it for each message: the
+   * password changes with its file. kmip only.
+   */
+  readonly kmipCredential?: { readonly username: string; readonly password: string } | undefined;
 }
 
 const factories: Readonly<
@@ -24,9 +29,9 @@ const factories: Readonly<
 > = {
   kmip: ({ servers, key, kmipConnections }, onEvent) =>
     createKmipEncryptor({ servers, key, maxConnections: kmipConnections, onEvent }),
-  rest: ({ servers, key, okmsId, insecureHttp }, onEvent) => {
+  rest: ({ servers, key, okmsId }, onEvent) => {
     if (okmsId === undefined) throw new ProviderError("CONFIG", "Missing required flag --okms-id");
-    return createRestEncryptor({ servers, key, okmsId, insecureHttp, onEvent });
+    return createRestEncryptor({ servers: servers.filter(isRestAddress), key, okmsId, onEvent });
   },
 };
 

@@ -55,7 +55,7 @@ const tagFieldSince = parseVersion("1.4");
 
 /**
  * Makes the driver. It connects at the first call; before the first `setTlsMaterial` every call fails.
- * @throws CONFIG where an address is none.
+ * @throws CONFIG where no server is given.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
   // A server that has no Encrypt is of no use, however well it answers: another of the list may have it.

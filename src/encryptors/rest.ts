@@ -3,6 +3,7 @@
  * ciphertext is the API's JWE as bytes, and there are no annotations: byte for byte what the Go original stores.
  */
 import { ProviderError, RestError } from "../errors.ts";
+import type { RestAddress } from "../net/address.ts";
 import { createRestClient } from "../rest/client.ts";
 import { isCompactJwe } from "../rest/jwe.ts";
 import {
@@ -16,13 +17,11 @@ import type { CallContext, Encryptor, KeyInfo, KeySelector, KmsObserver } from "
 
 /** How a REST encryptor is made. */
 export interface RestEncryptorOptions {
-  /** Base URLs, in order of preference, at least one. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one. */
+  readonly servers: readonly RestAddress[];
   readonly key: KeySelector;
   /** OKMS domain (UUID). */
   readonly okmsId: string;
-  /** Allow `http://` to loopback. Tests only. Default: false. */
-  readonly insecureHttp?: boolean;
   readonly onEvent?: KmsObserver;
   /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
   readonly recallIntervalMs?: number;
@@ -33,7 +32,7 @@ const maxCiphertextBytes = 1024;
 
 /**
  * Creates the encryptor; nothing is sent before the first call.
- * @throws CONFIG where a base URL, the domain or the key id is malformed
+ * @throws CONFIG where the domain or the key id is malformed
  */
 export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
   const okmsId = parseUuid(options.okmsId);

@@ -9,7 +9,7 @@ import type { TlsMaterial } from "../net/tls.ts";
 import type { Test } from "./appeals.ts";
 import { type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
 import type { Connection } from "./connection.ts";
-import { type Endpoint, parseEndpoint } from "./endpoint.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { KmipObserver, PoolCounts } from "./events.ts";
 import { decodeResponse, encodeRequest, type RequestMessage, type ResponseMessage } from "./messages.ts";
 import { createNegotiator, type Discovered } from "./negotiate.ts";
@@ -28,8 +28,8 @@ type Needed = Pick<OperationDefinition, "operation" | "name">;
 export interface KmipClientOptions extends Partial<
   Omit<PoolOptions, "endpoints" | "prepare" | "onEvent" | "maxMessageBytes">
 > {
-  /** `host:port`, in order of preference, at least one. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one. */
+  readonly servers: readonly Endpoint[];
   /** Longest reply to accept, in bytes. Default 1 MiB. */
   readonly maxMessageBytes?: number | undefined;
   /** Operations without which a server is of no use: one whose version has them not is not connected to. Default: none. */
@@ -89,7 +89,7 @@ const definitions = new Map(operations.map((definition) => [definition.operation
 
 /**
  * Makes a client. Nothing is opened before the first `send`, and nothing can be before the first `setTlsMaterial`.
- * @throws CONFIG where an address is none.
+ * @throws CONFIG where no server is given.
  */
 export function createKmipClient(options: KmipClientOptions): KmipClient {
   const { onEvent } = options;
@@ -98,7 +98,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
 
   const pool = createPool({
     ...options,
-    endpoints: options.servers.map(parseEndpoint),
+    endpoints: options.servers,
     maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
     prepare: async (connection, signal) => {
       const version = await negotiator.negotiate(connection.endpoint.name, (spoken, request) =>

@@ -10,6 +10,7 @@ export {
   TimeoutError,
   TtlvError,
 } from "../errors.ts";
+export { kmipPort, parseKmipAddress, type ServerAddress } from "../net/address.ts";
 export type { TlsMaterial } from "../net/tls.ts";
 export {
   attribute,
@@ -36,7 +37,6 @@ export {
   type KmipClientOptions,
   type Reply,
 } from "./client.ts";
-export { type Endpoint, kmipPort, parseEndpoint } from "./endpoint.ts";
 export type {
   ConnectionEvent,
   EndpointEvent,

@@ -136,7 +136,7 @@ export async function ask<T>(
 /** What one server can't do now, where another that is asked may only be slow; undefined for any other answer. */
 function passingTrouble<T>(answer: Answer<T>, call: RestCall<T>): RestError | undefined {
   return "refusal" in answer && isPassingStatus(answer.refusal.status)
-    ? restErrorOf(answer.refusal, call.name, answer.server.url.endpoint)
+    ? restErrorOf(answer.refusal, call.name, answer.server.url.name)
     : undefined;
 }
 
@@ -153,7 +153,7 @@ function begin<T>(
     body: call.body,
     maxReplyBytes: call.maxReplyBytes,
   };
-  const { endpoint } = server.url;
+  const endpoint = server.url.name;
   const connections = links.to(server);
   const startedAt = performance.now();
   const exchange = connections.send(request);
@@ -276,7 +276,7 @@ function outOfTime<T>(
   { servers }: AttemptContext,
 ): ProviderError {
   const newest = running.at(-1);
-  const endpoint = newest?.server.url.endpoint ?? "the server";
+  const endpoint = newest?.server.url.name ?? "the server";
   const hangs = newest === undefined ? "" : hangsAt(newest.connections);
   const isConnected = (newest?.connections.open ?? 0) > 0;
   // One silent attempt may be a caller in a hurry; two of them speak of the server.
@@ -294,7 +294,7 @@ function superseded(): ProviderError {
 
 function silence({ url }: Server, connections: Connections, startedAt: number): string {
   const forMs = Math.round(performance.now() - startedAt);
-  return `${url.endpoint} gave no answer for ${forMs} ms${hangsAt(connections)}`;
+  return `${url.name} gave no answer for ${forMs} ms${hangsAt(connections)}`;
 }
 
 /** In brackets; empty where a connection is there, or none is dialled. */

@@ -4,11 +4,11 @@
  */
 import { abortError, createSetbacks, type Setbacks } from "../upstream/abort.ts";
 import { NetworkError, ProviderError, RestError, toProviderError } from "../errors.ts";
+import type { RestAddress } from "../net/address.ts";
 import type { TlsMaterial } from "../net/tls.ts";
 import { createPatience } from "../upstream/rtt.ts";
 import { createSecondChances } from "../upstream/retry-budget.ts";
 import { ask, type RestCall } from "./attempts.ts";
-import { parseBaseUrl } from "./base-url.ts";
 import type { Connections } from "./connections.ts";
 import { type CallBudget, pause, remainingMs } from "./budget.ts";
 import { isJsonObject, restErrorOf } from "./error-body.ts";
@@ -27,12 +27,10 @@ import { createServers, type Server } from "./servers.ts";
 
 /** How a client is made. */
 export interface RestClientOptions {
-  /** Base URLs, in order of preference, at least one. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one. */
+  readonly servers: readonly RestAddress[];
   /** Path from `/api` on that a server is asked for to see whether it is back. */
   readonly reachabilityPath: string;
-  /** Allow `http://` to loopback. Tests only. Default: false. */
-  readonly insecureHttp?: boolean | undefined;
   readonly onEvent?: RestObserver | undefined;
   /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
   readonly recallIntervalMs?: number | undefined;
@@ -87,7 +85,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
   const onEvent = options.onEvent ?? (() => undefined);
   const links = createLinks(onEvent);
   const servers = createServers({
-    urls: options.servers.map((url) => parseBaseUrl(url, { insecureHttp: options.insecureHttp === true })),
+    urls: options.servers,
     isReachable,
     onChange: (change) => onEvent({ type: "endpoint", ...change }),
     ...(options.recallIntervalMs === undefined ? {} : { recallIntervalMs: options.recallIntervalMs }),
@@ -132,7 +130,7 @@ export function createRestClient(options: RestClientOptions): RestClient {
       const isOnlyOne = servers.all.length === 1;
       if (error instanceof RestError) return { server: asked, error, isHarmless: isOnlyOne, retryAfterMs: 0 };
       if (!(error instanceof NetworkError)) throw error;
-      const server = servers.all.find(({ url }) => url.endpoint === error.endpoint) ?? asked;
+      const server = servers.all.find(({ url }) => url.name === error.endpoint) ?? asked;
       return { server, error, isHarmless: isFirst && error.code === "CLOSED", retryAfterMs: 0 };
     }
   }
@@ -227,7 +225,7 @@ function statusOf(error: ProviderError): number {
 function refused(server: Server, reply: HttpReply, name: string): Failure {
   return {
     server,
-    error: restErrorOf(reply, name, server.url.endpoint),
+    error: restErrorOf(reply, name, server.url.name),
     isHarmless: !isServerTrouble(reply.status),
     retryAfterMs: retryAfterMs(reply.headers["retry-after"]) ?? 0,
   };

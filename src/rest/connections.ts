@@ -6,12 +6,12 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
+import type { RestAddress } from "../net/address.ts";
 import { watchDial } from "../net/dial-stage.ts";
 import { lookupInTurn } from "../net/dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { describeDialError, describeSocketError } from "../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../net/tls.ts";
-import type { BaseUrl } from "./base-url.ts";
 import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
 
 /** What is taken from undici, which is loaded only where REST is used. */
@@ -50,7 +50,7 @@ export interface Connections {
 
 export interface ConnectionsOptions {
   readonly undici: Undici;
-  readonly url: BaseUrl;
+  readonly url: RestAddress;
   readonly tls: TlsMaterial;
   /** Which of the addresses of the server's name to try first, counted from 0 and round again. */
   readonly nthAddress: number;
@@ -95,7 +95,7 @@ export function createConnections(options: ConnectionsOptions): Connections {
     options.onHeard(now);
   };
   const describe = (error: Error, sent: boolean): ProviderError => {
-    const described = describeSocketError(error, options.url.endpoint, sent);
+    const described = describeSocketError(error, options.url.name, sent);
     if (lastHeardAt > 0 || !wasDropped(error)) return described;
     return sockets.refusal() ?? neverAnswered(described);
   };
@@ -108,7 +108,7 @@ export function createConnections(options: ConnectionsOptions): Connections {
   return {
     send(request) {
       const exchange = sendRequest(pool, request, {
-        endpoint: options.url.endpoint,
+        endpoint: options.url.name,
         onHeard: heard,
         describe,
       });
@@ -176,11 +176,10 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
 
   function watch(socket: Socket, durationMs: number): void {
     const openedAt = performance.now();
-    let why = `closed by ${url.endpoint}`;
+    let why = `closed by ${url.name}`;
     open.add(socket);
     socket.once("error", (error) => {
-      const described =
-        error instanceof ProviderError ? error : describeSocketError(error, url.endpoint, true);
+      const described = error instanceof ProviderError ? error : describeSocketError(error, url.name, true);
       why = described.message;
       if (described instanceof NetworkError && described.code === "TLS") refusal = described;
     });
@@ -203,14 +202,14 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
         watch(socket, durationMs);
         callback(null, socket);
       } else {
-        const described = describeDialError(error, url.endpoint, dialling.get(dialled as Socket)?.());
+        const described = describeDialError(error, url.name, dialling.get(dialled as Socket)?.());
         fail(dialled, described, durationMs);
         callback(described, null);
       }
     });
     if (!(dialled instanceof Socket)) return;
     dialling.set(dialled, watchDial(dialled, target.hostname));
-    const givenUp = new ProviderError("CANCELED", `the dial to ${url.endpoint} was given up`);
+    const givenUp = new ProviderError("CANCELED", `the dial to ${url.name} was given up`);
     dialled.once("close", () => fail(dialled, givenUp, performance.now() - startedAt));
   };
 

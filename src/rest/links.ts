@@ -62,7 +62,7 @@ export function createLinks(onEvent: RestObserver): Links {
   }
 
   function open(server: Server, loaded: Undici, material: TlsMaterial): Connections {
-    const { endpoint } = server.url;
+    const endpoint = server.url.name;
     const connections = createConnections({
       undici: loaded,
       url: server.url,

@@ -3,12 +3,12 @@
  * the next takes over, and those before it are tried again in the background until one answers. So are those after
  * it that were found to be down: whoever looks at what is told must not see a standby as down that is well.
  */
+import type { RestAddress } from "../net/address.ts";
 import { createRelapses } from "../upstream/ejection.ts";
-import type { BaseUrl } from "./base-url.ts";
 
 /** One server, and what is known of it. */
 export interface Server {
-  readonly url: BaseUrl;
+  readonly url: RestAddress;
   /** Whether it answered when last asked; undefined: not asked yet. */
   readonly up: boolean | undefined;
 }
@@ -38,7 +38,7 @@ export interface Servers {
 
 export interface ServersOptions {
   /** At least one, the preferred one first. */
-  readonly urls: readonly BaseUrl[];
+  readonly urls: readonly RestAddress[];
   /** Asks a server something cheap; whether it answered. Must not throw. */
   readonly isReachable: (server: Server) => Promise<boolean>;
   readonly onChange: (change: ServerChange) => void;
@@ -69,7 +69,7 @@ export function createServers(options: ServersOptions): Servers {
     const server = all[index];
     if (server === undefined) return;
     options.onChange({
-      endpoint: server.url.endpoint,
+      endpoint: server.url.name,
       up: server.up === true,
       inUse: index === inUse,
       ...(message === undefined ? {} : { message }),
@@ -143,7 +143,7 @@ export function createServers(options: ServersOptions): Servers {
       if (index !== inUse) return scheduleRecall();
       if (isNews) all[index]?.relapses.note();
       const next = all.findIndex((one) => one.up !== false);
-      if (next !== -1) return use(next, `takes over from ${server.url.endpoint}`);
+      if (next !== -1) return use(next, `takes over from ${server.url.name}`);
       // All are down: they take turns, and whoever answers first tells that it is in use.
       inUse = (index + 1) % all.length;
       whyInUse = undefined;

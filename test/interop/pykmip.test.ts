@@ -26,6 +26,7 @@ import {
   startPyKmipClient,
   startPyKmipServer,
 } from "./pykmip.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 const python = (await hasPython()) ? await preparePyKmip() : undefined;
 const skip = python === undefined ? "no python3 with venv on this machine" : false;
@@ -63,7 +64,7 @@ function clientsOf(
       return client;
     },
     async encryptor(key) {
-      const encryptor = createKmipEncryptor({ servers: [address], key });
+      const encryptor = createKmipEncryptor({ servers: [parseKmipAddress(address)], key });
       t.after(() => encryptor.close());
       encryptor.setTlsMaterial(await loadTlsMaterial(files));
       return encryptor;

@@ -15,6 +15,7 @@ import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { eventually } from "./echo-server.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 const outOfOrder = { operation: "Query", reason: "GeneralFailure" } as const;
 
@@ -31,7 +32,7 @@ async function startPair(t: TestContext, options: Partial<KmipClientOptions> = {
   const second = await startDevKms({ rest: false, authority: first.authority });
   const events: KmipEvent[] = [];
   const client = createKmipClient({
-    servers: [first.kmipAddress, second.kmipAddress],
+    servers: [parseKmipAddress(first.kmipAddress), parseKmipAddress(second.kmipAddress)],
     recoverMs: 50,
     onEvent: (event) => events.push(event),
     ...options,
@@ -123,7 +124,7 @@ test("where there is no other server, or none that answers, the refusal is told"
   first.faults.refuse = outOfOrder;
   await second.stop();
   await assert.rejects(query(client), { code: "KMIP_RESULT", reason: "General Failure" });
-  const alone = createKmipClient({ servers: [first.kmipAddress] });
+  const alone = createKmipClient({ servers: [parseKmipAddress(first.kmipAddress)] });
   alone.setTlsMaterial(await loadTlsMaterial(first.clientFiles));
   await assert.rejects(query(alone), { code: "KMIP_RESULT", reason: "General Failure" });
   await alone.close();

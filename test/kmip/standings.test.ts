@@ -5,7 +5,7 @@ import { parseEndpoint } from "../../src/kmip/endpoint.ts";
 import { createStandings, longestDialMs } from "../../src/kmip/standings.ts";
 import { eventually } from "./echo-server.ts";
 
-const [a, b, c] = ["a", "b", "c"].map(parseEndpoint) as [
+const [a, b, c] = ["a", "b", "c"].map((name) => parseEndpoint(name)) as [
   ReturnType<typeof parseEndpoint>,
   ReturnType<typeof parseEndpoint>,
   ReturnType<typeof parseEndpoint>,

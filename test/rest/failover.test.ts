@@ -13,6 +13,7 @@ import {
   withCode,
   within,
 } from "./harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 /** Two faces of one KMS, and an encryptor that prefers the first. */
 async function startPair(
@@ -21,7 +22,7 @@ async function startPair(
   const a = await startKms(t);
   const b = await startKms(t, { keys: a.keys, okmsId: a.okmsId });
   const keyId = a.keys.create({ name: "kek" }).id;
-  const servers = [a.url, `${b.url}/`];
+  const servers = [a.url, `${b.url}/`].map((url) => parseRestAddress(url));
   const watched = watch(t, a, { key: { id: keyId }, servers, recallIntervalMs: 50 });
   return { a, b, keyId, watched };
 }
@@ -67,7 +68,7 @@ test("a first server that hangs is overtaken by the second within the budget of 
   const relay = await startRelay(a.endpoint);
   t.after(() => relay.close());
   relay.hang();
-  const servers = [`https://127.0.0.1:${relay.port}`, b.url];
+  const servers = [`https://127.0.0.1:${relay.port}`, b.url].map((url) => parseRestAddress(url));
   const { encryptor, next } = watch(t, b, { key: { id: keyId }, servers });
   await encryptor.encrypt(seed, keyId, within(3_000));
   assert.equal(callCount(b, "encrypt"), 1);
@@ -79,7 +80,10 @@ test("a first server that hangs is overtaken by the second within the budget of 
 test("a certificate that is not trusted at the first server is no reason not to ask the second", async (t) => {
   const { b, keyId } = await startPair(t);
   const stranger = await startKms(t, { certificate: { ipAddresses: ["127.0.0.2"] }, okmsId: b.okmsId });
-  const { encryptor, events } = watch(t, b, { key: { id: keyId }, servers: [stranger.url, b.url] });
+  const { encryptor, events } = watch(t, b, {
+    key: { id: keyId },
+    servers: [parseRestAddress(stranger.url), parseRestAddress(b.url)],
+  });
   await encryptor.encrypt(seed, keyId, within(3_000));
   assert.ok(events.some((event) => event.type === "exchange" && event.outcome === "TLS"));
 });
@@ -120,7 +124,7 @@ test("what is no reply costs no call where the other server is only just back", 
 
 test("a KMS that is back just before a call's time is over is asked, however long the pauses had become", async (t) => {
   const { a, keyId } = await startPair(t);
-  const { encryptor } = watch(t, a, { key: { id: keyId }, servers: [a.url] });
+  const { encryptor } = watch(t, a, { key: { id: keyId }, servers: [parseRestAddress(a.url)] });
   a.faults.rest = { status: 503 };
   const back = setTimeout(() => {
     a.faults.rest = {};
@@ -145,7 +149,7 @@ async function startWithDeadIdle(
   const { a, b, keyId } = await startPair(t);
   const relay = await startRelay(b.endpoint);
   t.after(() => relay.close());
-  const servers = [a.url, `https://127.0.0.1:${relay.port}`];
+  const servers = [a.url, `https://127.0.0.1:${relay.port}`].map((url) => parseRestAddress(url));
   const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, recallIntervalMs: 50 });
   a.faults.rest = { status: 503 };
   await encryptor.encrypt(seed, keyId, within(5_000));

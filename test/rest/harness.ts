@@ -11,6 +11,7 @@ import { type Authority, type CertificateOptions, createAuthority } from "../dev
 import { createFaults, type Faults } from "../devkms/faults.ts";
 import { type KeyStore, openKeyStore } from "../devkms/key-store.ts";
 import { type RestFace, type RestFaceOptions, startRestFace } from "../devkms/rest-face.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 /** A KMS with a REST face, and what a client of it needs. */
 export interface RestKms {
@@ -84,7 +85,12 @@ export function watch(
     events.push(event);
     for (const tell of waiting) tell(event);
   };
-  const encryptor = createRestEncryptor({ servers: [kms.url], okmsId: kms.okmsId, ...options, onEvent });
+  const encryptor = createRestEncryptor({
+    servers: [parseRestAddress(kms.url)],
+    okmsId: kms.okmsId,
+    ...options,
+    onEvent,
+  });
   encryptor.setTlsMaterial(kms.material);
   t.after(() => encryptor.close());
   return {

@@ -10,6 +10,7 @@ import { startRelay } from "../devkms/relay.ts";
 import { startRestFace } from "../devkms/rest-face.ts";
 import { eventually } from "../kmip/echo-server.ts";
 import { outcomes, seed, startKms, startWithKey, watch, withCode, within } from "./harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 for (const http2 of [true, false]) {
   const name = http2 ? "HTTP/2" : "HTTP/1.1";
@@ -62,7 +63,10 @@ test("a path that swallows bytes without a word is left for fresh connections on
   const { kms, keyId } = await startWithKey(t);
   const relay = await startRelay(kms.endpoint);
   t.after(() => relay.close());
-  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const watched = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
+  });
   await watched.encryptor.resolveKey(within(5_000));
   relay.hang();
   const call = watched.encryptor.encrypt(seed, keyId, within(8_000));
@@ -91,7 +95,10 @@ test("closing while a dial hangs ends the dial too", async (t) => {
   const relay = await startRelay(kms.endpoint);
   t.after(() => relay.close());
   relay.hang();
-  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const watched = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
+  });
   const call = watched.encryptor.resolveKey(within(60_000));
   const failed = assert.rejects(call, withCode("SHUTTING_DOWN"));
   await watched.next((event) => event.type === "message");
@@ -104,7 +111,10 @@ test("a dial that hangs is TIMEOUT of the connect", async (t) => {
   const relay = await startRelay(kms.endpoint);
   t.after(() => relay.close());
   relay.hang();
-  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const watched = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
+  });
   await assert.rejects(watched.encryptor.resolveKey(within(400)), (error: { phase?: string }) => {
     assert.equal(error.phase, "connect");
     return withCode(
@@ -127,7 +137,7 @@ test("connections that go silent while one of the same server answers fail none 
   t.after(() => relay.close());
   const { encryptor, next } = watch(t, kms, {
     key: { id: keyId },
-    servers: [`https://127.0.0.1:${relay.port}`],
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
   });
   const end = new AbortController();
   const caller = async (): Promise<void> => {
@@ -168,7 +178,7 @@ async function startHttp2(t: TestContext, onSession: (session: ServerHttp2Sessio
   const keyId = randomUUID();
   const { encryptor, events } = watch(t, kms, {
     key: { id: keyId },
-    servers: [`https://127.0.0.1:${port}`],
+    servers: [parseRestAddress(`https://127.0.0.1:${port}`)],
   });
   return { events, call: (ms: number) => encryptor.encrypt(seed, keyId, within(ms)).catch(() => undefined) };
 }

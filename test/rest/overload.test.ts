@@ -4,11 +4,11 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { test } from "node:test";
-import { parseBaseUrl } from "../../src/rest/base-url.ts";
 import { createRestClient } from "../../src/rest/client.ts";
 import { createServers } from "../../src/rest/servers.ts";
 import { clientMaterial, eventually } from "../kmip/echo-server.ts";
 import { seed, startWithKey, watch, within } from "./harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 const someCall = {
   name: "some",
@@ -34,9 +34,8 @@ test("a KMS that does one request at a time gets no more of them for being slow"
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   const client = createRestClient({
-    servers: [`http://127.0.0.1:${port}`],
+    servers: [parseRestAddress(`http://127.0.0.1:${port}`, { insecureHttp: true })],
     reachabilityPath: "/",
-    insecureHttp: true,
   });
   t.after(async () => {
     await client.close();
@@ -67,22 +66,23 @@ test("a TLS alert of a server that is only starting costs no call", async (t) =>
   await once(front, "listening");
   t.after(() => front.close());
   const { port } = front.address() as AddressInfo;
-  const { encryptor } = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${port}`] });
+  const { encryptor } = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${port}`)],
+  });
   await encryptor.encrypt(seed, keyId, within(5_000));
   assert.ok(connections > 1);
 });
 
 test("a server that is back each time it is asked, and fails again each time, is returned to less and less", async (t) => {
-  const urls = ["https://127.0.0.1:1", "https://127.0.0.1:2"].map((url) =>
-    parseBaseUrl(url, { insecureHttp: false }),
-  );
+  const urls = ["https://127.0.0.1:1", "https://127.0.0.1:2"].map((url) => parseRestAddress(url));
   let returns = 0;
   const servers = createServers({
     urls,
     recallIntervalMs: 10,
     isReachable: async () => true,
     onChange: ({ endpoint, up, inUse }) => {
-      if (!up || !inUse || endpoint !== first.url.endpoint) return;
+      if (!up || !inUse || endpoint !== first.url.name) return;
       returns += 1;
       setImmediate(() => servers.failed(first, "does not answer"));
     },

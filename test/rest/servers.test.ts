@@ -1,15 +1,13 @@
 /** What is told of servers while all of them are away, and how soon the preferred one is returned to after that. */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { parseBaseUrl } from "../../src/rest/base-url.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 import { createServers, type ServerChange, type Servers } from "../../src/rest/servers.ts";
 
 function startServers(t: TestContext, recallIntervalMs: number): { servers: Servers; told: ServerChange[] } {
   const told: ServerChange[] = [];
   const servers = createServers({
-    urls: ["https://127.0.0.1:1", "https://127.0.0.1:2"].map((url) =>
-      parseBaseUrl(url, { insecureHttp: false }),
-    ),
+    urls: ["https://127.0.0.1:1", "https://127.0.0.1:2"].map((url) => parseRestAddress(url)),
     recallIntervalMs,
     isReachable: async () => true,
     onChange: (change) => told.push(change),
@@ -27,7 +25,7 @@ test("while all are away each is told once, with its reason; who answers first i
   ]);
   const asked = servers.current();
   servers.answered(asked);
-  assert.deepEqual(told.at(-1), { endpoint: asked.url.endpoint, up: true, inUse: true });
+  assert.deepEqual(told.at(-1), { endpoint: asked.url.name, up: true, inUse: true });
 });
 
 test("an outage of all is no relapse of each call that failed in it: the first is soon returned to", async (t) => {

@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config/config.ts";
-import { splitAddress } from "../../net/addresses.ts";
+import { isRestAddress, type ServerAddress } from "../../net/address.ts";
 import { watchDial } from "../../net/dial-stage.ts";
 import { describeDialError, describeSocketError } from "../../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../../net/tls.ts";
@@ -20,15 +20,6 @@ import type { Finding } from "./finding.ts";
  */
 const refusal = { roundTrips: 4, minMs: 100, maxMs: 1000 } as const;
 
-/** Where a server is. */
-interface Target {
-  /** `host:port`, for messages. */
-  readonly endpoint: string;
-  readonly host: string;
-  readonly port: number;
-  readonly isTls: boolean;
-}
-
 /** What came of the way to one server. */
 export interface NetworkChecked {
   readonly findings: readonly Finding[];
@@ -38,15 +29,14 @@ export interface NetworkChecked {
 
 /** Checks the way to one server of the configuration. */
 export async function checkServer(
-  server: string,
-  config: Pick<Config, "protocol" | "timeoutMs">,
+  server: ServerAddress,
+  config: Pick<Config, "timeoutMs">,
   material: TlsMaterial | undefined,
 ): Promise<NetworkChecked> {
-  const target = targetOf(server, config.protocol);
-  const names = { tcp: `tcp ${target.endpoint}`, tls: `tls ${target.endpoint}` };
+  const names = { tcp: `tcp ${server.name}`, tls: `tls ${server.name}` };
   const started = performance.now();
   const deadline = AbortSignal.timeout(config.timeoutMs);
-  const tcp = await reach(target, deadline);
+  const tcp = await reach(server, deadline);
   if ("failure" in tcp) {
     const advice = "compare --serv-addr, and look at DNS, routes and firewalls between this host and the KMS";
     const findings = [failed(names.tcp, tcp.failure, advice), skipped(names.tls, "tcp failed")];
@@ -56,40 +46,26 @@ export async function checkServer(
   const { remoteAddress } = tcp.socket;
   const reached = ok(names.tcp, `connected to ${remoteAddress ?? "the server"} in ${since(started)}`);
   try {
-    if (!target.isTls) return { findings: [reached], isReachable: true };
+    if (isRestAddress(server) && server.origin.startsWith("http:"))
+      return { findings: [reached], isReachable: true };
     if (material === undefined)
       return { findings: [reached, skipped(names.tls, "the files failed")], isReachable: false };
-    const tls = await shakeHands(tcp.socket, target, { material, roundTripMs, deadline });
+    const tls = await shakeHands(tcp.socket, server, { material, roundTripMs, deadline });
     return { findings: [reached, { ...tls, name: names.tls }], isReachable: tls.status !== "failed" };
   } finally {
     tcp.socket.destroy();
   }
 }
 
-/** The name of a server in messages, `host:port`. */
-export function endpointOf(server: string, protocol: Config["protocol"]): string {
-  return targetOf(server, protocol).endpoint;
-}
-
-function targetOf(server: string, protocol: Config["protocol"]): Target {
-  if (protocol === "kmip") {
-    return { endpoint: server, ...splitAddress(server), isTls: true };
-  }
-  const url = new URL(server);
-  const port = Number(url.port) || (url.protocol === "http:" ? 80 : 443);
-  const host = url.hostname.replaceAll(/[[\]]/g, "");
-  return { endpoint: `${url.hostname}:${port}`, host, port, isTls: url.protocol !== "http:" };
-}
-
 type Reached = { readonly socket: Socket } | { readonly failure: string };
 
-function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise<Reached> {
+function reach({ name, host, port }: ServerAddress, deadline: AbortSignal): Promise<Reached> {
   return new Promise((resolve) => {
     const socket = connectTcp({ host, port });
     const waitsFor = watchDial(socket, host);
     const onDeadline = (): void => {
       socket.destroy();
-      resolve({ failure: `${endpoint} does not answer within --timeout (${waitsFor()})` });
+      resolve({ failure: `${name} does not answer within --timeout (${waitsFor()})` });
     };
     deadline.addEventListener("abort", onDeadline, { once: true });
     socket.once("connect", () => {
@@ -97,7 +73,7 @@ function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise
       resolve({ socket });
     });
     socket.once("error", (error) => {
-      resolve({ failure: describeSocketError(error, endpoint, false).message });
+      resolve({ failure: describeSocketError(error, name, false).message });
     });
   });
 }
@@ -112,7 +88,7 @@ interface Handshake {
 /** A finding without its name. */
 function shakeHands(
   socket: Socket,
-  { endpoint, host }: Target,
+  { name, host }: ServerAddress,
   { material, roundTripMs, deadline }: Handshake,
 ): Promise<Finding> {
   const { promise, resolve } = Promise.withResolvers<Finding>();
@@ -129,10 +105,10 @@ function shakeHands(
     ...serverVerification,
   });
   tls.on("error", (error) => {
-    fail(describeDialError(error, endpoint).message);
+    fail(describeDialError(error, name).message);
   });
   tls.once("close", () => {
-    fail(`${endpoint} closed the connection when it had seen the client certificate`);
+    fail(`${name} closed the connection when it had seen the client certificate`);
   });
   tls.once("secureConnect", () => {
     const seen = ok("", describeSession(tls, since(started)));
@@ -141,7 +117,7 @@ function shakeHands(
     setTimeout(resolve, Math.min(Math.max(roundTrips * roundTripMs, minMs), maxMs), seen);
   });
   deadline.addEventListener("abort", () => {
-    fail(`${endpoint} does not end the TLS handshake within --timeout`);
+    fail(`${name} does not end the TLS handshake within --timeout`);
   });
   return promise;
 }

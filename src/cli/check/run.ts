@@ -5,7 +5,7 @@ import { checkFiles } from "./files.ts";
 import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { checkKey, skipKey, type Sample } from "./key.ts";
-import { checkServer, endpointOf } from "./network.ts";
+import { checkServer } from "./network.ts";
 import { checkSocket } from "./socket.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 
@@ -48,7 +48,7 @@ async function* checkServers(config: Config, material: TlsMaterial | undefined):
   const isOnly = config.servers.length === 1;
   let sample: Sample | undefined;
   for (const server of config.servers) {
-    const endpoint = endpointOf(server, config.protocol);
+    const endpoint = server.name;
     const atServer = (finding: Finding): Finding =>
       isOnly ? finding : { ...finding, name: `${finding.name} ${endpoint}` };
     const way = await checkServer(server, config, material);
@@ -65,8 +65,8 @@ async function* checkServers(config: Config, material: TlsMaterial | undefined):
 }
 
 /** Of the column of names. */
-function widthFor({ config: { servers, protocol } }: CheckOptions): number {
+function widthFor({ config: { servers } }: CheckOptions): number {
   const longest = servers.length === 1 ? "tcp" : "round trip";
-  const names = servers.map((server) => `${longest} ${endpointOf(server, protocol)}`);
+  const names = servers.map(({ name }) => `${longest} ${name}`);
   return Math.max("api resources".length, ...names.map(({ length }) => length));
 }

@@ -51,7 +51,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const { config, warnings } = parseServeConfig(read, stream.isTTY === true);
   const logger = createLogger({ level: config.logLevel, format: config.logFormat, stream });
   const { protocol, servers, key } = config;
-  logger.info("starting", { version, protocol, servers: servers.join(","), ...key });
+  logger.info("starting", { version, protocol, servers: servers.map(({ name }) => name).join(","), ...key });
   for (const warning of warnings) logger.warn(warning);
 
   const running = build(config, logger, env);
@@ -106,7 +106,7 @@ async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
   const { config, logger, metrics, status, server } = running;
   if (config.httpAddr === undefined) return undefined;
   return startHttpEndpoint({
-    addr: config.httpAddr,
+    addr: config.httpAddr.name,
     status,
     metrics,
     logger,
