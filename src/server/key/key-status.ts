@@ -14,8 +14,7 @@ import { KeyHealth } from "./key-health.ts";
 import type { Failure, KeySnapshot, KeyState } from "./key-health.ts";
 import { createKeyProbe } from "./key-probe.ts";
 import type { KeyProbe } from "./key-probe.ts";
-import { createProbeTimer } from "./probe-timer.ts";
-import type { ProbeTimer } from "./probe-timer.ts";
+import { ProbeTimer } from "./probe-timer.ts";
 import { createSampleFile } from "./sample-file.ts";
 import { createSampleStore } from "./samples.ts";
 import type { SampleFileEvent, SampleStore } from "./samples.ts";
@@ -115,7 +114,7 @@ class ProbedKeyStatus implements KeyStatus {
     this.#probe = createKeyProbe({ encryptor, timeoutMs, stop: this.#stopping.signal, samples });
     this.#health = new KeyHealth(graceMs, (from, now) => this.#tell(from, now));
     this.#dates = new KeyDatesWatch(this.#emit);
-    this.#timer = createProbeTimer({ intervalMs, run: () => this.#run() });
+    this.#timer = new ProbeTimer({ intervalMs, run: () => this.#run() });
   }
 
   start(): void {
