@@ -1,8 +1,7 @@
 /**
  * What a failure of the KMS means for the key: it may pass, or the key must not be used (docs/troubleshooting.md).
  */
-import { KmipResultError, RestError } from "../../errors.ts";
-import type { ProviderError } from "../../errors.ts";
+import type { ProviderError, RefusalClass } from "../../errors.ts";
 
 /** `transient`: unreachable, slow, overloaded; trying again may help. `permanent`: the key must not be used. */
 export type FailureKind = "transient" | "permanent";
@@ -21,29 +20,18 @@ export class KeyUnavailableError extends Error {
   }
 }
 
-/** KMIP Result Reasons that concern the key but reach the server as KMIP_RESULT. */
-const permanentReasons: ReadonlySet<string> = new Set([
-  "Item Not Found",
-  "Authentication Not Successful",
-  "Permission Denied",
-  "Object archived",
-  "Object Archived",
-  "Object destroyed",
-  "Object Destroyed",
-  "Illegal Operation",
-  "Wrong Key Lifecycle State",
-  "Key Value Not Present",
-  "Incompatible Cryptographic Usage Mask",
+/** Refusals that concern the key or the rights to it: not there, not allowed, not in a state to be used. */
+const permanentRefusals: ReadonlySet<RefusalClass> = new Set<RefusalClass>([
+  "not-found",
+  "permission-denied",
+  "failed-precondition",
 ]);
-
-/** HTTP statuses that concern the key or the rights to it. */
-const permanentStatuses: ReadonlySet<number> = new Set([401, 403, 404]);
 
 /** Whether a failure is permanent. What is not known to be permanent is transient: the key may be healthy. */
 export function failureKind(error: ProviderError): FailureKind {
   // With a key whose identifier kube-apiserver does not accept, no call can succeed.
   if (error.kind === "key" || error.code === "RESPONSE_TOO_LARGE") return "permanent";
-  if (error instanceof KmipResultError) return permanentReasons.has(error.reason) ? "permanent" : "transient";
-  const isRefused = error instanceof RestError && error.code === "REST_STATUS";
-  return isRefused && permanentStatuses.has(error.status) ? "permanent" : "transient";
+  return error.refusal !== undefined && permanentRefusals.has(error.refusal.class)
+    ? "permanent"
+    : "transient";
 }

@@ -94,9 +94,10 @@ export function createKeyProbe({ encryptor, timeoutMs, stop, samples }: KeyProbe
       return new ProviderError("REQUEST_CIPHERTEXT_INVALID", "Decrypt gave other bytes than were wrapped");
     } catch (caught) {
       const error = toProviderError(caught);
-      // Servers do not agree on how to say that a ciphertext does not belong to a key.
-      const isRefusal = error.kind === "refused" && !error.retryable;
-      if (isRefusal || error.code === "REQUEST_CIPHERTEXT_INVALID") return error;
+      // Servers do not agree on how to say that a ciphertext does not belong to a key: some give General Failure.
+      const refusal = error.refusal?.class;
+      const isAboutBytes = refusal === "invalid-argument" || refusal === "other";
+      if (isAboutBytes || error.code === "REQUEST_CIPHERTEXT_INVALID") return error;
       throw error;
     }
   }

@@ -4,10 +4,10 @@
  */
 import type { LogFields, Logger } from "../../log/log.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
-import type { Call, CodeName } from "./call.ts";
+import type { CodeName, EndedCall } from "./call.ts";
 
 /** Writes the line of a call that has been answered. Status and health calls that went well are debug lines. */
-export function logCall(logger: Logger, call: Call, code: CodeName): void {
+export function logCall(logger: Logger, call: EndedCall, code: CodeName): void {
   const level = levelOf(call, code);
   if (!logger.enabled(level)) return;
   const fields: LogFields = {
@@ -21,7 +21,7 @@ export function logCall(logger: Logger, call: Call, code: CodeName): void {
   logger[level](code === "OK" ? "call answered" : "call failed", fields, call.error);
 }
 
-function levelOf(call: Call, code: CodeName): "debug" | "info" | "warn" | "error" {
+function levelOf(call: EndedCall, code: CodeName): "debug" | "info" | "warn" | "error" {
   if (code === "OK")
     return call.method.name === "Encrypt" || call.method.name === "Decrypt" ? "info" : "debug";
   if (code === "Canceled") return "info";

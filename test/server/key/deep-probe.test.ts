@@ -5,7 +5,7 @@ import path from "node:path";
 import type { TestContext } from "node:test";
 import { describe, test } from "node:test";
 import type { Wrapped } from "../../../src/encryptors/encryptor.ts";
-import { KmipResultError, ProviderError, TimeoutError } from "../../../src/errors.ts";
+import { ProviderError, TimeoutError } from "../../../src/errors.ts";
 import { KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
 import type { KeyStatus, KeyStatusOptions, StatusEvent } from "../../../src/server/key/key-status.ts";
 import { createKeyStatus } from "../../../src/server/key/key-status.ts";
@@ -113,10 +113,8 @@ describe("a key whose bytes are exchanged under its identifier", () => {
   test("is noticed where the KMS refuses the old value in words of its own, twice", async (t) => {
     const it = start(t);
     await it.untilState("ok");
-    const refused = new KmipResultError({
-      operation: "Decrypt",
-      reason: "General Failure",
-      resultMessage: "",
+    const refused = new ProviderError("KMIP_RESULT", "refused", {
+      refusal: { class: "other", name: "General Failure" },
     });
     it.encryptor.ciphertextErrors.set(Buffer.from(it.wrapped[0]?.ciphertext ?? []).toString("hex"), refused);
     await it.untilState("permanent");
@@ -173,6 +171,15 @@ describe("is no exchanged key:", () => {
       ],
       ["ok"],
     );
+  });
+
+  test("an old value that this client may not decrypt: that is about rights, and permanent as such", async (t) => {
+    const it = start(t);
+    await it.untilState("ok");
+    const denied = new ProviderError("KEY_ACCESS_DENIED", "denied");
+    it.encryptor.ciphertextErrors.set(Buffer.from(it.wrapped[0]?.ciphertext ?? []).toString("hex"), denied);
+    await it.untilState("permanent");
+    assert.equal(it.status.snapshot().failure, denied);
   });
 
   test("an old value of which nothing is known, for the KMS does not answer: a transient failure", async (t) => {

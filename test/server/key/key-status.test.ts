@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { KmipResultError, NetworkError, ProviderError } from "../../../src/errors.ts";
+import { NetworkError, ProviderError } from "../../../src/errors.ts";
 import { KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
 import type { KeyStatus, KeyStatusOptions, StatusEvent } from "../../../src/server/key/key-status.ts";
 import { createKeyStatus } from "../../../src/server/key/key-status.ts";
@@ -240,10 +240,8 @@ describe("a permanent failure", () => {
     const it = setup(t);
     it.status.start();
     await it.nextProbe();
-    it.encryptor.encryptError = new KmipResultError({
-      operation: "Encrypt",
-      reason: "Wrong Key Lifecycle State",
-      resultMessage: "",
+    it.encryptor.encryptError = new ProviderError("KMIP_RESULT", "refused", {
+      refusal: { class: "failed-precondition", name: "Key Value Not Present" },
     });
     it.status.probeSoon("Encrypt was refused");
     await untilState(it, "permanent");

@@ -8,7 +8,11 @@ import {
   ProviderError,
   RestError,
   TimeoutError,
+  toProviderError,
 } from "../../../src/errors.ts";
+import { asKeyFailure } from "../../../src/encryptors/kmip-failures.ts";
+import { asCallFailure } from "../../../src/encryptors/rest-failures.ts";
+import { encodeGrpcMessage } from "../../../src/server/rpc/grpc.ts";
 import { callerTimeoutMs } from "../../../src/server/rpc/deadline.ts";
 import { failureKind, KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
 import { callerMessage, toConnectError } from "../../../src/server/rpc/errors.ts";
@@ -21,12 +25,16 @@ test("every code of the program has a text for callers, which holds the code and
   }
 });
 
+/** Refusals as each protocol's encryptor translates them. */
 const kmip = (reason: string): ProviderError =>
-  new KmipResultError({ operation: "Encrypt", reason, resultMessage: "" });
-const rest = (status: number): ProviderError => new RestError("REST_STATUS", "", { status });
+  toProviderError(
+    asKeyFailure(new KmipResultError({ operation: "Encrypt", reason, resultMessage: "" }), "key-1"),
+  );
+const rest = (status: number): ProviderError =>
+  toProviderError(asCallFailure(new RestError("REST_STATUS", "", { status }), "key-1", false));
 const network = new NetworkError("CLOSED", "", { endpoint: "kms:5696", sent: true });
 
-describe("trouble of the KMS is of the right kind", () => {
+describe("a failure of the KMS is of the right kind", () => {
   for (const [error, kind] of [
     [network, "transient"],
     [new TimeoutError("response", ""), "transient"],
@@ -41,10 +49,12 @@ describe("trouble of the KMS is of the right kind", () => {
     [new ProviderError("KEY_SELF_TEST", ""), "permanent"],
     [kmip("Item Not Found"), "permanent"],
     [kmip("Permission Denied"), "permanent"],
-    [kmip("Wrong Key Lifecycle State"), "permanent"],
-    [kmip("Object Destroyed"), "permanent"],
+    [kmip("0x00000043"), "permanent"],
+    [kmip("0x00000036"), "permanent"],
     [kmip("General Failure"), "transient"],
     [kmip("0x00000099"), "transient"],
+    [kmip("Key Value Not Present"), "permanent"],
+    [kmip("Cryptographic Failure"), "transient"],
     [rest(401), "permanent"],
     [rest(403), "permanent"],
     [rest(404), "permanent"],
@@ -59,12 +69,47 @@ describe("trouble of the KMS is of the right kind", () => {
   }
 });
 
-test("passing trouble of the key is Unavailable to whoever asks, whatever its own code", () => {
+test("a transient failure of the key is Unavailable to every caller, whatever its own code", () => {
   for (const error of [network, new TimeoutError("response", ""), rest(429), kmip("General Failure")]) {
     assert.equal(toConnectError(new KeyUnavailableError(error, "transient")).code, Code.Unavailable);
   }
   const denied = new KeyUnavailableError(new ProviderError("KEY_ACCESS_DENIED", ""), "permanent");
   assert.equal(toConnectError(denied).code, Code.PermissionDenied);
+});
+
+describe("a refusal's class decides the gRPC code", () => {
+  for (const [error, code] of [
+    [kmip("Operation Not Supported"), "Unimplemented"],
+    [kmip("Operation Canceled By Requester"), "Canceled"],
+    [kmip("Cryptographic Failure"), "InvalidArgument"],
+    [kmip("Item Not Found"), "FailedPrecondition"],
+    [kmip("Permission Denied"), "PermissionDenied"],
+    [kmip("General Failure"), "Internal"],
+    [rest(400), "InvalidArgument"],
+    [rest(401), "PermissionDenied"],
+    [rest(403), "PermissionDenied"],
+    [rest(404), "FailedPrecondition"],
+    [rest(418), "Internal"],
+    [rest(429), "ResourceExhausted"],
+    [rest(500), "Unavailable"],
+  ] as const)
+    test(`${callerMessage(error)} is ${code}`, () => {
+      assert.equal(Code[toConnectError(error).code], code);
+    });
+});
+
+describe("grpc-message escapes what gRPC asks for, and no more", () => {
+  for (const [text, expected] of [
+    ["ciphertext is empty [REQUEST_CIPHERTEXT_EMPTY]", "ciphertext is empty [REQUEST_CIPHERTEXT_EMPTY]"],
+    ["100 %", "100 %25"],
+    ["clé\n", "cl%C3%A9%0A"],
+    ["~\u007f", "~%7F"],
+    ["", ""],
+  ] as const)
+    test(JSON.stringify(text), () => {
+      assert.equal(encodeGrpcMessage(text), expected);
+      assert.equal(decodeURIComponent(encodeGrpcMessage(text)), text);
+    });
 });
 
 test("Connect's own errors stay as they are, and a cause is kept for the log", () => {
