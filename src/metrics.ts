@@ -291,7 +291,7 @@ function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "
   });
   const dates = new Gauge({
     name: `${prefix}key_date_timestamp_seconds`,
-    help: "When the KMS will stop to encrypt with the key in use, in seconds since 1970, where it told so.",
+    help: "When the KMS will refuse Encrypt with the key in use, in seconds since 1970, where it told so.",
     labelNames: ["date"],
     registers,
   });

@@ -24,16 +24,18 @@ export interface KeyInfo {
   readonly name?: string;
   /** Its length in bits, where the KMS told it. */
   readonly lengthBits?: number;
-  /** When it will stop working, where the KMS told that. */
+  /** When its use begins and ends, where the KMS told any. */
   readonly dates?: KeyDates;
 }
 
-/** Dates of a key's life that bear on its use, by KMIP 1.4 sections 3.24 to 3.27. */
+/** When the use of a key begins and ends, by the KMS's attributes. Those that it did not tell are absent. */
 export interface KeyDates {
-  /** Deactivation Date: nothing is encrypted any more; what is decrypted is for the KMS to decide. */
-  readonly deactivation?: Date;
-  /** Protect Stop Date: nothing is encrypted any more, and what was is still decrypted. */
+  /** Process Start Date: no Decrypt before. */
+  readonly processStart?: Date;
+  /** Protect Stop Date: no Encrypt after; Decrypt goes on. */
   readonly protectStop?: Date;
+  /** Deactivation Date: the key is deactivated then. */
+  readonly deactivation?: Date;
 }
 
 /** What Encrypt gives, in the form that kube-apiserver stores. */

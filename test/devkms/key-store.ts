@@ -74,11 +74,11 @@ export interface KeyStore {
    */
   update(id: string, change: KeyChange): StoredKey;
   /**
-   * Puts other bytes under a key's identifier, as a restored backup or a Re-key in place does: random ones, or `material`.
+   * Puts other bytes in a key's place, under its identifier, as a restored backup or an in-place Re-key does: random
+   * ones, or `material`.
    * @returns the former bytes, with which a second call undoes it
-   * @throws Error where there is no such key
    */
-  exchange(id: string, material?: Buffer): Buffer;
+  exchangeMaterial(id: string, material?: Buffer): Buffer;
   /** Forgets a key altogether. */
   remove(id: string): void;
 }
@@ -166,7 +166,7 @@ export function openKeyStore(folder?: string): KeyStore {
       if (change.state === "Destroyed") key.material.fill(0);
       return put(withMaterial({ ...key, ...change, stateDates }, key.material));
     },
-    exchange(id, material) {
+    exchangeMaterial(id, material) {
       const key = keys.get(id);
       if (key === undefined) throw new Error(`no key ${id}`);
       put(withMaterial(key, material ?? randomBytes(key.material.length)));

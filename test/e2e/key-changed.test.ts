@@ -90,7 +90,7 @@ for (const protocol of ["kmip", "rest"] as const)
       const before = await wrap(running.client, seed);
       assert.equal(before.keyId, id);
 
-      const former = kms.keys.exchange(id);
+      const former = kms.keys.exchangeMaterial(id);
       const line = await running.program.untilLogged(notUsable);
       assert.equal(line.level, "error");
       assert.equal(line["code"], "KEY_CHANGED");
@@ -111,7 +111,7 @@ for (const protocol of ["kmip", "rest"] as const)
       assert.equal(probed.code, 1);
       assert.ok(probed.stdout.includes(`${inWords} [KEY_CHANGED]`), probed.stdout);
 
-      kms.keys.exchange(id, former);
+      kms.keys.exchangeMaterial(id, former);
       const healthy = running.program.log().filter(({ msg }) => msg === "the key is healthy").length;
       await running.program.untilLogged("the key is healthy", healthy + 1);
       assert.equal((await roundTrip(running)).healthz, "ok");
@@ -133,12 +133,12 @@ for (const protocol of ["kmip", "rest"] as const)
       assert.ok(text.length < 2000, `${text.length} bytes`);
       assert.ok(text.includes(keyId));
 
-      const former = kms.keys.exchange(id);
+      const former = kms.keys.exchangeMaterial(id);
       for (const form of ["hex", "base64", "base64url"] as const)
         assert.ok(!text.includes(former.toString(form)));
       const second = await serve(t, protocol, kms, { "state-dir": folder });
       await assertStopped(second);
-      kms.keys.exchange(id, former);
+      kms.keys.exchangeMaterial(id, former);
       await second.program.untilLogged("the key is healthy");
       await roundTrip(second);
       assert.equal(readFileSync(file, "utf8"), text, "the oldest value stays");

@@ -12,11 +12,14 @@ export interface KeyDatesEvent {
   readonly dates: KeyDates;
 }
 
+/** The dates that end the use of a key. */
+export type EndDate = Exclude<keyof KeyDates, "processStart">;
+
 /** One of the key's dates is less than 30 or less than 7 days away: told once for each. */
 export interface KeyDateNearEvent {
   readonly type: "date-near";
   readonly keyId: string;
-  readonly date: keyof KeyDates;
+  readonly date: EndDate;
   readonly at: Date;
   /** Whole days until then; 0 where it has passed. */
   readonly daysLeft: number;
@@ -27,7 +30,7 @@ export class KeyDatesWatch {
   readonly #emit: (event: KeyDatesEvent | KeyDateNearEvent) => void;
   #known = "";
   /** The nearest threshold that was told of each date, in days. */
-  readonly #told = new Map<keyof KeyDates, number>();
+  readonly #told = new Map<EndDate, number>();
 
   /** @param emit called synchronously; must not throw */
   constructor(emit: (event: KeyDatesEvent | KeyDateNearEvent) => void) {
@@ -36,7 +39,7 @@ export class KeyDatesWatch {
 
   /** Takes what a good probe found. */
   note({ keyId, dates = {} }: KeyInfo, now = Date.now()): void {
-    const known = JSON.stringify([keyId, dates.deactivation, dates.protectStop]);
+    const known = JSON.stringify([keyId, dates]);
     if (known !== this.#known) {
       this.#known = known;
       this.#told.clear();
@@ -48,7 +51,7 @@ export class KeyDatesWatch {
     }
   }
 
-  #warn(keyId: string, date: keyof KeyDates, at: Date, now: number): void {
+  #warn(keyId: string, date: EndDate, at: Date, now: number): void {
     const days = (at.getTime() - now) / dayMs;
     const threshold = warnDays.findLast((limit) => days < limit);
     const told = this.#told.get(date);

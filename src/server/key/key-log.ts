@@ -1,9 +1,8 @@
 /** What happens to the key, for log and metrics. The key appears as the hash that kube-apiserver's metrics have. */
-import type { KeyDates } from "../../encryptors/encryptor.ts";
 import type { LogFields, Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
-import type { KeyDateNearEvent } from "./key-dates.ts";
+import type { EndDate, KeyDateNearEvent } from "./key-dates.ts";
 import type { KeySnapshot } from "./key-health.ts";
 import type { StatusEvent } from "./key-status.ts";
 import type { SampleFileEvent } from "./samples.ts";
@@ -71,7 +70,7 @@ function logState(logger: Logger, now: KeySnapshot): void {
   }
 }
 
-const dateNames: Readonly<Record<keyof KeyDates, string>> = {
+const dateNames: Readonly<Record<EndDate, string>> = {
   deactivation: "Deactivation Date",
   protectStop: "Protect Stop Date",
 };
