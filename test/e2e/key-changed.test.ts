@@ -133,7 +133,17 @@ for (const protocol of ["kmip", "rest"] as const)
       assert.ok(text.length < 2000, `${text.length} bytes`);
       assert.ok(text.includes(keyId));
 
+      const flags = [...flagList(flagsOf(protocol, kms)), "--state-dir", folder];
+      const good = await runProgram(t, ["check", ...flags, "--sock", first.sock]);
+      assert.match(good.stdout, /^✔ earlier value +what serve wrapped at .* still opens$/m);
+      assert.equal(good.code, 0);
       const former = kms.keys.exchangeMaterial(id);
+      const bad = await runProgram(t, ["check", ...flags, "--sock", first.sock]);
+      assert.match(
+        bad.stdout,
+        /^✔ round trip .*\n✖ earlier value +what serve wrapped at .*\n +→ .* have the former key/m,
+      );
+      assert.equal(bad.code, 1);
       for (const form of ["hex", "base64", "base64url"] as const)
         assert.ok(!text.includes(former.toString(form)));
       const second = await serve(t, protocol, kms, { "state-dir": folder });

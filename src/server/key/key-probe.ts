@@ -3,12 +3,12 @@
  * bytes through Encrypt and Decrypt, and a Decrypt of what an earlier deep probe wrapped. Never asks for key material.
  * Does not judge: key-status.ts decides what a result means.
  */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { randomBytes, timingSafeEqual } from "node:crypto";
 import { ProviderError, toProviderError } from "../../errors.ts";
 import type { CallContext, Encryptor, KeyInfo } from "../../encryptors/encryptor.ts";
 import { settleWithin, startBudget } from "../rpc/deadline.ts";
 import { checkKeyId } from "../rpc/limits.ts";
-import type { Sample, SampleStore } from "./samples.ts";
+import { isOpened, type Sample, sampleHash, type SampleStore } from "./samples.ts";
 
 /**
  * Longest wait for one answer of the KMS in a probe, in ms; --timeout, where it is shorter. Under 5 s, so that the
@@ -81,7 +81,7 @@ export function createKeyProbe({ encryptor, timeoutMs, stop, samples }: KeyProbe
       protocol: encryptor.protocol,
       keyId,
       ...wrapped,
-      sha256: sha256(plaintext),
+      sha256: sampleHash(plaintext),
       wrappedAt: new Date(),
     };
   }
@@ -90,7 +90,7 @@ export function createKeyProbe({ encryptor, timeoutMs, stop, samples }: KeyProbe
   async function whyLost(sample: Sample): Promise<ProviderError | undefined> {
     try {
       const opened = await step((context) => encryptor.decrypt(sample, context));
-      if (sha256(opened) === sample.sha256) return undefined;
+      if (isOpened(sample, opened)) return undefined;
       return new ProviderError("REQUEST_CIPHERTEXT_INVALID", "Decrypt gave other bytes than were wrapped");
     } catch (caught) {
       const error = toProviderError(caught);
@@ -131,8 +131,4 @@ function keyChanged({ keyId, wrappedAt }: Sample, cause: ProviderError): Provide
       ` (new values can, but not what a probe wrapped at ${wrappedAt.toISOString()}); restore the former key in the KMS`,
     { details: { keyId, wrappedAt: wrappedAt.toISOString() }, cause },
   );
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }

@@ -2,6 +2,7 @@
  * What deep probes wrapped, the oldest for each key: a later probe unwraps it, and so notices that the bytes of a key
  * were exchanged under its identifier. In memory, and in a file of --state-dir, whose loss costs that memory only.
  */
+import { createHash } from "node:crypto";
 import type { Encryptor, UnwrapRequest } from "../../encryptors/encryptor.ts";
 
 /** Most keys of which a sample is kept. */
@@ -23,12 +24,25 @@ export interface Sample extends UnwrapRequest {
   readonly wrappedAt: Date;
 }
 
+/** The hash that a sample keeps of its test bytes. */
+export function sampleHash(testBytes: Uint8Array): string {
+  return createHash("sha256").update(testBytes).digest("hex");
+}
+
+/** Whether `bytes` are those that were wrapped. */
+export function isOpened(sample: Sample, bytes: Uint8Array): boolean {
+  return sampleHash(bytes) === sample.sha256;
+}
+
 /** Where samples outlive the process. Both methods may reject with any error. */
 export interface SampleFile {
   /** Full path, for messages. */
   readonly path: string;
-  /** Empty where there is no file. */
-  read(): Promise<readonly Sample[]>;
+  /**
+   * Empty where there is no file.
+   * @param options.isOwnerTrusted read it whoever owns it. Default: only this process's user and root.
+   */
+  read(options?: { readonly isOwnerTrusted: boolean }): Promise<readonly Sample[]>;
   write(samples: readonly Sample[]): Promise<void>;
 }
 
