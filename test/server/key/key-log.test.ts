@@ -6,6 +6,7 @@ import { KeyHealth } from "../../../src/server/key/key-health.ts";
 import { startServer } from "../harness.ts";
 
 const dayMs = 24 * 60 * 60_000;
+const isWarning = ({ message }: { message: string }): boolean => message.includes("a date that is near");
 
 test("a date of the key that is near is a warning, once, and a metric", async (t) => {
   const at = new Date(Date.now() + 6.5 * dayMs);
@@ -13,7 +14,6 @@ test("a date of the key that is near is a warning, once, and a metric", async (t
     probeIntervalMs: 10,
     prepare: (encryptor) => (encryptor.dates = { protectStop: at }),
   });
-  const isWarning = ({ message }: { message: string }): boolean => message.includes("a date that is near");
   const line = await it.logger.waitFor(isWarning);
   assert.equal(line.level, "warn");
   assert.deepEqual(
