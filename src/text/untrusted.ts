@@ -4,8 +4,11 @@
  * of bytes needs to be known: hexadecimal, base64, octal, decimal, whole or in pieces.
  */
 
-/** Words of four letters and fewer: shorter pieces of hexadecimal and base64 look like words, so these are listed. */
-const shortWords: ReadonlySet<string> = new Set(
+/**
+ * Words of four letters and fewer, for pieces of hexadecimal and base64 look like words; and a few that are longer and have
+ * an unusual pair of letters.
+ */
+const listedWords: ReadonlySet<string> = new Set(
   `a ab above ad add after age all also am an and any are as ask at auth away back bad base be been bit bits block body both
   but by byte call can cannot cause cert code copy core data date day days dead deny did do does doesn done down due
   each edit else end ends enum eof even ever exit fail few file find fix flag for form free from full gave get gets
@@ -16,22 +19,37 @@ const shortWords: ReadonlySet<string> = new Set(
   open or order our out over own page part past path peer per plan pool port post put read real rest role root row
   rule run safe same say see seen send sent set sets shut side sign site size slot so some soon sort spec step stop
   such tag tags take task tell term test text than that the them then they this tier till time to told too tool top
-  try turn two type unit up upon us use used user uses via wait want was way we week well went were what when whom
+  try turn two type rate disk sync idle card quit lock bind boot drop fill hang hold hope hour hung join jump kept mark math mute mode pass pick poor pull push race rank rare raw rely sort soft stay stop stub swap team thin tiny trim true truth vary verb very view vote weak whole unit up upon us use used user uses via wait want was way we week well went were what when whom
   wide will wish with word work yes yet you your zero zone
   acl aead aes aik api asn ca cbc ccm cn crc crl csr dek der dh dn dns ec ecb ecdh ekm fips gcm gmac http hsm iam id
   ids io ip iv jce json kms kmip kdf ksv kv kwp ldap md mtls nist oaep oid okms ovh pem pin pkcs pki qat rbac rng rpc
+  already always localhost loopback proxy subkey throughput
   rsa sdk sha sni sql ssl sso tcp tde tls ttl ttlv uid uri url utf uuid xml xts`.split(/\s+/),
+);
+
+/**
+ * The letters that may follow a letter in an English word: of `bacd`, `a`, `c` and `d` may follow `b`. Six letters at
+ * random pass in one case of ten, and most that are no word do not.
+ */
+const pairs: ReadonlySet<string> = new Set(
+  `abcdefghiklmnprstuvwxy babcdeijlmnoprstuvy cacdeghiklmnopqrstuy dabcdefgijlmnoprstuvwy
+  eabcdefghijklmnopqrstuvwxyz fadefilmoprstuy gacefghilmnoprstuy hadeilmnorstuy iabcdefghjklmnopqrstvxz jaeiou
+  kabdegilnopstuwy labcdefgiklnopstuvy mabcdefiklmnopstuy nabcdefghijklmnopqrstuvwy oabcdefghijklmnoprstuvwxyz
+  pacdefghiklmnoprstuy qu rabcdefghiklmnoprstuvwy sacdefghiklmnopqrstuwy tabcdefghilmnoprstuvwxyz
+  uabcdefgilmnoprst vaceio waehilnors xacehimpt yabcdegilmnoprstwz zaeio`
+    .split(/\s+/)
+    .flatMap(([first = "", ...next]) => next.map((second) => first + second)),
 );
 
 /** No word of a server's message is longer; more letters in a row are some spelling of bytes. */
 const longestWord = 20;
 /** A word of at most so many letters that stands between two things that are no words is one more of them. */
 const longestBetween = 8;
+/** Likewise several words, as of bytes that are printed one by one. */
+const mostBetween = 3;
+const longestOfSeveral = 4;
 
-const oneCase = /^(?:[a-zà-ÿ]+|[A-ZÀ-Þ][a-zà-ÿ]*|[A-ZÀ-Þ]+)$/;
-const vowel = /[aeiouyà-ÿ]/i;
-const manyConsonants = /[bcdfghjklmnpqrstvwxz]{6}/i;
-const onlyHexadecimal = /^[a-f]+$/i;
+const oneCase = /^(?:[a-z]+|[A-Z][a-z]*|[A-Z]+)$/;
 /** What words may be joined by, as in `client/server`, `Item-Not-Found`, `can't`. */
 const joints = /[-_/.':=&]/;
 /** The end of `can't` and `it's`. */
@@ -39,8 +57,9 @@ const shortForm = /(?<=[a-z])'(?:t|s|re|ve|ll)$/;
 
 function isWord(text: string): boolean {
   if (!oneCase.test(text) || text.length > longestWord) return false;
-  if (text.length <= 4) return shortWords.has(text.toLowerCase());
-  return vowel.test(text) && !manyConsonants.test(text) && !onlyHexadecimal.test(text);
+  const word = text.toLowerCase();
+  if (text.length <= 4 || listedWords.has(word)) return listedWords.has(word);
+  return Array.from(word.slice(1), (letter, at) => word.charAt(at) + letter).every((pair) => pairs.has(pair));
 }
 
 /** Part of a text: `open` passes, `hidden` does not; `between` is white space and punctuation, and passes. */
@@ -103,13 +122,24 @@ function nextContent(parts: readonly Part[], at: number): number {
 function endOfRun(parts: readonly Part[], start: number): number {
   let end = start;
   for (;;) {
-    const next = nextContent(parts, end + 1);
-    const after = nextContent(parts, next + 1);
-    const found = parts[next];
-    if (found?.kind === "hidden") end = next;
-    else if (found?.kind === "open" && found.text.length <= longestBetween && parts[after]?.kind === "hidden")
-      end = after;
-    else return end;
+    const next = nextHidden(parts, end + 1);
+    if (next === undefined) return end;
+    end = next;
+  }
+}
+
+/** The next hidden part, where nothing but punctuation, one short word or a few very short ones stand before it. */
+function nextHidden(parts: readonly Part[], from: number): number | undefined {
+  let longest = 0;
+  let words = 0;
+  for (let at = nextContent(parts, from); ; at = nextContent(parts, at + 1)) {
+    const part = parts[at];
+    if (part?.kind === "hidden") return at;
+    if (part?.kind !== "open") return undefined;
+    words += 1;
+    longest = Math.max(longest, part.text.length);
+    if (longest > longestBetween || (words > 1 && longest > longestOfSeveral) || words > mostBetween)
+      return undefined;
   }
 }
 

@@ -99,9 +99,6 @@ export function encrypt(request: EncryptRequest, context: KmipContext): EncryptR
   const key = usableKey(context, request.uniqueIdentifier, "Encrypt");
   const authTagLength = checkParameters(request.cryptographicParameters, context.faults.kmip);
   checkWhole(request);
-  const { quotes } = context.faults.kmip;
-  if (quotes !== undefined)
-    throw new KmipFailure(ResultReason.GeneralFailure, quotes(Buffer.from(request.data)));
   const isRandom = request.ivCounterNonce === undefined && request.cryptographicParameters?.randomIV === true;
   const iv = isRandom ? randomBytes(randomIvBytes) : request.ivCounterNonce;
   if (iv === undefined || iv.length === 0) throw invalid("GCM needs an IV/Counter/Nonce");

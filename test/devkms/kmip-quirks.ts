@@ -57,8 +57,6 @@ export interface KmipQuirks {
   discoversWithoutCredential: boolean;
   /** Each reply is the one to the request before, from the second on. */
   slips: boolean;
-  /** Encrypt is refused with General Failure and these words of the plaintext. */
-  quotes: ((plaintext: Buffer) => string) | undefined;
 }
 
 /** A server that does everything as the specification has it. */
@@ -82,6 +80,5 @@ export function noQuirks(): KmipQuirks {
     credential: undefined,
     discoversWithoutCredential: false,
     slips: false,
-    quotes: undefined,
   };
 }
