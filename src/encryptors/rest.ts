@@ -4,7 +4,7 @@
  */
 import { ProviderError, RestError } from "../errors.ts";
 import { createRestClient } from "../rest/client.ts";
-import { isCompactJwe } from "../rest/jwe.ts";
+import { isCompactJwe, plaintextBytes } from "../rest/jwe.ts";
 import {
   createServiceKeys,
   reachabilityPath,
@@ -66,7 +66,20 @@ async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, 
 }
 
 async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
-  return explained(keys.decrypt(checkKeyId(keyId), jweOf(ciphertext), context), keyId, true);
+  const jwe = jweOf(ciphertext);
+  const plaintext = await explained(keys.decrypt(checkKeyId(keyId), jwe, context), keyId, true);
+  checkPlaintextLength(jwe, plaintext.length);
+  return plaintext;
+}
+
+/** The plaintext of another JWE, as of a reply to another request, has another length as a rule. */
+function checkPlaintextLength(jwe: string, length: number): void {
+  const possible = plaintextBytes(jwe);
+  if (possible === undefined || (length >= possible.least && length <= possible.most)) return;
+  const { least, most } = possible;
+  const expected = least === most ? `${most}` : `${least} to ${most}`;
+  const message = `decrypt: the KMS gave ${length} bytes for a JWE of ${expected}`;
+  throw new RestError("REST_BODY", message, { status: 200 });
 }
 
 /** As the API writes it: the Go original kept in key_id what its flag said. */

@@ -23,7 +23,7 @@ const listedWords: ReadonlySet<string> = new Set(
   wide will wish with word work yes yet you your zero zone
   acl aead aes aik api asn ca cbc ccm cn crc crl csr dek der dh dn dns ec ecb ecdh ekm fips gcm gmac http hsm iam id
   ids io ip iv jce json kms kmip kdf ksv kv kwp ldap md mtls nist oaep oid okms ovh pem pin pkcs pki qat rbac rng rpc
-  already always localhost loopback proxy subkey throughput
+  already always lengths localhost loopback proxy subkey throughput
   rsa sdk sha sni sql ssl sso tcp tde tls ttl ttlv uid uri url utf uuid xml xts`.split(/\s+/),
 );
 
@@ -49,6 +49,7 @@ const longestBetween = 8;
 const mostBetween = 3;
 const longestOfSeveral = 4;
 
+const manyConsonants = /^[bcdfghjklmnpqrstvwxz]{4}|[bcdfghjklmnpqrstvwxz]{5}/;
 const oneCase = /^(?:[a-z]+|[A-Z][a-z]*|[A-Z]+)$/;
 /** What words may be joined by, as in `client/server`, `Item-Not-Found`, `can't`. */
 const joints = /[-_/.':=&]/;
@@ -59,6 +60,7 @@ function isWord(text: string): boolean {
   if (!oneCase.test(text) || text.length > longestWord) return false;
   const word = text.toLowerCase();
   if (text.length <= 4 || listedWords.has(word)) return listedWords.has(word);
+  if (manyConsonants.test(word)) return false;
   return Array.from(word.slice(1), (letter, at) => word.charAt(at) + letter).every((pair) => pairs.has(pair));
 }
 

@@ -46,6 +46,8 @@ export interface Faults {
   count: number | undefined;
   /** Ids of keys that this client may not use: Permission Denied, or 403. `count` does not apply. */
   readonly deniedKeys: Set<string>;
+  /** Decrypt gives these bytes, whatever it is asked, as a KMS whose replies have slipped. */
+  decryptsTo: Buffer | undefined;
   /** Do not set the ID placeholder on Locate and Create, as PyKMIP does not. */
   noPlaceholder: boolean;
   /** Hang up on a KMIP message of several operations; `count` does not apply. */
@@ -79,6 +81,7 @@ function harmless(): Omit<Faults, "deniedKeys" | "kmip"> {
     halfFrame: false,
     garbage: false,
     count: undefined,
+    decryptsTo: undefined,
     noPlaceholder: false,
     noBatches: false,
     rest: {},

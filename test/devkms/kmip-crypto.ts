@@ -139,7 +139,8 @@ export function decrypt(request: DecryptRequest, context: KmipContext): DecryptR
   if (request.authenticatedEncryptionAdditionalData !== undefined)
     decipher.setAAD(request.authenticatedEncryptionAdditionalData);
   try {
-    return { uniqueIdentifier: key.id, data: Buffer.concat([decipher.update(data), decipher.final()]) };
+    const opened = Buffer.concat([decipher.update(data), decipher.final()]);
+    return { uniqueIdentifier: key.id, data: context.faults.decryptsTo ?? opened };
   } catch {
     throw new KmipFailure(ResultReason.CryptographicFailure, "the data does not authenticate");
   }
