@@ -28,6 +28,7 @@ import { credentialHeader, type KmipCredential, withHeader } from "./kmip-creden
 import { asKeyFailure } from "./kmip-failures.ts";
 import { createHabits, type Habit, type Habits, ivBytes, tagBytes } from "./kmip-habits.ts";
 import { createKeyResolver, explainRefusal } from "./kmip-key.ts";
+import { maxCiphertextBytes, maxKeyIdBytes } from "./limits.ts";
 
 /** How the driver is made. What is not given is as in the client's options. */
 export interface KmipEncryptorOptions extends Omit<KmipClientOptions, "onEvent"> {
@@ -40,9 +41,6 @@ export interface KmipEncryptorOptions extends Omit<KmipClientOptions, "onEvent">
 const algAnnotation = "alg.okms.ovh.com";
 const ivAnnotation = "iv.okms.ovh.com";
 const algorithmName = "AES_GCM";
-/** What kube-apiserver takes. */
-const maxCiphertextBytes = 1024;
-const maxKeyIdBytes = 1024;
 /** No reply that this driver needs is longer than some kilobytes. */
 const maxReplyBytes = 64 * 1024;
 

@@ -200,7 +200,7 @@ function verboseText(now: KeySnapshot, isListening: boolean, isKeyWell: boolean)
     `key_id_hash: ${now.keyId === undefined ? "none yet" : keyIdHash(now.keyId)}`,
     `last good probe: ${now.lastGoodProbe?.toISOString() ?? "none yet"}`,
     `last deep probe: ${now.lastDeepProbe?.toISOString() ?? "none yet"}`,
-    ...(now.trouble === undefined ? [] : [`trouble: ${now.trouble.code}`]),
+    ...(now.trouble === undefined ? [] : [`failure: ${now.trouble.code}`]),
     `readyz check ${isListening && isKeyWell ? "passed" : "failed"}`,
   ];
   return `${lines.join("\n")}\n`;

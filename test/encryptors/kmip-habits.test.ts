@@ -79,7 +79,7 @@ test("an Encrypt that is refused in every form fails with the first refusal, and
   for (const expected of [5, 1]) {
     await assert.rejects(encryptor.encrypt(seed, id, within()), {
       code: "KMIP_RESULT",
-      reason: "Invalid Field",
+      refusal: { class: "other", name: "Invalid Field" },
     });
     assert.equal(encryptor.exchanges().length, expected);
   }
