@@ -12,6 +12,7 @@ import {
   type ServerAddress,
 } from "../net/address.ts";
 import type { KeySelector } from "../encryptors/encryptor.ts";
+import { maxKeyIdBytes } from "../encryptors/limits.ts";
 import { logLevels, type LogLevel } from "../log/levels.ts";
 import { quote } from "../text/quote.ts";
 import { formatDuration } from "./settings.ts";
@@ -199,9 +200,6 @@ function readSockGroup(read: SettingsReader): string | undefined {
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not a group's name or number`);
   return given?.text;
 }
-
-/** What kube-apiserver takes as key_id, in bytes. */
-const maxKeyIdBytes = 1024;
 
 function readKey(read: SettingsReader, protocol: Config["protocol"] | undefined): KeySelector {
   const id = read.given("encryption-key-id");

@@ -192,7 +192,7 @@ function readiness(options: HttpEndpointOptions, isVerbose: boolean): Answer {
 
 /** The parts, in the form of kube-apiserver's own `/readyz?verbose`. */
 function verboseText(now: KeySnapshot, isListening: boolean, isKeyWell: boolean): string {
-  const inGrace = now.state === "grace" ? " (in trouble for less than --status-grace)" : "";
+  const inGrace = now.state === "grace" ? " (a transient failure for less than --status-grace)" : "";
   const lines = [
     isListening ? "[+]socket ok" : "[-]socket failed: it is not listened on",
     isKeyWell ? `[+]key ok${inGrace}` : `[-]key failed: ${now.healthz}`,
@@ -200,7 +200,7 @@ function verboseText(now: KeySnapshot, isListening: boolean, isKeyWell: boolean)
     `key_id_hash: ${now.keyId === undefined ? "none yet" : keyIdHash(now.keyId)}`,
     `last good probe: ${now.lastGoodProbe?.toISOString() ?? "none yet"}`,
     `last deep probe: ${now.lastDeepProbe?.toISOString() ?? "none yet"}`,
-    ...(now.trouble === undefined ? [] : [`trouble: ${now.trouble.code}`]),
+    ...(now.failure === undefined ? [] : [`failure: ${now.failure.code}`]),
     `readyz check ${isListening && isKeyWell ? "passed" : "failed"}`,
   ];
   return `${lines.join("\n")}\n`;

@@ -72,7 +72,7 @@ async function sendRaw(endpoint: HttpEndpoint, bytes: string): Promise<string> {
 
 describe("/livez", () => {
   test("is 200 while the socket is listened on, whatever the key's state", async (t) => {
-    const { url } = await start(t, { snapshot: { state: "final", healthz: "the key is destroyed" } });
+    const { url } = await start(t, { snapshot: { state: "permanent", healthz: "the key is destroyed" } });
     const { status, text } = await get(`${url}/livez`);
     assert.deepEqual([status, text], [200, "ok\n"]);
   });
@@ -85,11 +85,11 @@ describe("/livez", () => {
 
 describe("/readyz", () => {
   const rows: readonly (readonly [KeySnapshot["state"], number])[] = [
-    ["starting", 503],
+    ["unknown", 503],
     ["ok", 200],
     ["grace", 200],
-    ["unwell", 503],
-    ["final", 503],
+    ["transient", 503],
+    ["permanent", 503],
   ];
   for (const [state, expected] of rows) {
     test(`is ${expected} in the state ${state}`, async (t) => {
@@ -122,18 +122,18 @@ describe("/readyz", () => {
     assert.doesNotMatch(text, /b3f1c6de/);
   });
 
-  test("names the part that failed when verbose, and the code of the trouble but not its details", async (t) => {
-    const trouble = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
+  test("names the part that failed when verbose, and the code of the failure but not its details", async (t) => {
+    const failure = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
     const snapshot: KeySnapshot = {
-      state: "unwell",
+      state: "transient",
       healthz: "the KMS cannot be reached [CONNECT]",
-      trouble,
+      failure,
     };
     const { url } = await start(t, { snapshot });
     const { status, text } = await get(`${url}/readyz?verbose=1`);
     assert.equal(status, 503);
     assert.match(text, /^\[-\]key failed: the KMS cannot be reached \[CONNECT\]$/m);
-    assert.match(text, /^trouble: CONNECT$/m);
+    assert.match(text, /^failure: CONNECT$/m);
     assert.match(text, /^key_id_hash: none yet$/m);
     assert.match(text, /^readyz check failed$/m);
     assert.doesNotMatch(text, /kms\.internal/);

@@ -12,7 +12,7 @@ import {
   groupId,
   isErrno,
   lookAt,
-  whoAnswers,
+  probeListener,
 } from "../../server/socket/socket-path.ts";
 import { failed, ok, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -62,13 +62,13 @@ async function checkFile({ sock, replace }: Pick<Config, "sock" | "replace">): P
   if (found.kind === "folder") return failed(name, `${sock} is a folder`, "add the name of a file to --sock");
   if (found.kind === "other")
     return failed(name, `${sock} is there and is not a socket`, "remove it, or choose another --sock");
-  const answer = await whoAnswers(sock);
-  if (answer === "nobody")
+  const answer = await probeListener(sock);
+  if (answer === "refused")
     return ok(name, `${sock} is left over from a process that is gone, and will be replaced`);
   if (answer === "unknown" && !replace)
     return failed(
       name,
-      `it cannot be told whether somebody answers on ${sock}`,
+      `cannot find out whether a process listens on ${sock}`,
       "remove the file, or take its place with --replace",
     );
   if (replace) return ok(name, `a process answers on ${sock}; serve takes its place (--replace)`);

@@ -1,6 +1,6 @@
 /**
- * What stands at a Unix socket's path, and whether a socket may be put there. Looks and asks only, apart from
- * making a parent folder that is missing; unix-socket.ts acts. Every refusal is SOCKET and says what to do.
+ * What is at a Unix socket's path, and whether a socket may be put there. Changes nothing, apart from making a parent
+ * folder that is missing; unix-socket.ts acts. Every refusal is SOCKET and says what to do.
  */
 import { constants, type Stats } from "node:fs";
 import { lstat, mkdir, open, readFile, realpath, stat } from "node:fs/promises";
@@ -15,7 +15,7 @@ const folderMode = 0o750;
 const othersMayWrite = 0o002;
 const stickyBit = 0o1000;
 
-/** A file, by what does not change when it is renamed. */
+/** What identifies a file, and does not change when it is renamed. */
 export interface FileIdentity {
   readonly dev: number;
   readonly ino: number;
@@ -26,8 +26,8 @@ export type Found =
   | { readonly kind: "nothing" | "folder" | "other" }
   | { readonly kind: "socket"; readonly identity: FileIdentity };
 
-/** Who answers on a socket: somebody, nobody (its process is gone), or it cannot be told. */
-export type Answer = "somebody" | "nobody" | "unknown";
+/** What a connection to a socket met: a listening process, a refusal (its process is gone), or neither. */
+export type Listener = "listening" | "refused" | "unknown";
 
 /** A refusal to use the socket, with the reason and what to do. */
 export function socketError(message: string, cause?: unknown): ProviderError {
@@ -47,7 +47,7 @@ export function checkPathLength(file: string): void {
 /**
  * Makes the socket's folder, and those above it, where they are missing: 0750 whatever the umask.
  * @param gid the group that the socket is for, and that must come through to it.
- * @throws SOCKET where it cannot be made, is no folder, or anyone may swap the files in it or in one above it
+ * @throws SOCKET where it cannot be made, is no folder, or any user may replace the files in it or in one above it
  */
 export async function prepareFolder(folder: string, gid?: number): Promise<void> {
   try {
@@ -56,16 +56,16 @@ export async function prepareFolder(folder: string, gid?: number): Promise<void>
       for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
         await adjust(made, gid);
   } catch (error) {
-    throw socketError(`the socket's folder ${folder} cannot be made: ${reasonOf(error)}`, error);
+    throw socketError(`cannot make the socket's folder ${folder}: ${reasonOf(error)}`, error);
   }
   const exposed = await exposedFolder(folder);
   if (exposed !== undefined)
     throw socketError(
-      `others may write to the folder ${exposed}, and so put their own socket in the place of this one: run chmod o-w on it`,
+      `others may write to the folder ${exposed}, and so replace the socket by their own: run chmod o-w on it`,
     );
 }
 
-/** Of a folder and those above it the one in which others may swap what is there; undefined: none. */
+/** Of a folder and those above it the one in which others may replace files; undefined: none. */
 export async function exposedFolder(folder: string): Promise<string | undefined> {
   for (let each = await realpath(folder); ; each = path.dirname(each)) {
     const { mode } = await stat(each);
@@ -76,7 +76,7 @@ export async function exposedFolder(folder: string): Promise<string | undefined>
 
 /** Gives a folder just made its group, and the bits that the umask took; the set-group-ID bit that it inherited stays. */
 async function adjust(folder: string, gid: number | undefined): Promise<void> {
-  // By its handle: who may write to the folder above could have put a link in its place meanwhile.
+  // By its handle: a user who may write to the folder above could have put a link in its place meanwhile.
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     const { mode } = await handle.stat();
@@ -87,14 +87,14 @@ async function adjust(folder: string, gid: number | undefined): Promise<void> {
   }
 }
 
-/** What is at the path. A symbolic link is not followed. @throws SOCKET where it cannot be looked at */
+/** What is at the path. A symbolic link is not followed. @throws SOCKET where it cannot be read */
 export async function lookAt(file: string): Promise<Found> {
   let stats: Stats;
   try {
     stats = await lstat(file);
   } catch (error) {
     if (isErrno(error, "ENOENT")) return { kind: "nothing" };
-    throw socketError(`the socket path ${file} cannot be looked at: ${reasonOf(error)}`, error);
+    throw socketError(`cannot read the socket path ${file}: ${reasonOf(error)}`, error);
   }
   if (stats.isDirectory()) return { kind: "folder" };
   if (!stats.isSocket()) return { kind: "other" };
@@ -106,18 +106,18 @@ export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.ino === b.ino && a.dev === b.dev;
 }
 
-/** Connects and leaves at once. */
-export function whoAnswers(file: string): Promise<Answer> {
+/** Connects, and disconnects at once. */
+export function probeListener(file: string): Promise<Listener> {
   return new Promise((resolve) => {
     const socket = connect({ path: file });
     socket.once("connect", () => {
       socket.destroy();
-      resolve("somebody");
+      resolve("listening");
     });
     socket.once("error", (error) => {
-      if (isErrno(error, "ECONNREFUSED") || isErrno(error, "ENOENT")) resolve("nobody");
-      // The backlog is full: there is somebody, and busy.
-      else resolve(isErrno(error, "EAGAIN") ? "somebody" : "unknown");
+      if (isErrno(error, "ECONNREFUSED") || isErrno(error, "ENOENT")) resolve("refused");
+      // The backlog is full: the process listens, and is busy.
+      else resolve(isErrno(error, "EAGAIN") ? "listening" : "unknown");
     });
   });
 }
