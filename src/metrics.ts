@@ -4,7 +4,7 @@
  * serving of them, which is server/http.ts.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { ConnectionCounts, KmsEvent } from "./encryptors/encryptor.ts";
+import type { ConnectionCounts, KeyDates, KmsEvent } from "./encryptors/encryptor.ts";
 import { keyIdHash } from "./text/key-id-hash.ts";
 import type { TlsMaterial } from "./net/tls.ts";
 
@@ -46,6 +46,8 @@ export interface Metrics {
   probe(kind: "light" | "deep", outcome: "ok" | "transient" | "permanent", seconds: number): void;
   /** The key in use; exposed as its hash. */
   key(keyId: string): void;
+  /** When the use of the key in use begins and ends; replaces what was told before. */
+  keyDates(dates: KeyDates): void;
   /** When the certificates in use end; replaces what was told before. */
   certificates(list: TlsMaterial["notAfter"]): void;
   /** Certificate files were read again, and taken or refused. */
@@ -208,7 +210,7 @@ function createKmsMetrics(
   };
 }
 
-function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
+function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "keyDates"> {
   const registers = [register];
   const total = new Counter({
     name: `${prefix}probe_total`,
@@ -239,6 +241,12 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
     help: "How often another key came into use.",
     registers,
   });
+  const dateGauge = new Gauge({
+    name: `${prefix}key_date_timestamp_seconds`,
+    help: "Dates of the key in use, in seconds since 1970: process-start, protect-stop, deactivation.",
+    labelNames: ["date"],
+    registers,
+  });
   for (const kind of ["light", "deep"]) {
     for (const outcome of ["ok", "transient", "permanent"]) total.inc({ kind, outcome }, 0);
   }
@@ -255,6 +263,12 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
       current = keyId;
       hashInfo.reset();
       hashInfo.set({ key_id_hash: keyIdHash(keyId) }, 1);
+    },
+    keyDates({ processStart, protectStop, deactivation }) {
+      dateGauge.reset();
+      const dates = { "process-start": processStart, "protect-stop": protectStop, deactivation };
+      for (const [date, at] of Object.entries(dates))
+        if (at !== undefined) dateGauge.set({ date }, at.getTime() / 1000);
     },
   };
 }
