@@ -9,7 +9,8 @@ import { createEncryptor } from "../../encryptors/index.ts";
 import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { failed, ok, skipped } from "./finding.ts";
+import { dateAdvice, dateWarnings } from "../key-dates.ts";
+import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { checkEarlierValue, checkState } from "./key-life.ts";
 
@@ -68,6 +69,7 @@ export async function checkKey(
       ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
       checkState(found.key),
       ok("usage", "Encrypt and Decrypt"),
+      ...keyDates(found.key),
       finding,
     ];
     if (sample === undefined) return { findings };
@@ -78,6 +80,11 @@ export async function checkKey(
   } finally {
     await encryptor.close();
   }
+}
+
+/** A finding for each date that is near; that the KMS refuses by now is what the round trip shows. */
+function keyDates({ dates = {} }: KeyInfo): Finding[] {
+  return dateWarnings(dates).map(({ message }) => warning("key dates", message, dateAdvice));
 }
 
 type Resolved = { readonly key: KeyInfo } | { readonly error: ProviderError };

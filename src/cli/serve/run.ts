@@ -23,6 +23,7 @@ import type { Look, TlsWatch } from "../../net/tls-reload.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import { watchCertificates } from "./certificates.ts";
+import { reportKeyDates } from "./key-dates.ts";
 import { createKmsReporter } from "./kms-events.ts";
 import { guardProcess, untilAskedToEnd } from "./process.ts";
 
@@ -85,7 +86,8 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
 function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running {
   const { protocol, timeoutMs, maxInflight } = config;
   const metrics = createMetrics({ version, protocol });
-  const encryptor = createEncryptor(config, createKmsReporter(logger, metrics));
+  const kms = createEncryptor(config, createKmsReporter(logger, metrics));
+  const encryptor = reportKeyDates(kms, logger, metrics);
   metrics.connections(() => encryptor.connections());
   const onEvent = createStatusReporter(logger, metrics);
   const status = createKeyStatus({ ...config, encryptor, graceMs: config.statusGraceMs, onEvent });
