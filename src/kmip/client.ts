@@ -40,6 +40,8 @@ export interface KmipClientOptions extends Omit<
   readonly maxConnections?: number | undefined;
   /** Longest reply to accept, in bytes. Default 1 MiB. */
   readonly maxMessageBytes?: number | undefined;
+  /** Header fields of each request, as a Credential; asked for anew for each message. Default: none. */
+  readonly header?: (() => RequestOptions) | undefined;
   /** Operations that a server must have to be of use. Default: none. */
   readonly needs?: readonly Needed[] | undefined;
 }
@@ -112,7 +114,8 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   const negotiator = createNegotiator();
 
   const begin = <T>({ messages, version, exchange, uid }: Asked<T>): Sent<T> => {
-    const request = createRequest(version, exchange.calls, exchange.header);
+    const header = { ...options.header?.(), ...exchange.header };
+    const request = createRequest(version, exchange.calls, header);
     const message = encodeRequest(request);
     const report = reporter(onEvent, messages.endpoint.name, exchange.calls, message, uid);
     const sent = messages.exchange(message);
@@ -133,9 +136,11 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
 
   /** Which version to speak on a new connection: the one agreed before, or one that is agreed now. */
   const agree = async (messages: MessageConnection, learned: Learned, signal: AbortSignal) => {
+    const { name } = messages.endpoint;
     const known = learned.get("version");
     if (known !== undefined) return parseVersion(known as VersionText);
-    const version = await negotiator.negotiate(messages.endpoint.name, (spoken, asked) => {
+    if (negotiator.agreed(name) !== undefined) negotiator.forget(name);
+    const version = await negotiator.negotiate(name, (spoken, asked) => {
       const exchange = { calls: [asked], read: readDiscovered };
       return abortable(begin({ messages, version: spoken, exchange }), signal);
     });
