@@ -16,6 +16,10 @@ const prefix = "/big";
 const program = await findEtcd();
 const skip = program === undefined && "etcd cannot be had here";
 
+function keyOf(index: number): string {
+  return `${prefix}/secrets/default/s-${String(index).padStart(6, "0")}`;
+}
+
 describe("A real etcd", { skip }, () => {
   let cluster: EtcdCluster;
 
@@ -30,10 +34,6 @@ describe("A real etcd", { skip }, () => {
     );
   });
   after(() => cluster.close());
-
-  function keyOf(index: number): string {
-    return `${prefix}/secrets/default/s-${String(index).padStart(6, "0")}`;
-  }
 
   function open(change: { readonly endpoints?: readonly string[] } = {}) {
     const { cert, key, ca: cacert } = cluster.files;

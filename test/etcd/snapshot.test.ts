@@ -48,6 +48,24 @@ function sealed(database: Buffer): Buffer {
 
 const database = whole.subarray(0, -32);
 
+/** The root bucket's name for the keys, changed. */
+function renamedBucket(): Buffer {
+  const bytes = Buffer.from(database);
+  for (let at = bytes.indexOf("key"); at !== -1; at = bytes.indexOf("key", at + 1)) bytes.write("kez", at);
+  return bytes;
+}
+
+/** A number of elements that is too low, or a key within bounds that is another: no structure can show that. */
+function assertSubtle(got: string, truth: string): void {
+  const known = new Set(truth.split("\n").map((line) => line.replace(/ \w+$/, "")));
+  const strange = got.split("\n").filter((line) => !known.has(line.replace(/ \w+$/, "")));
+  assert.ok(strange.length <= 1, `${strange.length} entries that were never there: ${strange[0]}`);
+}
+
+function sortedLines(entries: readonly Entry[]): string[] {
+  return entries.map(({ key, revision, state }) => `${key} ${revision} ${state}`).toSorted();
+}
+
 describe("A snapshot of a real etcd", () => {
   test("has as current what etcd itself gave at the same revision", async () => {
     const entries = await readFile({ file: fixture.snapshot });
@@ -73,10 +91,8 @@ describe("A snapshot of a real etcd", () => {
   });
 
   test("gives the same, whatever the number of keys that are remembered at once", async () => {
-    const sorted = (entries: readonly Entry[]): string[] =>
-      entries.map(({ key, revision, state }) => `${key} ${revision} ${state}`).toSorted();
-    const once = sorted(await readFile({ file: fixture.snapshot }));
-    assert.deepEqual(sorted(await readFile({ file: fixture.snapshot, mostKeysAtOnce: 50 })), once);
+    const once = sortedLines(await readFile({ file: fixture.snapshot }));
+    assert.deepEqual(sortedLines(await readFile({ file: fixture.snapshot, mostKeysAtOnce: 50 })), once);
   });
 
   test("holds nothing under another prefix", async () => {
@@ -106,13 +122,6 @@ describe("A file that is not a whole snapshot is named as what it is:", () => {
     await assert.rejects(readFile({ file: path.join(folder, "none") }), /cannot be opened.*ENOENT/);
     await assert.rejects(readFile({ file: folder }), /is not a file/);
   });
-
-  /** The root bucket's name for the keys, changed. */
-  function renamedBucket(): Buffer {
-    const bytes = Buffer.from(database);
-    for (let at = bytes.indexOf("key"); at !== -1; at = bytes.indexOf("key", at + 1)) bytes.write("kez", at);
-    return bytes;
-  }
 });
 
 describe("A damaged snapshot ends in an error:", () => {
@@ -183,11 +192,4 @@ describe("A snapshot whose structure is damaged ends in an error, or gives what 
     assert.ok(loops > 0, "the tree has no branch");
     assert.equal(await outcome(bytes, { skipHashCheck: true }), "error");
   });
-
-  /** A number of elements that is too low, or a key within bounds that is another: no structure can show that. */
-  function assertSubtle(got: string, truth: string): void {
-    const known = new Set(truth.split("\n").map((line) => line.replace(/ \w+$/, "")));
-    const strange = got.split("\n").filter((line) => !known.has(line.replace(/ \w+$/, "")));
-    assert.ok(strange.length <= 1, `${strange.length} entries that were never there: ${strange[0]}`);
-  }
 });
