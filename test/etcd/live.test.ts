@@ -20,6 +20,14 @@ function keyOf(index: number): string {
   return `${prefix}/secrets/default/s-${String(index).padStart(6, "0")}`;
 }
 
+function assertWhole(entries: readonly Entry[]): void {
+  assert.deepEqual(
+    entries.map(({ key }) => key),
+    Array.from({ length: objects }, (_none, index) => keyOf(index)),
+  );
+  assert.ok(entries.every(({ value }, index) => Buffer.from(value).toString() === `value ${index}`));
+}
+
 describe("A real etcd", { skip }, () => {
   let cluster: EtcdCluster;
 
@@ -50,14 +58,6 @@ describe("A real etcd", { skip }, () => {
       if (entries.length === 1) await onFirst();
     }
     return { entries, notes, facts: source.facts() };
-  }
-
-  function assertWhole(entries: readonly Entry[]): void {
-    assert.deepEqual(
-      entries.map(({ key }) => key),
-      Array.from({ length: objects }, (_none, index) => keyOf(index)),
-    );
-    assert.ok(entries.every(({ value }, index) => Buffer.from(value).toString() === `value ${index}`));
   }
 
   test("gives every object once, with its revision, and says how far it is", async () => {
