@@ -16,7 +16,19 @@ const root = path.dirname(import.meta.dirname);
  */
 const rooms: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["cli", "process"],
-  cli: ["config", "encryptors", "errors.ts", "gen", "log", "metrics.ts", "net", "process", "server", "text"],
+  cli: [
+    "config",
+    "encryptors",
+    "errors.ts",
+    "etcd",
+    "gen",
+    "log",
+    "metrics.ts",
+    "net",
+    "process",
+    "server",
+    "text",
+  ],
   config: ["encryptors", "errors.ts", "log", "net", "text"],
   server: ["encryptors", "errors.ts", "gen", "log", "metrics.ts", "text"],
   "metrics.ts": ["encryptors", "errors.ts", "net", "text"],
@@ -24,6 +36,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   kmip: ["errors.ts", "net", "text", "upstream"],
   rest: ["errors.ts", "net", "text", "upstream"],
   upstream: ["errors.ts", "net"],
+  etcd: ["errors.ts", "gen", "net", "text"],
   net: ["errors.ts", "text"],
   log: ["errors.ts", "text"],
   process: [],

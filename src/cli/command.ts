@@ -21,6 +21,8 @@ export interface Flag {
   readonly default?: string;
   /** In place of a default: what happens without the flag, in words, for the help. */
   readonly fallback?: string;
+  /** May be given several times: the values are joined by commas, which separate them in one value too. */
+  readonly list?: boolean;
   /** Left out of the help and of suggestions. */
   readonly hidden?: boolean;
 }
