@@ -14,9 +14,10 @@ import { configCommand } from "./config.ts";
 import { programName, renderHelp } from "./help.ts";
 import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
+import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [checkCommand, probeCommand, configCommand];
+const others = [checkCommand, probeCommand, configCommand, reencryptCommand];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
   [serveCommand, ...others].map((command) => [command.name, command]),
 );
