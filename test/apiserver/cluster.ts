@@ -16,6 +16,10 @@ export interface Answer {
 
 /** See above. */
 export interface Cluster {
+  /** The file of a kubeconfig for its administrator; its certificate authority is there once the API server has started. */
+  readonly kubeconfig: string;
+  /** etcd's client URL. */
+  readonly etcdUrl: string;
   startApiServer(): void;
   /** Ends it with SIGTERM, and waits. */
   stopApiServer(): Promise<void>;
@@ -47,6 +51,8 @@ export async function startCluster(
   writeFileSync(file("sa.key"), privateKey, { mode: 0o600 });
   writeFileSync(file("sa.pub"), publicKey);
   writeFileSync(file("tokens.csv"), 'local,admin,1,"system:masters"\n', { mode: 0o600 });
+
+  writeFileSync(file("kubeconfig"), kubeconfigOf(secure), { mode: 0o600 });
 
   const run = (program: string, log: string, flags: Readonly<Record<string, string>>): ChildProcess => {
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
@@ -100,6 +106,8 @@ export async function startCluster(
     api = undefined;
   };
   return {
+    kubeconfig: file("kubeconfig"),
+    etcdUrl,
     startApiServer() {
       api = run(apiServer, "kube-apiserver.log", server);
     },
@@ -124,6 +132,22 @@ export async function startCluster(
       await dispatcher.close();
     },
   };
+}
+
+function kubeconfigOf(port: number): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "local",
+    clusters: [
+      {
+        name: "local",
+        cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": "certs/apiserver.crt" },
+      },
+    ],
+    users: [{ name: "admin", user: { token: "local" } }],
+    contexts: [{ name: "local", context: { cluster: "local", user: "admin" } }],
+  });
 }
 
 /** Ends a process with SIGTERM, and waits. */

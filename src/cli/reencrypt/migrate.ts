@@ -11,8 +11,8 @@ export interface MigrationWaits {
   readonly pollMs: number;
 }
 
-/** kube-controller-manager begins within a second or two; where the resource is new to it, after up to 30 s. */
-export const defaultWaits: MigrationWaits = { unseenMs: 45_000, pollMs: 1000 };
+/** kube-controller-manager says Running within a second or two of its own work. */
+export const defaultWaits: MigrationWaits = { unseenMs: 30_000, pollMs: 1000 };
 
 /** How it ended; `unseen`: no controller acts on it. */
 export type MigrationEnd = Exclude<MigrationState, { readonly kind: "running" }>;

@@ -37,9 +37,11 @@ export class Progress {
     this.#timer = setInterval(() => this.#show(), this.#isTerminal ? redrawMs : lineMs).unref();
   }
 
-  /** What is in work, at the line's beginning. */
-  set label(label: string) {
+  /** Says what is in work, at the line's beginning; the rate is counted anew. */
+  begin(label: string): void {
     this.#label = label;
+    this.#samples.splice(0);
+    this.#sample();
   }
 
   /** Counts objects as done. */

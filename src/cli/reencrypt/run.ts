@@ -144,15 +144,16 @@ class Run {
     try {
       for (const resource of ready.resources) {
         const name = resourceName(resource);
-        progress.label = name;
         const own = state.of(name);
         let error: string | undefined;
         try {
-          if (own.status === "open" && migrations !== undefined) {
+          if (own.status === "open" && migrations !== undefined && counts.get(name) !== 0) {
+            progress.begin(`${name}, by StorageVersionMigration`);
             const end = await this.#migrate(migrations, resource, state, ready);
             if (end === "migrated") progress.add(counts.get(name) ?? 0);
             if (end === "nobody acts") migrations = undefined;
           }
+          progress.begin(name);
           if (own.status === "open") await this.#patch(resource, state, progress, ready);
         } catch (failure) {
           this.#signal.throwIfAborted();

@@ -2,6 +2,7 @@
 import { number } from "./progress.ts";
 import type { ResourceState } from "./state.ts";
 import { renderTable } from "./table.ts";
+import { sumOf } from "./tally.ts";
 
 /** A resource after the run. */
 export interface ResourceResult {
@@ -30,7 +31,11 @@ export function renderCounts(
 
 /** The table of a run, the objects that failed, and one sentence. @param failures named objects, at most some */
 export function renderResult(results: readonly ResourceResult[], failures: readonly string[]): string {
-  const rows = results.map(({ name, state, count, error }) => {
+  const isEmpty = ({ state, count, error }: ResourceResult): boolean =>
+    error === undefined && state.status === "patched" && (count ?? 0) + sumOf(state.tally) === 0;
+  const shown = results.filter((result) => !isEmpty(result));
+  const empty = results.length - shown.length;
+  const rows = shown.map(({ name, state, count, error }) => {
     const { rewritten, current, changed, gone, failed } = state.tally;
     const end = state.status === "open" ? (error === undefined ? "failed" : "given up") : state.status;
     return state.status === "migrated"
@@ -39,7 +44,10 @@ export function renderResult(results: readonly ResourceResult[], failures: reado
   });
   const head = ["RESOURCE", "RESULT", "REWRITTEN", "CURRENT", "CHANGED", "GONE", "FAILED"];
   const named = failures.map((failure) => `✖ ${failure}\n`).join("");
-  return `${renderTable([head, ...rows], 2)}${named}${sentence(results)}\n`;
+  const others =
+    empty === 0 ? "" : `${number(empty)} ${empty === 1 ? "resource holds" : "resources hold"} no object.\n`;
+  const table = rows.length === 0 ? "" : renderTable([head, ...rows], 2);
+  return `${table}${others}${named}${sentence(results)}\n`;
 }
 
 function sentence(results: readonly ResourceResult[]): string {
