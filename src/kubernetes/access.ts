@@ -42,7 +42,9 @@ export class Access {
   readonly context: string;
   readonly #options: AccessOptions;
   #config: KubeConfig;
-  #credentials: Credentials | undefined;
+  #current: Credentials | undefined;
+  /** Under way: of many requests at once, one asks. */
+  #pending: Promise<Credentials> | undefined;
   #takenAt = 0;
 
   /** Reads the kubeconfig. @throws ProviderError CONFIG where it cannot be read, or has no such context */
@@ -55,29 +57,39 @@ export class Access {
 
   /** What to send a request with. @throws ProviderError CONFIG where a file or an exec plugin fails */
   async credentials(): Promise<Credentials> {
-    if (this.#credentials !== undefined && performance.now() - this.#takenAt < freshMs)
-      return this.#credentials;
-    const { headers, dispatcher } = await authenticate(this.#config);
-    // Connections are kept: a new client certificate comes by way of renew().
-    const kept = this.#credentials?.dispatcher;
-    if (kept !== undefined) await dispatcher.close();
-    this.#takenAt = performance.now();
-    this.#credentials = { headers, dispatcher: kept ?? dispatcher };
-    return this.#credentials;
+    const isFresh = performance.now() - this.#takenAt < freshMs;
+    if (this.#current !== undefined && isFresh) return this.#current;
+    this.#pending ??= this.#take(this.#current).finally(() => (this.#pending = undefined));
+    return this.#pending;
   }
 
-  /** Reads everything again and asks exec plugins again, after the API server has refused the credentials. */
-  async renew(): Promise<void> {
-    const old = this.#credentials;
-    this.#config = loadConfig(this.#options);
-    this.#credentials = undefined;
-    void old?.dispatcher.close();
-    await this.credentials();
+  /** Others in place of those that the API server has refused: everything is read, and exec plugins are asked, again. */
+  async renewed(refused: Credentials): Promise<Credentials> {
+    await this.#pending;
+    if (this.#current === refused) {
+      this.#config = loadConfig(this.#options);
+      this.#current = undefined;
+      // Waits for the requests that are under way on it.
+      void refused.dispatcher.close();
+    }
+    return this.credentials();
   }
 
   /** Closes all connections. */
   async close(): Promise<void> {
-    await this.#credentials?.dispatcher.destroy();
+    await this.#current?.dispatcher.destroy();
+  }
+
+  /** Connections are kept for as long as `old` is: a new client certificate comes by way of renewed(). */
+  async #take(old: Credentials | undefined): Promise<Credentials> {
+    const fresh = await authenticate(this.#config);
+    this.#takenAt = performance.now();
+    if (old !== undefined) await fresh.dispatcher.close();
+    const isSame = old !== undefined && JSON.stringify(old.headers) === JSON.stringify(fresh.headers);
+    this.#current = isSame
+      ? old
+      : { headers: fresh.headers, dispatcher: old?.dispatcher ?? fresh.dispatcher };
+    return this.#current;
   }
 }
 

@@ -6,7 +6,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { errors, request as send } from "undici";
 import { NetworkError, ProviderError, TimeoutError } from "../errors.ts";
-import type { Access } from "./access.ts";
+import type { Access, Credentials } from "./access.ts";
 import { ApiError } from "./api-error.ts";
 import { type Pace, pause } from "./pace.ts";
 
@@ -55,12 +55,14 @@ export function createApiClient(
 ): ApiClient {
   async function attempt(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
     await pace.turn(signal);
+    const given = await access.credentials();
+    const exchangeAs = (credentials: Credentials): Promise<unknown> =>
+      exchange(request, { server: access.server, credentials, userAgent }, signal);
     try {
-      return await exchange(access, request, userAgent, signal);
+      return await exchangeAs(given);
     } catch (error) {
       if (!(error instanceof ApiError && error.status === 401)) throw error;
-      await access.renew();
-      return exchange(access, request, userAgent, signal);
+      return exchangeAs(await access.renewed(given));
     }
   }
   return {
@@ -105,13 +107,11 @@ function waitAfter(error: ProviderError, tries: number, { backoffMs }: RetryOpti
 }
 
 async function exchange(
-  access: Access,
   { method, path, body, contentType = "application/json", accept = "application/json" }: ApiRequest,
-  userAgent: string,
+  { server, credentials: { dispatcher, headers }, userAgent }: Sender,
   signal: AbortSignal,
 ): Promise<unknown> {
   const what = `${method} ${path.split("?", 1)[0] ?? ""}`;
-  const { dispatcher, headers } = await access.credentials();
   const reply = await read();
   if (reply.status < 200 || reply.status > 299)
     throw new ApiError(what, { ...reply, retryAfter: single(reply.headers["retry-after"]) });
@@ -128,7 +128,7 @@ async function exchange(
         statusCode,
         headers: replied,
         body: stream,
-      } = await send(`${access.server}${path}`, {
+      } = await send(`${server}${path}`, {
         method,
         dispatcher,
         headers: {
@@ -145,9 +145,15 @@ async function exchange(
       signal.throwIfAborted();
       if (ownTime.aborted)
         throw new TimeoutError("response", `${what}: no answer within ${replyWithinMs / 1000} s`, { cause });
-      throw lost(what, access.server, cause);
+      throw lost(what, server, cause);
     }
   }
+}
+
+interface Sender {
+  readonly server: string;
+  readonly credentials: Credentials;
+  readonly userAgent: string;
 }
 
 /** A connection that could not be made or was lost. A certificate that is not trusted stays so. */

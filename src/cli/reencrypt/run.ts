@@ -2,7 +2,7 @@
 import { ConfigError } from "../../config/settings.ts";
 import { ProviderError } from "../../errors.ts";
 import { Access } from "../../kubernetes/access.ts";
-import { type ApiClient, createApiClient } from "../../kubernetes/client.ts";
+import { type ApiClient, createApiClient, type RetryOptions } from "../../kubernetes/client.ts";
 import { resourceName, type ServedResource } from "../../kubernetes/discovery.ts";
 import { Migrations } from "../../kubernetes/migration.ts";
 import { Pace } from "../../kubernetes/pace.ts";
@@ -25,6 +25,8 @@ export interface ReencryptIo {
   readonly env: NodeJS.ProcessEnv;
   /** Default: {@link defaultWaits}. */
   readonly waits?: MigrationWaits;
+  /** Default: as createApiClient has it. */
+  readonly retry?: RetryOptions;
 }
 
 /** Exit codes. */
@@ -89,6 +91,7 @@ class Run {
     this.#client = createApiClient(access, {
       pace: new Pace(options.qps),
       userAgent: `${programName}/${version}`,
+      ...(io.retry === undefined ? {} : { retry: io.retry }),
       onRetry: (error, waitMs) => this.#tellRetry(error, waitMs),
     });
   }
@@ -136,6 +139,8 @@ class Run {
       0,
     );
     this.#tellResumed(state, names.filter(isDone));
+    // At once: a migration goes on under the run's name whatever becomes of this process.
+    await state.save();
     const progress = new Progress(this.#io.stderr, total, before);
     this.#say = (line) => progress.note(line);
     let migrations =
