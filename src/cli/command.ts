@@ -19,6 +19,8 @@ export interface Flag {
   readonly env?: string;
   /** Default, as the help shows it. */
   readonly fallback?: string;
+  /** May be given several times: the values are joined by commas, which separate them in one value too. */
+  readonly list?: boolean;
   /** Left out of the help and of suggestions. */
   readonly hidden?: boolean;
 }

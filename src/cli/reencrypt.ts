@@ -4,6 +4,8 @@
  */
 import { quote } from "../text/quote.ts";
 import { defineCliCommand } from "./command.ts";
+import { liveFlags } from "./etcd/flags.ts";
+import { listOf, parseLive } from "./etcd/sources.ts";
 import { methods } from "./reencrypt/options.ts";
 
 const resourcePattern = /^(?:\*\.(?:\*|[a-z0-9.-]*)|[a-z0-9-]+(?:\.[a-z0-9.-]+)?)$/;
@@ -23,6 +25,7 @@ export const reencryptCommand = defineCliCommand({
     resource: {
       group: "WHAT",
       type: "string",
+      list: true,
       valueHint: "NAME[,…]",
       description:
         "resources, as an EncryptionConfiguration names them: secrets, things.example.com, *.apps, *. (core), *.*",
@@ -76,13 +79,19 @@ export const reencryptCommand = defineCliCommand({
       type: "boolean",
       description: "print the role that this needs, for kubectl apply, and end",
     },
+    ...liveFlags,
   },
   epilog: `Objects are read by their metadata only, and nothing that somebody writes meanwhile is overwritten.
-After a rotation wait a minute: by then every API server knows the new key.
+After a rotation wait a minute: by then every API server knows the new key. With --endpoints it ends with an audit
+of etcd.
 
-Exit code: 0 everything is rewritten, 1 something is not, 2 the command line is wrong, 130 interrupted.`,
+Examples
+  okms-k8s-encryption-provider reencrypt --encryption-config /etc/kubernetes/encryption-configuration.yaml --dry-run
+  okms-k8s-encryption-provider reencrypt --resource secrets,configmaps --state reencrypt.json
+
+Exit code: 0 everything is rewritten (and the audit is clean), 1 something is not, 2 the command line is wrong, 130 interrupted.`,
   async run({ read, stdout, stderr, env }) {
-    const resources = (read.text("resource") ?? "").split(",").filter((name) => name !== "");
+    const resources = listOf(read.text("resource"));
     for (const name of resources)
       if (!resourcePattern.test(name))
         read.complain(
@@ -99,6 +108,8 @@ Exit code: 0 everything is rewritten, 1 something is not, 2 the command line is 
       isDryRun: read.boolean("dry-run"),
       isPrintRbac: read.boolean("print-rbac"),
       state: read.path("state"),
+      etcd: parseLive(read, read.path("key")),
+      etcdPrefix: read.text("etcd-prefix") ?? liveFlags["etcd-prefix"].fallback,
     } as const;
     if (options.encryptionConfig === undefined && resources.length === 0)
       read.complain("Nothing to rewrite: give --encryption-config FILE, or --resource secrets");

@@ -16,12 +16,8 @@ export async function reencrypt(
   io: Partial<ReencryptIo> = {},
 ): Promise<Ran> {
   const texts = { stdout: "", stderr: "" };
-  const stdout = new Writable({
-    write(chunk, _encoding, done) {
-      texts.stdout += String(chunk);
-      done();
-    },
-  });
+  const stdout = keptIn((text) => (texts.stdout += text));
+  const stderr = keptIn((text) => (texts.stderr += text));
   const code = await runReencrypt(
     {
       context: undefined,
@@ -33,11 +29,13 @@ export async function reencrypt(
       isDryRun: false,
       isPrintRbac: false,
       state: undefined,
+      etcd: undefined,
+      etcdPrefix: "/registry",
       ...options,
     },
     {
       stdout,
-      stderr: { write: (text) => (texts.stderr += text) },
+      stderr,
       env: {},
       waits: { unseenMs: 50, pollMs: 5 },
       retry: { retryForMs: 2000, tries: 3, backoffMs: { first: 5, most: 20 } },
@@ -45,4 +43,13 @@ export async function reencrypt(
     },
   );
   return { code, ...texts };
+}
+
+function keptIn(keep: (text: string) => void): Writable {
+  return new Writable({
+    write(chunk, _encoding, done) {
+      keep(String(chunk));
+      done();
+    },
+  });
 }

@@ -1,4 +1,5 @@
 /** What `reencrypt` is run with. */
+import type { LiveSettings } from "../etcd/sources.ts";
 
 /** `auto`: a StorageVersionMigration where the cluster serves it and a controller acts on it, else PATCHes of its own. */
 export const methods = ["auto", "migration", "patch"] as const;
@@ -22,4 +23,8 @@ export interface ReencryptOptions {
   readonly isPrintRbac: boolean;
   /** Where a run that was interrupted goes on. */
   readonly state: string | undefined;
+  /** Audited at the end; undefined: no audit. */
+  readonly etcd: LiveSettings | undefined;
+  /** kube-apiserver's --etcd-prefix. */
+  readonly etcdPrefix: string;
 }

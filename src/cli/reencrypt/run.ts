@@ -8,9 +8,10 @@ import { Migrations } from "../../kubernetes/migration.ts";
 import { Pace } from "../../kubernetes/pace.ts";
 import { version } from "../../process/version.ts";
 import { programName } from "../help.ts";
+import { endWithAudit } from "./audit.ts";
 import { defaultWaits, migrate, type MigrationWaits } from "./migrate.ts";
 import type { ReencryptOptions } from "./options.ts";
-import { Progress, type ProgressStream } from "./progress.ts";
+import { Progress } from "./progress.ts";
 import { renderRbac } from "./rbac.ts";
 import { countObjects, getReady, type Readiness, resourceNames } from "./ready.ts";
 import { rewriteResource } from "./rewrite.ts";
@@ -21,7 +22,7 @@ import { sumOf } from "./tally.ts";
 /** Where it writes, and what its tests change. */
 export interface ReencryptIo {
   readonly stdout: NodeJS.WritableStream;
-  readonly stderr: ProgressStream;
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly env: NodeJS.ProcessEnv;
   /** Default: {@link defaultWaits}. */
   readonly waits?: MigrationWaits;
@@ -177,7 +178,8 @@ class Run {
     const isWhole = results.every(({ error, state: { tally } }) => error === undefined && tally.failed === 0);
     if (isWhole) await state.remove();
     this.#io.stdout.write(renderResult(results, this.#failures));
-    return isWhole ? exit.ok : exit.failed;
+    const isClean = await endWithAudit(this.#options, this.#io.stdout, this.#io.stderr);
+    return isWhole && isClean ? exit.ok : exit.failed;
   }
 
   async #migrate(

@@ -63,6 +63,9 @@ const replies: Readonly<Record<ErrorCode, readonly [Code, string]>> = {
   KEY_UNUSABLE: [Code.FailedPrecondition, "the key is not an AES key for Encrypt and Decrypt"],
   KEY_ACCESS_DENIED: [Code.PermissionDenied, "the KMS denies access to the key"],
   KEY_SELF_TEST: [Code.FailedPrecondition, "what the KMS encrypts with the key, it does not decrypt again"],
+  // Of `audit` and `recover`, which have no caller.
+  ETCD_DATA: internal,
+  ETCD_REFUSED: internal,
   INTERNAL: internal,
 };
 
