@@ -28,6 +28,8 @@ export interface Cluster {
   write(name: string): Promise<Answer>;
   /** What etcd holds of a Secret. */
   stored(name: string): Promise<Buffer>;
+  /** What `etcdctl snapshot save` writes. */
+  snapshot(): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -80,6 +82,7 @@ export async function startCluster(
     "token-auth-file": file("tokens.csv"),
     "service-cluster-ip-range": "10.0.0.0/24",
     "endpoint-reconciler-type": "none",
+    "authorization-mode": "RBAC",
     "encryption-provider-config": encryptionConfig,
     "encryption-provider-config-automatic-reload": "true",
   };
@@ -126,12 +129,23 @@ export async function startCluster(
       const { kvs } = (await reply.json()) as { readonly kvs: readonly { readonly value: string }[] };
       return Buffer.from(kvs[0]?.value ?? "", "base64");
     },
+    async snapshot() {
+      const reply = await fetch(`${etcdUrl}/v3/maintenance/snapshot`, { method: "POST", body: "{}" });
+      const messages = (await reply.text()).split("\n").filter((line) => line !== "");
+      return Buffer.concat(messages.map(blobOf));
+    },
     async close() {
       await stopApiServer();
       await ended(database);
-      await dispatcher.close();
+      if (!dispatcher.closed) await dispatcher.close();
     },
   };
+}
+
+/** Of a message of etcd's snapshot stream, as its JSON gateway has it. */
+function blobOf(message: string): Buffer {
+  const { result } = JSON.parse(message) as { readonly result: { readonly blob?: string } };
+  return Buffer.from(result.blob ?? "", "base64");
 }
 
 function kubeconfigOf(port: number): string {
