@@ -62,10 +62,12 @@ type KmsEnvelope = Extract<Envelope, { readonly kind: "kms-v2" }>;
 /** Makes an opener. @param unwrap undefined: only what is in plaintext can be opened */
 export function createOpener(unwrap: Unwrap | undefined): Opener {
   const sources = new Map<string, Promise<Source>>();
+  let calls = 0;
   const sourceOf = (envelope: KmsEnvelope, ask: Unwrap): Promise<Source> => {
     const known = sources.get(envelope.dekSource);
     if (known !== undefined) return known;
     const asked = unwrapSource(envelope.object, ask);
+    calls += 1;
     sources.set(envelope.dekSource, asked);
     return asked;
   };
@@ -92,7 +94,7 @@ export function createOpener(unwrap: Unwrap | undefined): Opener {
           };
       }
     },
-    decryptCalls: () => sources.size,
+    decryptCalls: () => calls,
     close() {
       for (const source of sources.values())
         source.then(

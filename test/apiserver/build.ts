@@ -22,14 +22,19 @@ export interface Binaries {
  */
 export function buildBinaries(version: string): Binaries {
   const apiServer = path.join(kept, `kube-apiserver-${version}`);
-  const etcd = path.join(kept, `etcd-${etcdVersion}`);
   if (!existsSync(apiServer)) buildApiServer(version, apiServer);
+  return { apiServer, etcd: buildEtcd() };
+}
+
+/** Builds etcd where it is not there yet. @returns its path */
+export function buildEtcd(): string {
+  const etcd = path.join(kept, `etcd-${etcdVersion}`);
   if (!existsSync(etcd)) {
     const folder = newModule("etcd");
     go(folder, "get", `go.etcd.io/etcd/server/v3@${etcdVersion}`);
     go(folder, "build", "-o", etcd, "go.etcd.io/etcd/server/v3");
   }
-  return { apiServer, etcd };
+  return etcd;
 }
 
 function buildApiServer(version: string, file: string): void {
