@@ -5,6 +5,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
 import { createAuthority } from "../devkms/certificates.ts";
+import { runProgram } from "../e2e/program.ts";
 import { TestApiServer } from "./api-server.ts";
 import { reencrypt } from "./run.ts";
 
@@ -137,6 +138,29 @@ for (const [what, user, message] of [
       return true;
     });
   });
+
+test("the built program does so too: its bundle leaves out what KubeConfig does not need", async (t) => {
+  const api = await TestApiServer.start(t, 3);
+  const { cert = "", key = "" } = api.files ?? {};
+  const { command } = execPlugin(api, () => `{"token": "right"}`);
+  writeFileSync(path.join(api.folder, "token"), "right");
+  for (const user of [
+    { token: "right" },
+    { tokenFile: "token" },
+    { "client-certificate": cert, "client-key": key },
+    { exec: { apiVersion, command } },
+  ]) {
+    const kubeconfig = api.kubeconfig(user);
+    const { code, stderr } = await runProgram(t, [
+      "reencrypt",
+      "--resource=secrets",
+      "--kubeconfig",
+      kubeconfig,
+    ]);
+    assert.equal(code, 0, stderr);
+  }
+  assert.equal(api.staleCount, 0);
+});
 
 test("credentials that the API server refuses end it with 1, and the token is not printed", async (t) => {
   const api = await TestApiServer.start(t, 1);
