@@ -36,15 +36,16 @@ export interface RetryOptions {
   /** Tries of a request that the API server fails with a 5xx other than 503: it is there, and the request is the trouble. */
   readonly tries: number;
   readonly backoffMs: { readonly first: number; readonly most: number };
+  /** Of one try, and then between two parts of its answer: lists of large objects take the API server some time. */
+  readonly replyWithinMs: number;
 }
 
 const defaultRetry: RetryOptions = {
   retryForMs: 120_000,
   tries: 5,
   backoffMs: { first: 250, most: 15_000 },
+  replyWithinMs: 60_000,
 };
-/** Of one try: lists of large objects take the API server some time. */
-const replyWithinMs = 60_000;
 /** The longest that Retry-After is obeyed. */
 const longestRetryAfterMs = 60_000;
 
@@ -57,7 +58,7 @@ export function createApiClient(
     await pace.turn(signal);
     const given = await access.credentials();
     const exchangeAs = (credentials: Credentials): Promise<unknown> =>
-      exchange(request, { server: access.server, credentials, userAgent }, signal);
+      exchange(request, { server: access.server, credentials, userAgent, ...retry }, signal);
     try {
       return await exchangeAs(given);
     } catch (error) {
@@ -108,7 +109,7 @@ function waitAfter(error: ProviderError, tries: number, { backoffMs }: RetryOpti
 
 async function exchange(
   { method, path, body, contentType = "application/json", accept = "application/json" }: ApiRequest,
-  { server, credentials: { dispatcher, headers }, userAgent }: Sender,
+  { server, credentials: { dispatcher, headers }, userAgent, replyWithinMs }: Sender,
   signal: AbortSignal,
 ): Promise<unknown> {
   const what = `${method} ${path.split("?", 1)[0] ?? ""}`;
@@ -122,7 +123,6 @@ async function exchange(
   }
 
   async function read(): Promise<{ status: number; headers: IncomingHttpHeaders; text: string }> {
-    const ownTime = AbortSignal.timeout(replyWithinMs);
     try {
       const {
         statusCode,
@@ -138,19 +138,22 @@ async function exchange(
           ...(body === undefined ? {} : { "content-type": contentType }),
         },
         body: body === undefined ? null : JSON.stringify(body),
-        signal: AbortSignal.any([signal, ownTime]),
+        // Not by a signal of each request: its timer would outlive the request, and hold it in memory.
+        headersTimeout: replyWithinMs,
+        bodyTimeout: replyWithinMs,
+        signal,
       });
       return { status: statusCode, headers: replied, text: await stream.text() };
     } catch (cause) {
       signal.throwIfAborted();
-      if (ownTime.aborted)
+      if (cause instanceof errors.HeadersTimeoutError || cause instanceof errors.BodyTimeoutError)
         throw new TimeoutError("response", `${what}: no answer within ${replyWithinMs / 1000} s`, { cause });
       throw lost(what, server, cause);
     }
   }
 }
 
-interface Sender {
+interface Sender extends Pick<RetryOptions, "replyWithinMs"> {
   readonly server: string;
   readonly credentials: Credentials;
   readonly userAgent: string;

@@ -7,7 +7,7 @@ import { ProviderError } from "../../src/errors.ts";
 import { createAuthority } from "../devkms/certificates.ts";
 import { runProgram } from "../e2e/program.ts";
 import { TestApiServer } from "./api-server.ts";
-import { reencrypt } from "./run.ts";
+import { quickRetry, reencrypt } from "./run.ts";
 
 /** An exec plugin: a script that counts its runs, and prints the credential of that run. */
 function execPlugin(
@@ -194,10 +194,7 @@ test("a server that is away is tried again for a while, then told", async (t) =>
       clusters: [{ name: "test", cluster: { server: "https://127.0.0.1:1" } }],
     },
   );
-  const ran = await reencrypt(
-    { kubeconfig },
-    { retry: { retryForMs: 100, tries: 3, backoffMs: { first: 5, most: 20 } } },
-  );
+  const ran = await reencrypt({ kubeconfig }, { retry: { ...quickRetry, retryForMs: 100 } });
   assert.equal(ran.code, 1);
   assert.match(ran.stderr, /GET \/api: https:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/);
 });

@@ -5,7 +5,7 @@ import path from "node:path";
 import { describe, test } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
 import { secretData, TestApiServer } from "./api-server.ts";
-import { type Ran, reencrypt } from "./run.ts";
+import { quickRetry, type Ran, reencrypt } from "./run.ts";
 
 /** The numbers of a resource's row: rewritten, current, changed, gone, failed. */
 function numbersOf({ stdout }: Ran, resource = "secrets"): number[] {
@@ -78,6 +78,19 @@ describe("reencrypt by patches", () => {
       assert.equal(ran.code, 0, ran.stderr);
       assert.equal(api.staleCount, 0);
     });
+
+  test("tries again after an answer that does not come", async (t) => {
+    const api = await TestApiServer.start(t, 5);
+    // undici's timers have a resolution of half a second.
+    api.onPatch = (count) => (count === 1 ? new Promise<never>(() => undefined) : undefined);
+    const ran = await reencrypt(
+      { kubeconfig: api.kubeconfig() },
+      { retry: { ...quickRetry, replyWithinMs: 100 } },
+    );
+    assert.equal(ran.code, 0, ran.stderr);
+    assert.match(ran.stderr, /PATCH .*: no answer within 0\.1 s; trying again/);
+    assert.equal(api.staleCount, 0);
+  });
 
   test("obeys Retry-After", async (t) => {
     const api = await TestApiServer.start(t, 1);

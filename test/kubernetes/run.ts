@@ -2,6 +2,15 @@
 import { Writable } from "node:stream";
 import type { ReencryptOptions } from "../../src/cli/reencrypt/options.ts";
 import { type ReencryptIo, runReencrypt } from "../../src/cli/reencrypt/run.ts";
+import type { RetryOptions } from "../../src/kubernetes/client.ts";
+
+/** Time for the retries of a test. */
+export const quickRetry: RetryOptions = {
+  retryForMs: 2000,
+  tries: 3,
+  backoffMs: { first: 5, most: 20 },
+  replyWithinMs: 20_000,
+};
 
 /** What a run came to. */
 export interface Ran {
@@ -38,7 +47,7 @@ export async function reencrypt(
       stderr,
       env: {},
       waits: { unseenMs: 50, pollMs: 5 },
-      retry: { retryForMs: 2000, tries: 3, backoffMs: { first: 5, most: 20 } },
+      retry: quickRetry,
       ...io,
     },
   );
