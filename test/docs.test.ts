@@ -7,10 +7,12 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
+import { auditCommand } from "../src/cli/audit.ts";
 import { checkCommand } from "../src/cli/check.ts";
 import type { Flag, FlagSet } from "../src/cli/command.ts";
 import { configCommand } from "../src/cli/config.ts";
 import { probeCommand } from "../src/cli/probe.ts";
+import { reencryptCommand } from "../src/cli/reencrypt.ts";
 import { serveFlags } from "../src/cli/serve-flags.ts";
 import { errorCodes, ProviderError } from "../src/errors.ts";
 import { callerMessage, grpcCode } from "../src/server/rpc/errors.ts";
@@ -139,6 +141,8 @@ describe("The docs name what is there:", () => {
     ...checkCommand.flags,
     ...probeCommand.flags,
     ...configCommand.flags,
+    ...reencryptCommand.flags,
+    ...auditCommand.flags,
   };
 
   test("every flag", () => {

@@ -16,9 +16,10 @@ import { programName, renderHelp } from "./help.ts";
 import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
 import { recoverCommand } from "./recover.ts";
+import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [checkCommand, probeCommand, configCommand, auditCommand, recoverCommand];
+const others = [checkCommand, probeCommand, configCommand, reencryptCommand, auditCommand, recoverCommand];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
   [serveCommand, ...others].map((command) => [command.name, command]),
 );

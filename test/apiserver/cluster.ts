@@ -16,6 +16,10 @@ export interface Answer {
 
 /** See above. */
 export interface Cluster {
+  /** The file of a kubeconfig for its administrator; its certificate authority is there once the API server has started. */
+  readonly kubeconfig: string;
+  /** etcd's client URL. */
+  readonly etcdUrl: string;
   startApiServer(): void;
   /** Ends it with SIGTERM, and waits. */
   stopApiServer(): Promise<void>;
@@ -24,6 +28,8 @@ export interface Cluster {
   write(name: string): Promise<Answer>;
   /** What etcd holds of a Secret. */
   stored(name: string): Promise<Buffer>;
+  /** What `etcdctl snapshot save` writes. */
+  snapshot(): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -47,6 +53,8 @@ export async function startCluster(
   writeFileSync(file("sa.key"), privateKey, { mode: 0o600 });
   writeFileSync(file("sa.pub"), publicKey);
   writeFileSync(file("tokens.csv"), 'local,admin,1,"system:masters"\n', { mode: 0o600 });
+
+  writeFileSync(file("kubeconfig"), kubeconfigOf(secure), { mode: 0o600 });
 
   const run = (program: string, log: string, flags: Readonly<Record<string, string>>): ChildProcess => {
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
@@ -74,6 +82,7 @@ export async function startCluster(
     "token-auth-file": file("tokens.csv"),
     "service-cluster-ip-range": "10.0.0.0/24",
     "endpoint-reconciler-type": "none",
+    "authorization-mode": "RBAC",
     "encryption-provider-config": encryptionConfig,
     "encryption-provider-config-automatic-reload": "true",
   };
@@ -100,6 +109,8 @@ export async function startCluster(
     api = undefined;
   };
   return {
+    kubeconfig: file("kubeconfig"),
+    etcdUrl,
     startApiServer() {
       api = run(apiServer, "kube-apiserver.log", server);
     },
@@ -118,12 +129,39 @@ export async function startCluster(
       const { kvs } = (await reply.json()) as { readonly kvs: readonly { readonly value: string }[] };
       return Buffer.from(kvs[0]?.value ?? "", "base64");
     },
+    async snapshot() {
+      const reply = await fetch(`${etcdUrl}/v3/maintenance/snapshot`, { method: "POST", body: "{}" });
+      const messages = (await reply.text()).split("\n").filter((line) => line !== "");
+      return Buffer.concat(messages.map(blobOf));
+    },
     async close() {
       await stopApiServer();
       await ended(database);
-      await dispatcher.close();
+      if (!dispatcher.closed) await dispatcher.close();
     },
   };
+}
+
+/** Of a message of etcd's snapshot stream, as its JSON gateway has it. */
+function blobOf(message: string): Buffer {
+  const { result } = JSON.parse(message) as { readonly result: { readonly blob?: string } };
+  return Buffer.from(result.blob ?? "", "base64");
+}
+
+function kubeconfigOf(port: number): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "local",
+    clusters: [
+      {
+        name: "local",
+        cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": "certs/apiserver.crt" },
+      },
+    ],
+    users: [{ name: "admin", user: { token: "local" } }],
+    contexts: [{ name: "local", context: { cluster: "local", user: "admin" } }],
+  });
 }
 
 /** Ends a process with SIGTERM, and waits. */
