@@ -1,19 +1,19 @@
 /** Outages: a server that is away is tried again inside each caller's time, and a hopeless one is told at once. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NetworkError, ProviderError, TimeoutError } from "../../../src/errors.ts";
+import { NetworkError, ProviderError, TimeoutError } from "../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
 import { createAuthority } from "../../devkms/certificates.ts";
 import { startSilentServer } from "../../support/silent-server.ts";
-import { clientMaterial, echo, eventually, holdReplies, messageOf, startEchoServer } from "../echo-server.ts";
-import { poolBefore, send, within } from "./harness.ts";
+import { clientMaterial, echo, eventually, holdReplies, messageOf, startEchoServer } from "../kmip/echo-server.ts";
+import { connectTo, send, within } from "./harness.ts";
 
 test("A caller waits out a server that starts again inside its time", async () => {
   const before = await startEchoServer();
   await before.close();
-  await using pool = poolBefore([before]);
-  const waiting = Promise.all([1, 2, 3].map((mark) => send(pool, mark)));
-  await eventually(() => pool.events.some((event) => event.type === "connection"), "a dial has failed");
+  await using upstream = connectTo([before]);
+  const waiting = Promise.all([1, 2, 3].map((mark) => send(upstream, mark)));
+  await eventually(() => upstream.events.some((event) => event.type === "connection"), "a dial has failed");
   await using server = await startEchoServer({ port: before.port });
   assert.deepEqual(await waiting, [1, 2, 3]);
   assert.ok(server.messages() > 3);
@@ -22,8 +22,8 @@ test("A caller waits out a server that starts again inside its time", async () =
 test("A caller whose time ends while nothing listens hears why there is no connection", async () => {
   const server = await startEchoServer();
   await server.close();
-  await using pool = poolBefore([server]);
-  await assert.rejects(pool.checkOut(within(150)), (error) => {
+  await using upstream = connectTo([server]);
+  await assert.rejects(hold(upstream, within(150)), (error) => {
     assert.ok(error instanceof NetworkError);
     assert.equal(error.code, "CONNECT");
     assert.match(error.message, /^nothing listens on 127\.0\.0\.1:\d+/);
@@ -33,8 +33,8 @@ test("A caller whose time ends while nothing listens hears why there is no conne
 
 test("A caller whose time ends before a server that is silent hears of the time, after many dials too", async () => {
   await using server = await startEchoServer({ onMessage: () => {} });
-  await using pool = poolBefore([server], { attemptMs: 20 });
-  await assert.rejects(pool.checkOut(within(200)), (error) => {
+  await using upstream = connectTo([server], { dialTimeoutMs: 20 });
+  await assert.rejects(hold(upstream, within(200)), (error) => {
     assert.ok(error instanceof TimeoutError);
     assert.equal(error.phase, "connect");
     assert.match(
@@ -48,14 +48,14 @@ test("A caller whose time ends before a server that is silent hears of the time,
 
 test("A dial that hangs in TLS is told as that, to a caller who leaves before it fails and when it has failed", async (t) => {
   const server = await startSilentServer(t);
-  await using pool = poolBefore([server], { attemptMs: 120, repeatMs: 10_000 });
+  await using upstream = connectTo([server], { dialTimeoutMs: 120, headStartMs: 10_000 });
   const hung = /it takes TCP and does not end the TLS handshake\)$/;
-  await assert.rejects(pool.checkOut(within(60)), (error: Error) => {
+  await assert.rejects(hold(upstream, within(60)), (error: Error) => {
     assert.match(error.message, /^the time was over while connecting to 127\.0\.0\.1:\d+ \(/);
     assert.match(error.message, hung);
     return true;
   });
-  await assert.rejects(pool.checkOut(within(200)), (error: Error) => {
+  await assert.rejects(hold(upstream, within(200)), (error: Error) => {
     assert.match(error.message, /connecting to 127\.0\.0\.1:\d+: 127\.0\.0\.1:\d+ does not answer \(/);
     assert.match(error.message, hung);
     return true;
@@ -65,9 +65,9 @@ test("A dial that hangs in TLS is told as that, to a caller who leaves before it
 test("A caller who leaves while nothing listens has left, and is told nothing else", async () => {
   const server = await startEchoServer();
   await server.close();
-  await using pool = poolBefore([server]);
+  await using upstream = connectTo([server]);
   const caller = new AbortController();
-  const turn = pool.checkOut(caller.signal);
+  const turn = hold(upstream, caller.signal);
   setTimeout(() => caller.abort(), 60);
   await assert.rejects(turn, { code: "CANCELED" });
 });
@@ -75,16 +75,16 @@ test("A caller who leaves while nothing listens has left, and is told nothing el
 test("While a server is away it is dialled one at a time, with a growing pause", async () => {
   const server = await startEchoServer();
   await server.close();
-  await using pool = poolBefore([server]);
-  await Promise.allSettled(Array.from({ length: 20 }, () => pool.checkOut(within(500))));
-  const failed = pool.events.filter((event) => event.type === "connection" && event.change === "failed");
+  await using upstream = connectTo([server]);
+  await Promise.allSettled(Array.from({ length: 20 }, () => hold(upstream, within(500))));
+  const failed = upstream.events.filter((event) => event.type === "connection" && event.change === "failed");
   assert.ok(failed.length >= 2 && failed.length <= 10, `${failed.length} dials in 500 ms`);
 });
 
 test("Where the server's certificate is not to be trusted the callers are told long before their time ends", async () => {
   await using server = await startEchoServer({ issuer: await createAuthority({ name: "another" }) });
-  await using pool = poolBefore([server]);
-  const results = await Promise.allSettled([1, 2, 3].map((mark) => send(pool, mark, within(30_000))));
+  await using upstream = connectTo([server]);
+  const results = await Promise.allSettled([1, 2, 3].map((mark) => send(upstream, mark, within(30_000))));
   for (const result of results) {
     assert.equal(result.status, "rejected");
     assert.equal(result.reason.code, "TLS");
@@ -96,7 +96,7 @@ test("A server that takes no more connections sends nobody away from those that 
   await using server = await startEchoServer();
   server.onMessage = (message, socket) => setTimeout(() => echo(message, socket), 30);
   let taken = 0;
-  await using pool = poolBefore([server], {
+  await using upstream = connectTo([server], {
     prepare: async () => {
       taken += 1;
       if (taken > 1) throw new ProviderError("KMIP_RESULT", "too many sessions");
@@ -104,7 +104,7 @@ test("A server that takes no more connections sends nobody away from those that 
     },
   });
   const marks = Array.from({ length: 24 }, (_, mark) => mark);
-  assert.deepEqual(await Promise.all(marks.map((mark) => send(pool, mark))), marks);
+  assert.deepEqual(await Promise.all(marks.map((mark) => send(upstream, mark))), marks);
   assert.ok(taken > 4, `${taken} connections asked for`);
 });
 
@@ -112,19 +112,19 @@ test("A dial that hangs is joined by others, so that a server that has come to i
   await using server = await startEchoServer();
   const relay = await startRelay(server.address);
   relay.hang();
-  await using pool = poolBefore([relay], { repeatMs: 30 });
-  const waiting = send(pool, 4);
+  await using upstream = connectTo([relay], { headStartMs: 30 });
+  const waiting = send(upstream, 4);
   await eventually(() => relay.accepted() === 3, "three dials hang");
   relay.resume();
   assert.equal(await waiting, 4);
-  await pool.close();
+  await upstream.close();
   await relay.close();
 });
 
 test("An attempt that takes too long fails as a connection, not as the caller's time", async () => {
   await using server = await startEchoServer({ onMessage: () => {} });
-  await using pool = poolBefore([server], { attemptMs: 40 });
-  await assert.rejects(pool.checkOut(within(200)), (error) => {
+  await using upstream = connectTo([server], { dialTimeoutMs: 40 });
+  await assert.rejects(hold(upstream, within(200)), (error) => {
     assert.ok(error instanceof TimeoutError);
     assert.match(error.message, /does not answer/);
     return true;
@@ -133,8 +133,8 @@ test("An attempt that takes too long fails as a connection, not as the caller's 
 
 test("A lost connection fails only what it carried", async () => {
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], { maxConnections: 2 });
-  const [first, second] = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
+  await using upstream = connectTo([server], { maxConnections: 2 });
+  const [first, second] = await Promise.all([hold(upstream), hold(upstream)]);
   assert.ok(first && second);
   const held = holdReplies();
   server.onMessage = (message, socket) => {
@@ -151,18 +151,18 @@ test("A lost connection fails only what it carried", async () => {
 
 test("A connection whose reply is overdue makes room for another, and takes along those that were idle before", async () => {
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], { maxConnections: 3 });
-  const [idle, other, proven] = await Promise.all([1, 2, 3].map(() => pool.checkOut(within(3000))));
+  await using upstream = connectTo([server], { maxConnections: 3 });
+  const [idle, other, proven] = await Promise.all([1, 2, 3].map(() => hold(upstream)));
   assert.ok(idle && other && proven);
   idle.release();
   other.release();
-  const overdue = await pool.checkOut(within(3000));
+  const overdue = await hold(upstream);
   assert.equal(overdue.connection, other.connection);
   proven.release();
   assert.equal(overdue.doubt("overdue"), true);
-  assert.deepEqual(pool.counts(), { idle: 1, busy: 0, connecting: 0 });
+  assert.deepEqual(upstream.counts(), { idle: 1, busy: 0, connecting: 0 });
   await idle.connection.closed;
-  const others = await Promise.all([1, 2, 3].map(() => pool.checkOut(within(3000))));
+  const others = await Promise.all([1, 2, 3].map(() => hold(upstream)));
   assert.equal(proven.connection.isOpen, true);
   assert.equal(overdue.connection.isOpen, true);
   overdue.release();
@@ -172,8 +172,8 @@ test("A connection whose reply is overdue makes room for another, and takes alon
 
 test("Where nobody has been answered lately an overdue reply takes every idle connection along", async () => {
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], { maxConnections: 2 });
-  const [overdue, idle] = await Promise.all([pool.checkOut(within(3000)), pool.checkOut(within(3000))]);
+  await using upstream = connectTo([server], { maxConnections: 2 });
+  const [overdue, idle] = await Promise.all([hold(upstream), hold(upstream)]);
   assert.ok(overdue && idle);
   idle.release();
   await eventually(() => overdue.silentMs() > 120, "the server has been silent for a while");
@@ -184,10 +184,10 @@ test("Where nobody has been answered lately an overdue reply takes every idle co
 
 test("No more connections are kept in doubt than may take requests", async () => {
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], { maxConnections: 1 });
-  const first = await pool.checkOut(within(3000));
+  await using upstream = connectTo([server], { maxConnections: 1 });
+  const first = await hold(upstream);
   assert.equal(first.doubt("overdue"), true);
-  const second = await pool.checkOut(within(3000));
+  const second = await hold(upstream);
   assert.equal(second.doubt("overdue"), false);
   first.release();
   second.release();
@@ -196,7 +196,7 @@ test("No more connections are kept in doubt than may take requests", async () =>
 test("One refusal after an outage is no reason to send anybody away", async () => {
   let dials = 0;
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], {
+  await using upstream = connectTo([server], {
     prepare: async () => {
       dials += 1;
       if (dials <= 3) throw new ProviderError("CONNECT", "nothing listens");
@@ -204,38 +204,38 @@ test("One refusal after an outage is no reason to send anybody away", async () =
       return "echo";
     },
   });
-  assert.equal(await send(pool, 1), 1);
+  assert.equal(await send(upstream, 1), 1);
   assert.equal(dials, 5);
 });
 
 test("A connection whose reply came after all is lent again, and is not closed by who had doubted it", async () => {
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], { maxConnections: 2 });
-  const slow = await pool.checkOut(within(3000));
+  await using upstream = connectTo([server], { maxConnections: 2 });
+  const slow = await hold(upstream);
   slow.doubt("overdue");
-  const waiting = pool.checkOut(within(3000));
+  const waiting = hold(upstream);
   slow.release();
   const again = await waiting;
   slow.giveUp(new ProviderError("CANCELED", "the reply came on another connection"));
   assert.equal(again.connection, slow.connection);
   assert.equal(again.connection.isOpen, true);
   again.release();
-  assert.equal(await send(pool, 1), 1);
+  assert.equal(await send(upstream, 1), 1);
 });
 
 test("A new TLS material ends the pause after a failure at once", async () => {
   await using server = await startEchoServer();
-  await using pool = poolBefore([server]);
-  pool.setTlsMaterial(await clientMaterial({}, undefined, await createAuthority({ name: "another" })));
-  await assert.rejects(send(pool, 1), { code: "TLS" });
-  pool.setTlsMaterial(await clientMaterial());
-  assert.equal(await send(pool, 2), 2);
+  await using upstream = connectTo([server]);
+  upstream.setTlsMaterial(await clientMaterial({}, undefined, await createAuthority({ name: "another" })));
+  await assert.rejects(send(upstream, 1), { code: "TLS" });
+  upstream.setTlsMaterial(await clientMaterial());
+  assert.equal(await send(upstream, 2), 2);
 });
 
 test("Dials that hang are joined by no others once nobody waits for them", async () => {
   await using server = await startEchoServer({ onMessage: () => {} });
-  await using pool = poolBefore([server], { repeatMs: 10 });
-  await assert.rejects(pool.checkOut(within(60)), { code: "TIMEOUT" });
+  await using upstream = connectTo([server], { headStartMs: 10 });
+  await assert.rejects(hold(upstream, within(60)), { code: "TIMEOUT" });
   const dials = server.accepted();
   assert.ok(dials > 1);
   for (let turns = 0; turns < 5; turns += 1) await new Promise((resolve) => setTimeout(resolve, 10));

@@ -4,14 +4,14 @@ import { test } from "node:test";
 import { untilAnswered } from "../../src/kmip/tries.ts";
 import { createPatience } from "../../src/upstream/rtt.ts";
 import { createSecondChances } from "../../src/upstream/retry-budget.ts";
-import { echo, eventually, markOf, messageOf, type OnMessage, startEchoServer } from "./echo-server.ts";
-import { poolBefore, within } from "./pool/harness.ts";
+import { echo, eventually, markOf, messageOf, type OnMessage, startEchoServer } from "../kmip/echo-server.ts";
+import { connectTo, within } from "./harness.ts";
 
 type Call = (mark: number, ms?: number) => Promise<number>;
 
-/** Requests through a pool, each with as many tries as it takes. Mark 0 is what `prepare` sends. */
-function callerOf(pool: ReturnType<typeof poolBefore>): Call {
-  const channel = { pool, patience: createPatience(250), secondChances: createSecondChances() };
+/** Requests through a upstream, each with as many tries as it takes. Mark 0 is what `prepare` sends. */
+function callerOf(pool: ReturnType<typeof connectTo>): Call {
+  const channel = { upstream, patience: createPatience(250), secondChances: createSecondChances() };
   return (mark, ms = 3000) =>
     untilAnswered(
       channel,
@@ -38,12 +38,12 @@ for (const [what, onMessage, reason] of halfAlive)
   test(`A server that takes connections and ${what} is left for the next one`, async () => {
     await using first = await startEchoServer({ onMessage });
     await using second = await startEchoServer();
-    await using pool = poolBefore([first, second]);
-    const call = callerOf(pool);
+    await using upstream = connectTo([first, second]);
+    const call = callerOf(upstream);
     for (const mark of [1, 2, 3]) assert.equal(await call(mark), mark);
     assert.equal(first.accepted(), 1);
-    assert.equal(pool.counts().idle, 1);
-    const told = pool.events.flatMap((event) => (event.type === "endpoint" ? [event] : []));
+    assert.equal(upstream.counts().idle, 1);
+    const told = upstream.events.flatMap((event) => (event.type === "endpoint" ? [event] : []));
     assert.deepEqual(
       told.map(({ endpoint, up, inUse }) => [endpoint === first.address ? 1 : 2, up, inUse]),
       [
@@ -58,8 +58,8 @@ for (const [what, onMessage, reason] of halfAlive)
 test("A server that fails again whenever it is returned to is returned to less and less", async () => {
   await using first = await startEchoServer({ onMessage: only((_message, socket) => socket.destroy()) });
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second], { recoverMs: 20 });
-  const call = callerOf(pool);
+  await using upstream = connectTo([first, second], { checkMs: 20 });
+  const call = callerOf(upstream);
   const end = performance.now() + 800;
   while (performance.now() < end) assert.equal(await call(1), 1);
   // Without a rest every 15 to 25 ms; with rests after 20, 40, 80, 160 and 240 ms.
@@ -69,8 +69,8 @@ test("A server that fails again whenever it is returned to is returned to less a
 test("One lost connection is no reason to leave a server that serves", async () => {
   await using first = await startEchoServer();
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second]);
-  const call = callerOf(pool);
+  await using upstream = connectTo([first, second]);
+  const call = callerOf(upstream);
   assert.equal(await call(1), 1);
   let isFirst = true;
   first.onMessage = (message, socket) => {
@@ -94,8 +94,8 @@ test("A server that does one request at a time gets no more of them for being sl
       setTimeout(() => echo(message, socket), free - performance.now());
     }),
   });
-  await using pool = poolBefore([server], { maxConnections: callers });
-  const call = callerOf(pool);
+  await using upstream = connectTo([server], { maxConnections: callers });
+  const call = callerOf(upstream);
   const marks = Array.from({ length: callers }, (_, caller) => caller + 1);
   assert.deepEqual(await Promise.all(marks.map((mark) => call(mark))), marks);
   // The three second chances that there are at first, and those that replies have earned.
@@ -110,8 +110,8 @@ test("A single path that falls silent is got around while the server answers oth
       else echo(message, socket);
     }),
   });
-  await using pool = poolBefore([server]);
-  const call = callerOf(pool);
+  await using upstream = connectTo([server]);
+  const call = callerOf(upstream);
   for (let nth = 0; nth < 3; nth += 1) await call(1);
   const over = new AbortController();
   const others = [2, 3].map(async (mark) => {
@@ -130,8 +130,8 @@ test("While a server hangs there are never more than twice as many connections a
       if (!hangs) echo(message, socket);
     }),
   });
-  await using pool = poolBefore([server], { maxConnections: 2 });
-  const call = callerOf(pool);
+  await using upstream = connectTo([server], { maxConnections: 2 });
+  const call = callerOf(upstream);
   const calls = Promise.all(Array.from({ length: 12 }, (_, caller) => call(caller + 1)));
   await eventually(() => server.connections() === 4, "overdue tries were joined by others");
   await new Promise((resolve) => setTimeout(resolve, 300));
@@ -147,14 +147,14 @@ test("One slow reply takes no connection along that was answered on meanwhile", 
       setTimeout(() => echo(message, socket), isSlow && markOf(message) === 1 ? 400 : 1);
     }),
   });
-  await using pool = poolBefore([server], { maxConnections: 3 });
-  const call = callerOf(pool);
+  await using upstream = connectTo([server], { maxConnections: 3 });
+  const call = callerOf(upstream);
   for (let nth = 0; nth < 3; nth += 1) await Promise.all([call(4), call(5), call(6)]);
   isSlow = true;
   const slow = call(1);
   while (await Promise.race([slow.then(() => false), call(2).then(() => true)]));
   assert.equal(await slow, 1);
-  const why = pool.events.flatMap((event) =>
+  const why = upstream.events.flatMap((event) =>
     "change" in event && event.change === "closed" ? [event.message] : [],
   );
   assert.ok(why.filter((reason) => reason.includes("another reply")).length <= 1, why.join("; "));
@@ -164,7 +164,7 @@ test("A connection that is lost with its first reply is a dial that failed, and 
   await using server = await startEchoServer({
     onMessage: (message, socket) => socket.write(Buffer.concat([message, message.subarray(0, 8)])),
   });
-  await using pool = poolBefore([server]);
-  await assert.rejects(callerOf(pool)(1, 500), { code: "KMIP_UNEXPECTED" });
+  await using upstream = connectTo([server]);
+  await assert.rejects(callerOf(upstream)(1, 500), { code: "KMIP_UNEXPECTED" });
   assert.ok(server.accepted() <= 8, `${server.accepted()} connections in half a second`);
 });

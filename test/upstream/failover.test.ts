@@ -2,16 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { KmipResultError } from "../../../src/errors.ts";
+import { KmipResultError } from "../../src/errors.ts";
 import { startRelay } from "../../devkms/relay.ts";
-import { echo, eventually, holdReplies, markOf, messageOf, startEchoServer } from "../echo-server.ts";
-import { poolBefore, send, startLoad, within } from "./harness.ts";
+import { echo, eventually, holdReplies, markOf, messageOf, startEchoServer } from "../kmip/echo-server.ts";
+import { connectTo, send, startLoad, within } from "./harness.ts";
 
 test("The most preferred server serves while it answers, and the others see nothing", async () => {
   await using first = await startEchoServer();
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second]);
-  await Promise.all([1, 2, 3].map((mark) => send(pool, mark)));
+  await using upstream = connectTo([first, second]);
+  await Promise.all([1, 2, 3].map((mark) => send(upstream, mark)));
   assert.ok(first.messages() > 0);
   assert.equal(second.accepted(), 0);
 });
@@ -20,16 +20,16 @@ test("The next server takes over at once where the first refuses connections", a
   const first = await startEchoServer();
   await first.close();
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second], { staggerMs: 60_000 });
-  assert.equal(await send(pool, 1), 1);
+  await using upstream = connectTo([first, second], { headStartMs: 60_000 });
+  assert.equal(await send(upstream, 1), 1);
   assert.equal(second.connections(), 1);
 });
 
 test("The next server takes over after the head start where the first hangs", async () => {
   await using first = await startEchoServer({ onMessage: () => {} });
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second], { staggerMs: 20 });
-  assert.equal(await send(pool, 1), 1);
+  await using upstream = connectTo([first, second], { headStartMs: 20 });
+  assert.equal(await send(upstream, 1), 1);
   await eventually(() => first.connections() === 0, "the attempt at the first is called off");
 });
 
@@ -39,23 +39,23 @@ test("A server that answers only after its head start still serves where no othe
   await using first = await startEchoServer({
     onMessage: (message, socket) => setTimeout(() => socket.write(message), 40),
   });
-  await using pool = poolBefore([first, second], { staggerMs: 5 });
-  assert.equal(await send(pool, 1), 1);
+  await using upstream = connectTo([first, second], { headStartMs: 5 });
+  assert.equal(await send(upstream, 1), 1);
 });
 
 test("Callers go on at the next server when the first goes away, and return to it when it is back", async () => {
   await using server = await startEchoServer();
   const relay = await startRelay(server.address);
   await using second = await startEchoServer();
-  await using pool = poolBefore([relay, second], { recoverMs: 20 });
-  await send(pool, 1);
+  await using upstream = connectTo([relay, second], { checkMs: 20 });
+  await send(upstream, 1);
   await relay.stop();
-  assert.equal(await send(pool, 2).catch(() => send(pool, 2)), 2);
+  assert.equal(await send(upstream, 2).catch(() => send(upstream, 2)), 2);
   assert.equal(second.connections(), 1);
   await relay.start();
   await eventually(() => second.connections() === 0, "the second is not in use any more");
-  assert.equal(await send(pool, 3), 3);
-  const told = pool.events.flatMap((event) =>
+  assert.equal(await send(upstream, 3), 3);
+  const told = upstream.events.flatMap((event) =>
     event.type === "endpoint" ? [[event.endpoint === relay.address ? 1 : 2, event.up, event.inUse]] : [],
   );
   assert.deepEqual(told, [
@@ -64,7 +64,7 @@ test("Callers go on at the next server when the first goes away, and return to i
     [2, true, true],
     [1, true, true],
   ]);
-  await pool.close();
+  await upstream.close();
   await relay.close();
 });
 
@@ -72,9 +72,9 @@ test("No exchange fails while the first server is returned to", async () => {
   const away = await startEchoServer();
   await away.close();
   await using second = await startEchoServer();
-  await using pool = poolBefore([away, second], { recoverMs: 20 });
-  await send(pool, 0);
-  const load = startLoad(pool, 8);
+  await using upstream = connectTo([away, second], { checkMs: 20 });
+  await send(upstream, 0);
+  const load = startLoad(upstream, 8);
   await using first = await startEchoServer({ port: away.port });
   await eventually(() => second.connections() === 0, "the first is in use again");
   await load.end();
@@ -84,8 +84,8 @@ test("No exchange fails while the first server is returned to", async () => {
 test("Where no server answers the caller hears of each", async () => {
   const servers = await Promise.all([startEchoServer(), startEchoServer()]);
   for (const server of servers) await server.close();
-  await using pool = poolBefore(servers);
-  await assert.rejects(pool.checkOut(within(120)), (error) => {
+  await using upstream = connectTo(servers);
+  await assert.rejects(hold(upstream, within(120)), (error) => {
     assert.ok(error instanceof Error);
     for (const { address } of servers) assert.ok(error.message.includes(address), error.message);
     return true;
@@ -96,27 +96,27 @@ test("A caller whom every server refuses hears the refusal, as from a single ser
   await using first = await startEchoServer();
   await using second = await startEchoServer();
   const refusal = { operation: "Discover Versions", reason: "Permission Denied", resultMessage: "" };
-  await using pool = poolBefore([first, second], {
+  await using upstream = connectTo([first, second], {
     prepare: () => Promise.reject(new KmipResultError(refusal)),
   });
-  await assert.rejects(pool.checkOut(within(3000)), KmipResultError);
+  await assert.rejects(hold(upstream), KmipResultError);
 });
 
 test("A preferred server that hangs is tried once at a time, and the one in use goes on serving", async () => {
   await using first = await startEchoServer({ onMessage: () => {} });
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second], {
-    staggerMs: 5,
+  await using upstream = connectTo([first, second], {
+    headStartMs: 5,
     // Long: on a busy machine a handshake of the second takes a while, and is not to be joined by another.
-    repeatMs: 5000,
-    attemptMs: 40,
-    recoverMs: 10,
+    headStartMs: 5000,
+    dialTimeoutMs: 40,
+    checkMs: 10,
   });
-  await send(pool, 1);
+  await send(upstream, 1);
   await eventually(() => first.accepted() >= 4, "the first is tried again and again");
   // A busy server may see the end of one try only after the beginning of the next.
   assert.ok(first.mostConnections() <= 2, `${first.mostConnections()} at a time`);
-  assert.equal(await send(pool, 2), 2);
+  assert.equal(await send(upstream, 2), 2);
   assert.equal(second.accepted(), 1);
 });
 
@@ -126,47 +126,47 @@ test("A server in use that loses its connections all the time puts off no return
   await using second = await startEchoServer({
     onMessage: (message, socket) => (markOf(message) === 0 ? echo(message, socket) : socket.end(message)),
   });
-  await using pool = poolBefore([away, second], { recoverMs: 100 });
-  assert.equal(await send(pool, 1), 1);
+  await using upstream = connectTo([away, second], { checkMs: 100 });
+  assert.equal(await send(upstream, 1), 1);
   await using first = await startEchoServer({ port: away.port });
-  while (first.messages() < 2) await send(pool, 2).catch(() => undefined);
+  while (first.messages() < 2) await send(upstream, 2).catch(() => undefined);
   assert.ok(second.accepted() > 1);
 });
 
 test("A preferred server that takes long to dial is stayed with once it was returned to", async () => {
   await using first = await startEchoServer();
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second], {
-    staggerMs: 40,
-    recoverMs: 100,
+  await using upstream = connectTo([first, second], {
+    headStartMs: 40,
+    checkMs: 100,
     prepare: async (connection, signal) => {
       await connection.exchange(messageOf(0), signal);
       if (connection.endpoint.port === first.port) await sleep(200, undefined, { signal });
       return "echo";
     },
   });
-  const onSecond = await pool.checkOut(within(3000));
+  const onSecond = await hold(upstream);
   assert.equal(onSecond.connection.endpoint.port, second.port);
   onSecond.release();
   await eventually(() => second.connections() === 0, "the first is in use");
   first.cut();
-  await eventually(() => pool.counts().idle === 0, "its connections are gone");
-  for (let nth = 0; nth < 2; nth += 1) assert.equal(await send(pool, nth), nth);
+  await eventually(() => upstream.counts().idle === 0, "its connections are gone");
+  for (let nth = 0; nth < 2; nth += 1) assert.equal(await send(upstream, nth), nth);
   assert.equal(second.accepted(), 1);
 });
 
 test("A preferred server that needs longer than a caller can wait is not returned to", async () => {
   await using first = await startEchoServer();
   await using second = await startEchoServer();
-  await using pool = poolBefore([first, second], {
-    staggerMs: 20,
-    recoverMs: 20,
+  await using upstream = connectTo([first, second], {
+    headStartMs: 20,
+    checkMs: 20,
     prepare: async (connection, signal) => {
       if (connection.endpoint.port === first.port) await sleep(1500, undefined, { signal });
       return "echo";
     },
   });
-  assert.equal(await send(pool, 1), 1);
+  assert.equal(await send(upstream, 1), 1);
   await eventually(() => first.accepted() === 3 && first.connections() === 0, "two returns are given up");
   assert.equal(second.connections(), 1);
 });
@@ -178,8 +178,8 @@ test("Of two dials at a time that reach two servers, the one that ends last does
   await using second = await startEchoServer({
     onMessage: (message, socket) => (answered++ === 0 ? echo(message, socket) : undefined),
   });
-  await using pool = poolBefore([first, second], { staggerMs: 20, repeatMs: 5000, recoverMs: 5000 });
-  const checkouts = [pool.checkOut(within(3000)), pool.checkOut(within(3000))];
+  await using upstream = connectTo([first, second], { headStartMs: 20, headStartMs: 5000, checkMs: 5000 });
+  const checkouts = [hold(upstream), hold(upstream)];
   const onSecond = await Promise.race(checkouts);
   await eventually(() => answered === 2, "the other dial hangs at both servers");
   held.release();
@@ -189,22 +189,22 @@ test("Of two dials at a time that reach two servers, the one that ends last does
   assert.equal(onSecond.connection.isOpen, true);
   assert.equal(onFirst?.connection.endpoint.port, first.port);
   await onFirst.connection.closed;
-  assert.deepEqual(pool.counts(), { idle: 1, busy: 0, connecting: 0 });
+  assert.deepEqual(upstream.counts(), { idle: 1, busy: 0, connecting: 0 });
 });
 
 test("Servers that refuse by now are not waited for because of attempts that hang from before", async () => {
   const refusal = { operation: "Discover Versions", reason: "Permission Denied", resultMessage: "" };
   let isHanging = true;
   await using server = await startEchoServer();
-  await using pool = poolBefore([server], {
-    repeatMs: 20,
-    attemptMs: 60_000,
+  await using upstream = connectTo([server], {
+    headStartMs: 20,
+    dialTimeoutMs: 60_000,
     prepare: (_connection, signal) =>
       isHanging
         ? new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
         : Promise.reject(new KmipResultError(refusal)),
   });
-  const waiting = assert.rejects(pool.checkOut(within(3000)), KmipResultError);
+  const waiting = assert.rejects(hold(upstream), KmipResultError);
   await eventually(() => server.accepted() >= 2, "attempts hang");
   isHanging = false;
   await waiting;
@@ -214,21 +214,21 @@ test("A server behind the one in use that was down is told to be up again, thoug
   await using server = await startEchoServer();
   await using other = await startEchoServer();
   const [first, second] = [await startRelay(server.address), await startRelay(other.address)];
-  await using pool = poolBefore([first, second], { recoverMs: 20 });
+  await using upstream = connectTo([first, second], { checkMs: 20 });
   await first.stop();
   await second.stop();
-  await assert.rejects(send(pool, 1, within(200)));
+  await assert.rejects(send(upstream, 1, within(200)));
   const stateOf = (endpoint: string): boolean | undefined =>
-    pool.events
+    upstream.events
       .flatMap((event) => (event.type === "endpoint" && event.endpoint === endpoint ? [event.up] : []))
       .at(-1);
   assert.equal(stateOf(second.address), false);
   await first.start();
-  assert.equal(await send(pool, 2), 2);
+  assert.equal(await send(upstream, 2), 2);
   assert.equal(stateOf(second.address), false);
   await second.start();
   await eventually(() => stateOf(second.address) === true, "the second is told to be up");
-  assert.equal(await send(pool, 3), 3);
+  assert.equal(await send(upstream, 3), 3);
   await eventually(() => other.connections() === 0, "it was only looked at");
   await Promise.all([first.close(), second.close()]);
 });
