@@ -2,16 +2,14 @@
  * PyKMIP for tests: a KMIP server and a KMIP client that nobody here wrote, in a Python environment of their own,
  * which is made at the first use and kept in .venv/ of the checkout.
  */
-import { type ChildProcessByStdio, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
 import { promisify } from "node:util";
 import type { VersionText } from "../../src/kmip/version.ts";
 import { type Authority, type CertificateFiles, writeCertificateFiles } from "../devkms/certificates.ts";
+import { converse, type Conversation } from "./conversation.ts";
 
 const run = promisify(execFile);
 const checkout = path.resolve(import.meta.dirname, "../..");
@@ -55,38 +53,6 @@ export async function preparePyKmip(): Promise<string> {
   return pythonOf(environment);
 }
 
-type PythonProcess = ChildProcessByStdio<Writable, Readable, Readable>;
-
-interface Conversation {
-  /** The next line of JSON that the process writes; rejects with what it said on stderr where it ends before. */
-  next(): Promise<unknown>;
-  write(line: unknown): void;
-  /** Ends its input, which ends it, and waits. */
-  close(): Promise<void>;
-}
-
-function converse(child: PythonProcess): Conversation {
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  let complaints = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    complaints = (complaints + text).slice(-4000);
-  });
-  const closed = once(child, "close");
-  return {
-    async next() {
-      const { value, done } = await lines.next();
-      if (done !== true) return JSON.parse(value);
-      await closed;
-      throw new Error(`PyKMIP has ended:\n${complaints}`);
-    },
-    write: (line) => child.stdin.write(`${JSON.stringify(line)}\n`),
-    async close() {
-      child.stdin.end();
-      await closed;
-    },
-  };
-}
-
 function startPython(python: string, script: string, args: readonly string[]): Conversation {
   const file = path.join(import.meta.dirname, script);
   // A process group of its own: PyKMIP's server starts helpers, which end with it.
@@ -94,9 +60,7 @@ function startPython(python: string, script: string, args: readonly string[]): C
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
   });
-  // Where the process ends before it has read all, `next` says why.
-  child.stdin.on("error", () => undefined);
-  return converse(child);
+  return converse(child, "PyKMIP");
 }
 
 /** A running PyKMIP server. */
