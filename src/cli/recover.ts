@@ -39,7 +39,7 @@ export const recoverCommand = defineCliCommand({
       group: "RECOVER",
       type: "string",
       valueHint: "yaml|json",
-      fallback: "yaml",
+      default: "yaml",
       description:
         "the form, also -o; JSON is a List, or the object itself where all three of the above are given",
     },

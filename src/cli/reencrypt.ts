@@ -55,7 +55,7 @@ export const reencryptCommand = defineCliCommand({
       group: "HOW",
       type: "string",
       valueHint: "METHOD",
-      fallback: "auto",
+      default: "auto",
       description:
         "migration: StorageVersionMigration; patch: a PATCH of each object without change; auto: the first, where it works",
     },
@@ -63,7 +63,7 @@ export const reencryptCommand = defineCliCommand({
       group: "HOW",
       type: "string",
       valueHint: "N",
-      fallback: "50",
+      default: "50",
       description: "most requests a second; a StorageVersionMigration has a rate of its own",
     },
     state: {
@@ -104,12 +104,12 @@ Exit code: 0 everything is rewritten (and the audit is clean), 1 something is no
       resources,
       namespace: read.text("namespace"),
       method: read.oneOf("method", methods) ?? "auto",
-      qps: read.integer("qps", { min: 1, max: mostQps }, 50),
+      qps: read.integer("qps", { min: 1, max: mostQps }),
       isDryRun: read.boolean("dry-run"),
       isPrintRbac: read.boolean("print-rbac"),
       state: read.path("state"),
       etcd: parseLive(read, read.path("key")),
-      etcdPrefix: read.text("etcd-prefix") ?? liveFlags["etcd-prefix"].fallback,
+      etcdPrefix: read.text("etcd-prefix") ?? liveFlags["etcd-prefix"].default,
     } as const;
     if (options.encryptionConfig === undefined && resources.length === 0)
       read.complain("Nothing to rewrite: give --encryption-config FILE, or --resource secrets");

@@ -3,6 +3,7 @@
  * kube-apiserver stores them under KMS v2 (20 DEK sources, one revision of each rewritten), takes a snapshot where
  * etcdctl can be had, and runs the built program on both.
  */
+import { parseKmipAddress } from "../../src/net/address.ts";
 import { createCipheriv, createHmac, randomBytes } from "node:crypto";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -94,11 +95,11 @@ async function wrapSeeds() {
   const { cert, key: secret, ca } = kms.clientFiles;
   const config = {
     protocol: "kmip",
-    servers: [kms.kmipAddress],
+    servers: [parseKmipAddress(kms.kmipAddress)],
     key: { id: key.id },
     okmsId: undefined,
   } as const;
-  const encryptor = createEncryptor({ ...config, kmipConnections: 2, insecureHttp: false }, () => undefined);
+  const encryptor = createEncryptor({ ...config, kmipConnections: 2 }, () => undefined);
   encryptor.setTlsMaterial(await loadTlsMaterial({ cert, key: secret, ca }));
   const context = { signal: new AbortController().signal, deadline: performance.now() + 60_000 };
   const seeds = [];

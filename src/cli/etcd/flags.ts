@@ -38,7 +38,7 @@ export const liveFlags = {
     group: "ETCD",
     type: "string",
     valueHint: "PREFIX",
-    fallback: "/registry",
+    default: "/registry",
     description: "kube-apiserver's --etcd-prefix",
   },
 } as const satisfies FlagSet;

@@ -52,7 +52,7 @@ export function parseKms(read: SettingsReader): KmsSettings | undefined {
   if ("complaint" in parsed)
     read.complain(`Invalid value for ${sock.source}: ${quote(sock.text)}: ${parsed.complaint}`);
   else checkSockLength(read, parsed.sock);
-  const timeoutMs = read.durationMs("timeout", { min: 1, max: 600_000 }, 10_000);
+  const timeoutMs = read.durationMs("timeout", { min: 1, max: 600_000 });
   return { by: "socket", sock: "sock" in parsed ? plainSock(parsed.sock) : "", timeoutMs };
 }
 
