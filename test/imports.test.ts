@@ -33,7 +33,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   config: ["encryptors", "errors.ts", "log", "net", "text"],
   server: ["encryptors", "errors.ts", "gen", "log", "metrics.ts", "text"],
   "metrics.ts": ["encryptors", "errors.ts", "net", "text"],
-  encryptors: ["errors.ts", "kmip", "net", "rest", "text"],
+  encryptors: ["errors.ts", "kmip", "net", "rest", "text", "upstream"],
   kubernetes: ["errors.ts", "text"],
   kmip: ["errors.ts", "net", "text", "upstream"],
   rest: ["errors.ts", "net", "text", "upstream"],

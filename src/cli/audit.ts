@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import type { SettingsReader } from "../config/settings.ts";
 import { defineCliCommand } from "./command.ts";
+import { serveFlags } from "./serve-flags.ts";
 import { kmsFlags, liveFlags, sourceFlags, stdinWord } from "./etcd/flags.ts";
 import { parseKms } from "./etcd/kms.ts";
 import { listOf, parseSources } from "./etcd/sources.ts";
@@ -14,6 +15,7 @@ export const auditCommand = defineCliCommand({
   name: "audit",
   description: "say of what etcd holds which key it is under, and whether an old key may be destroyed",
   words: [stdinWord],
+  otherDefaults: serveFlags,
   flags: {
     "key-id": {
       group: "AUDIT",

@@ -3,6 +3,7 @@
  * only when it is told where. The work is in recover/, loaded only when it is asked for.
  */
 import { defineCliCommand } from "./command.ts";
+import { serveFlags } from "./serve-flags.ts";
 import { kmsFlags, sourceFlags, stdinWord } from "./etcd/flags.ts";
 import { parseKms } from "./etcd/kms.ts";
 import { listOf, parseSources } from "./etcd/sources.ts";
@@ -12,6 +13,7 @@ export const recoverCommand = defineCliCommand({
   name: "recover",
   description: "get objects out of etcd or a backup, decrypted, as YAML or JSON for kubectl apply",
   words: [stdinWord],
+  otherDefaults: serveFlags,
   flags: {
     resource: {
       group: "RECOVER",

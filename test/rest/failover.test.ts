@@ -78,6 +78,10 @@ test("a first server that hangs is overtaken by the second within the budget of 
   assert.equal(callCount(b, "encrypt"), 2);
 });
 
+/** A dial that the server's certificate ended. */
+const isUntrusted = (event: KmsEvent): boolean =>
+  event.type === "connection" && event.change === "failed" && /certificate/.test(event.message);
+
 test("a certificate that is not trusted at the first server is no reason not to ask the second", async (t) => {
   const { b, keyId } = await startPair(t);
   const stranger = await startKms(t, { certificate: { ipAddresses: ["127.0.0.2"] }, okmsId: b.okmsId });
@@ -86,8 +90,6 @@ test("a certificate that is not trusted at the first server is no reason not to 
     servers: [parseRestAddress(stranger.url), parseRestAddress(b.url)],
   });
   await encryptor.encrypt(seed, keyId, within(3_000));
-  const isUntrusted = (event: KmsEvent): boolean =>
-    event.type === "connection" && event.change === "failed" && /certificate/.test(event.message);
   assert.ok(events.some(isUntrusted));
 });
 

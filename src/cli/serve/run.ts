@@ -23,7 +23,6 @@ import type { Look, TlsWatch } from "../../net/tls-reload.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import { watchCertificates } from "./certificates.ts";
-import { reportKeyDates } from "./key-dates.ts";
 import { createKmsReporter } from "./kms-events.ts";
 import { guardProcess, untilAskedToEnd } from "./process.ts";
 
@@ -86,8 +85,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
 function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running {
   const { protocol, timeoutMs, maxInflight } = config;
   const metrics = createMetrics({ version, protocol });
-  const kms = createEncryptor(config, createKmsReporter(logger, metrics));
-  const encryptor = reportKeyDates(kms, logger, metrics);
+  const encryptor = createEncryptor(config, createKmsReporter(logger, metrics));
   metrics.connections(() => encryptor.connections());
   const onEvent = createStatusReporter(logger, metrics);
   const status = createKeyStatus({ ...config, encryptor, graceMs: config.statusGraceMs, onEvent });
