@@ -67,7 +67,6 @@ describe("metrics", () => {
     ["last_successful_deep_probe_timestamp_seconds", "gauge", []],
     ["key_state", "gauge", ["state"]],
     ["key_failure", "gauge", ["code"]],
-    ["key_date_timestamp_seconds", "gauge", ["date"]],
     ["key_id_hash_info", "gauge", ["key_id_hash"]],
     ["key_changes_total", "counter", []],
     ["key_date_timestamp_seconds", "gauge", ["date"]],
@@ -234,14 +233,6 @@ describe("metrics", () => {
     const metrics = createMetrics({ version: "1", protocol: "kmip" });
     metrics.key("b3f1c6de-0000-4000-8000-aabbccddeeff");
     assert.doesNotMatch(await metrics.render(), /b3f1c6de/);
-  });
-
-  test("have the dates of the key that is in use now", async () => {
-    const metrics = createMetrics({ version: "1.2.3", protocol: "kmip" });
-    metrics.keyDates({ protectStop: new Date(1_000_000), deactivation: new Date(2_000_000) });
-    metrics.keyDates({ deactivation: new Date(3_000_000) });
-    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "protect-stop" }), undefined);
-    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "deactivation" }), 3_000);
   });
 
   test("replace the ends of certificates as a whole, so that a file no longer used is gone", async () => {

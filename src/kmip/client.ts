@@ -199,18 +199,22 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   };
 }
 
-/** Reasons that a connection may give to everything, as one whose session token has ended does. */
-const ofConnection: ReadonlySet<string> = new Set([
-  "General Failure",
-  "Cryptographic Failure",
-  "Authentication Not Successful",
-]);
+/**
+ * Reasons that a connection may give to everything, as one whose session token has ended does, and how old it must be for
+ * that, in ms: a ciphertext that was changed gets Cryptographic Failure on any connection.
+ */
+const ofConnection: Readonly<Record<string, number>> = {
+  "General Failure": 0,
+  "Authentication Not Successful": 0,
+  "Cryptographic Failure": 5_000,
+};
 
 /** What a refusal means for the connection and the server it came from. */
-function verdict(failure: ProviderError, { isFresh, isResumed }: RefusalFacts): Verdict {
+function verdict(failure: ProviderError, { isFresh, isResumed, ageMs }: RefusalFacts): Verdict {
   const reason = failure instanceof KmipResultError ? failure.reason : "";
-  if (!isFresh && (ofConnection.has(reason) || (isResumed && reason === "Permission Denied")))
-    return "reconnect";
+  const isOfConnection =
+    ageMs >= (ofConnection[reason] ?? Infinity) || (isResumed && reason === "Permission Denied");
+  if (!isFresh && isOfConnection) return "reconnect";
   // A server whose HSM is away says General Failure to everything.
   return reason === "General Failure" ? "retry-elsewhere" : "fail";
 }

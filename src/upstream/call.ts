@@ -26,6 +26,8 @@ export interface RefusalFacts {
   readonly isFresh: boolean;
   /** Its TLS session was resumed. */
   readonly isResumed: boolean;
+  /** How long ago it was opened, in ms. */
+  readonly ageMs: number;
 }
 
 /** A request: how it is sent, and what its refusals mean. */
@@ -338,6 +340,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const verdict = this.#job.verdict(failure, {
       isFresh: isFresh || this.#hasReconnected || endpoint.isUseless(reason),
       isResumed,
+      ageMs: lease === undefined ? 0 : performance.now() - lease.member.openedAt,
     });
     if (this.#appeal !== undefined && this.#isAppealLost(attempt, verdict)) return undefined;
     if (failure.kind === "bad-reply") return this.#badReply(attempt, failure);

@@ -9,14 +9,7 @@ import { openKms, type Kms, type KmsSettings } from "../etcd/kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openSources, type SourceSettings } from "../etcd/sources.ts";
 import { amount } from "../audit/problems.ts";
-import { createSink, type Sink } from "./sink.ts";
-
-/** What is asked for; an empty list is everything. */
-export interface Filter {
-  readonly resources: readonly string[];
-  readonly namespaces: readonly string[];
-  readonly names: readonly string[];
-}
+import { createSink, type Filter, type Sink } from "./sink.ts";
 
 /** What `recover` is run with. */
 export interface RecoverOptions {
