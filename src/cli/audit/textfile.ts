@@ -1,10 +1,10 @@
 /** An audit as metrics for node_exporter's textfile collector: a file that is replaced as a whole. */
-import type { Audit } from "./report.ts";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { Gauge, Registry } from "prom-client";
 import { ProviderError } from "../../errors.ts";
 import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
+import type { Audit } from "./report.ts";
 
 const prefix = "okms_audit_";
 

@@ -7,13 +7,7 @@ import { ProviderError } from "../../errors.ts";
 import type { ObjectKey } from "../../etcd/object-key.ts";
 import type { JsonObject } from "../../etcd/stored-object.ts";
 import { renderJsonObject, renderYaml } from "./format.ts";
-
-/** What is asked for; an empty list is everything. */
-export interface Filter {
-  readonly resources: readonly string[];
-  readonly namespaces: readonly string[];
-  readonly names: readonly string[];
-}
+import type { RecoverOptions } from "./options.ts";
 
 /** Takes objects. */
 export interface Sink {
@@ -24,13 +18,7 @@ export interface Sink {
   end(): Promise<void>;
 }
 
-/** How they are written. */
-interface SinkOptions {
-  readonly format: "yaml" | "json";
-  /** A folder; undefined: standard output. */
-  readonly out: string | undefined;
-  readonly filter: Filter;
-}
+type SinkOptions = Pick<RecoverOptions, "out" | "format" | "filter">;
 
 /** Makes a sink. @throws ETCD_DATA where the folder cannot be made */
 export async function createSink(options: SinkOptions, stdout: NodeJS.WritableStream): Promise<Sink> {
