@@ -36,8 +36,8 @@ try {
     );
   // Some are written twice, so that the snapshot has old revisions.
   await cluster.put(Array.from({ length: Math.min(1000, objects) }, (_none, at) => pairOf(at)));
-  const { cert, key: secret, ca } = cluster.files;
-  const live = ["--endpoints", cluster.endpoints.join(","), "--cacert", ca, "--cert", cert, "--key", secret];
+  const { cert, key: keyFile, ca } = cluster.files;
+  const live = ["--endpoints", cluster.endpoints.join(","), "--cacert", ca, "--cert", cert, "--key", keyFile];
   const flags = Object.entries(kmipFlagsOf(kms)).flatMap(([name, text]) => [`--${name}`, text]);
   await measure("audit, live etcd", ["audit", "--json", ...live]);
   await measure("audit --verify, live etcd", ["audit", "--json", "--verify", ...live, ...flags]);
