@@ -8,10 +8,12 @@ import path from "node:path";
 import { describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import { auditCommand } from "../src/cli/audit.ts";
+import { renderMetrics } from "../src/cli/audit/textfile.ts";
 import { checkCommand } from "../src/cli/check.ts";
 import type { Flag, FlagSet } from "../src/cli/command.ts";
 import { configCommand } from "../src/cli/config.ts";
 import { probeCommand } from "../src/cli/probe.ts";
+import { recoverCommand } from "../src/cli/recover.ts";
 import { reencryptCommand } from "../src/cli/reencrypt.ts";
 import { serveFlags } from "../src/cli/serve-flags.ts";
 import { errorCodes, ProviderError } from "../src/errors.ts";
@@ -129,6 +131,7 @@ describe("The docs name what is there:", () => {
     "cert",
     "key",
     "name",
+    "prefix",
     "max-semi-space-size",
     "disable-sigusr1",
     // A placeholder.
@@ -141,6 +144,7 @@ describe("The docs name what is there:", () => {
     ...configCommand.flags,
     ...reencryptCommand.flags,
     ...auditCommand.flags,
+    ...recoverCommand.flags,
   };
 
   test("every flag", () => {
@@ -156,7 +160,8 @@ describe("The docs name what is there:", () => {
   });
 
   test("every metric", async () => {
-    const exposition = await createUsedMetrics().render();
+    const audited = await renderMetrics({ sources: [], verdicts: [], isGood: true });
+    const exposition = `${await createUsedMetrics().render()}\n${audited}`;
     const known = new Set([...exposition.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name));
     const unknown = mentions(/\b(okms_(?!etcd_plugin)\w*[a-z])\b/g)
       .map(({ page, name }) => ({ page, name: name.replace(/_(bucket|sum|count)$/, "") }))

@@ -38,7 +38,7 @@ export const auditCommand = defineCliCommand({
       group: "AUDIT",
       type: "string",
       valueHint: "FILE",
-      description: "write metrics for the textfile collector of node_exporter, as okms_audit.prom",
+      description: "write metrics for the textfile collector of node_exporter, as etcd_audit.prom",
     },
     ...sourceFlags,
     key: {

@@ -60,7 +60,8 @@ const kvShape = v.object({
 const getShape = v.union([
   v.array(kvShape),
   v.object({
-    header: v.optional(v.object({ revision: v.optional(v.number()) })),
+    // It is always there, and the rest only where a key was found.
+    header: v.object({ revision: v.optional(v.number()) }),
     kvs: v.optional(v.array(kvShape), []),
     more: v.optional(v.boolean(), false),
   }),
@@ -78,7 +79,7 @@ export function createEtcdctlSource(input: NodeJS.ReadableStream, prefix: string
     async *read({ onNote } = {}) {
       const { start } = keyRange(prefix);
       for (const get of parseAll(await readAll(input), name)) {
-        if (!Array.isArray(get)) revision = get.header?.revision ?? revision;
+        if (!Array.isArray(get)) revision = get.header.revision ?? revision;
         if (!Array.isArray(get) && get.more)
           onNote?.("the input holds only a part of its range: etcdctl had a limit");
         for (const { key, value, mod_revision: modified } of Array.isArray(get) ? get : get.kvs) {

@@ -342,7 +342,7 @@ describe("audit of one value", () => {
 
 describe("audit --textfile", () => {
   test("writes metrics that a collector takes, of every source", async (t) => {
-    const file = path.join(temporaryFolder(t), "okms_audit.prom");
+    const file = path.join(temporaryFolder(t), "etcd_audit.prom");
     await audit(...snapshot, "--textfile", file);
     const text = readFileSync(file, "utf8");
     assert.match(text, /^okms_audit_ok 0$/m);

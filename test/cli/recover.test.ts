@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { PassThrough, Writable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { parse, parseAllDocuments } from "yaml";
+import { readArgv } from "../../src/cli/argv.ts";
+import { runCliCommand } from "../../src/cli/command.ts";
 import { recoverCommand } from "../../src/cli/recover.ts";
 import { renderJsonObject, renderYaml } from "../../src/cli/recover/format.ts";
 import { ConfigError } from "../../src/config/settings.ts";
@@ -219,6 +222,34 @@ describe("recover", () => {
         (error) => error instanceof ConfigError && pattern.test(error.message),
       );
     });
+});
+
+/** Runs it with a standard output that says it is a terminal. */
+async function onTerminal(args: readonly string[]): Promise<string> {
+  let text = "";
+  const stdout = new Writable({
+    write(chunk, _encoding, done) {
+      text += String(chunk);
+      done();
+    },
+  });
+  const io = {
+    env: {},
+    stdout: Object.assign(stdout, { isTTY: true }),
+    stderr: new PassThrough().resume(),
+  };
+  await runCliCommand(recoverCommand, io, readArgv(args, recoverCommand.flags, 1));
+  return text;
+}
+
+describe("recover before a terminal", () => {
+  const one = [...snapshot, "--resource", "secrets", "--name", "plain-1"];
+
+  test("prints nothing, unless it is told to", async (t) => {
+    await assert.rejects(onTerminal(one), /What recover prints is secret: give --out DIR, a pipe, or --show/);
+    assert.match(await onTerminal([...one, "--show"]), /^kind: Secret$/m);
+    assert.equal(await onTerminal([...one, "--out", path.join(temporaryFolder(t), "out")]), "");
+  });
 });
 
 describe("The YAML of recover", () => {

@@ -2,8 +2,7 @@
 import { coldStartDecrypts, type Count, type Group, type Holdings } from "../../etcd/inventory.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
-import type { FailedSource, SourceReport } from "./report.ts";
-import type { Audit } from "./run.ts";
+import type { Audit, FailedSource, SourceReport } from "./report.ts";
 import type { UnreadableList, VerifyResult } from "./verify.ts";
 
 /** One document. */

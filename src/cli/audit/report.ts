@@ -3,6 +3,7 @@ import { ProviderError, toProviderError } from "../../errors.ts";
 import { createInventoryTaker, type Inventory } from "../../etcd/inventory.ts";
 import type { Opener } from "../../etcd/opener.ts";
 import type { Progress, Source, SourceFacts } from "../../etcd/source.ts";
+import type { KeyVerdict } from "./key-verdict.ts";
 import { findProblems, type Problem } from "./problems.ts";
 import type { Rules } from "./rules.ts";
 import { type VerifyResult, Verifier } from "./verify.ts";
@@ -24,6 +25,14 @@ export interface FailedSource {
   readonly source: string;
   readonly kind: Source["kind"];
   readonly error: ProviderError;
+}
+
+/** Everything that an audit found. */
+export interface Audit {
+  readonly sources: readonly (SourceReport | FailedSource)[];
+  readonly verdicts: readonly KeyVerdict[];
+  /** Nothing is wrong; with keys to be destroyed: each may be. */
+  readonly isGood: boolean;
 }
 
 /** How a source is audited. */

@@ -4,9 +4,9 @@ import { openKms, type Kms, type KmsSettings } from "../etcd/kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openSources, type SourceSettings } from "../etcd/sources.ts";
 import { renderJson } from "./json.ts";
-import { judgeKey, type KeyVerdict } from "./key-verdict.ts";
+import { judgeKey } from "./key-verdict.ts";
 import { renderHeadline, renderReport, renderVerdict } from "./render.ts";
-import { auditSource, type FailedSource, type SourceReport } from "./report.ts";
+import { type Audit, auditSource, type FailedSource, type SourceReport } from "./report.ts";
 import { readRules } from "./rules.ts";
 import { writeTextfile } from "./textfile.ts";
 import { toProviderError } from "../../errors.ts";
@@ -30,14 +30,6 @@ export interface AuditIo {
   readonly stdin: NodeJS.ReadableStream;
   readonly stdout: NodeJS.WritableStream;
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
-}
-
-/** Everything that an audit found. */
-export interface Audit {
-  readonly sources: readonly (SourceReport | FailedSource)[];
-  readonly verdicts: readonly KeyVerdict[];
-  /** Nothing is wrong; with keys to be destroyed: each may be. */
-  readonly isGood: boolean;
 }
 
 /**

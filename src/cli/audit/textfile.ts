@@ -4,7 +4,7 @@ import { Gauge, Registry } from "prom-client";
 import { ProviderError } from "../../errors.ts";
 import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
-import type { Audit } from "./run.ts";
+import type { Audit } from "./report.ts";
 
 const prefix = "okms_audit_";
 

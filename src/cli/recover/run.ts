@@ -5,31 +5,12 @@ import { createOpener, type Opener } from "../../etcd/opener.ts";
 import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
 import { toProviderError } from "../../errors.ts";
-import { openKms, type Kms, type KmsSettings } from "../etcd/kms.ts";
+import { openKms, type Kms } from "../etcd/kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
-import { openSources, type SourceSettings } from "../etcd/sources.ts";
+import { openSources } from "../etcd/sources.ts";
 import { amount } from "../audit/problems.ts";
+import type { RecoverOptions } from "./options.ts";
 import { createSink, type Sink } from "./sink.ts";
-
-/** What is asked for; an empty list is everything. */
-export interface Filter {
-  readonly resources: readonly string[];
-  readonly namespaces: readonly string[];
-  readonly names: readonly string[];
-}
-
-/** What `recover` is run with. */
-export interface RecoverOptions {
-  readonly sources: SourceSettings;
-  readonly filter: Filter;
-  /** Undefined: only what is in plaintext can be read. */
-  readonly kms: KmsSettings | undefined;
-  readonly format: "yaml" | "json";
-  /** A folder; undefined: standard output. */
-  readonly out: string | undefined;
-  readonly isRaw: boolean;
-  readonly keepMetadata: boolean;
-}
 
 /** Where it reads and writes. */
 export interface RecoverIo {

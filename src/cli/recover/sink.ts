@@ -7,7 +7,7 @@ import { ProviderError } from "../../errors.ts";
 import type { ObjectKey } from "../../etcd/object-key.ts";
 import type { JsonObject } from "../../etcd/stored-object.ts";
 import { renderJsonObject, renderYaml } from "./format.ts";
-import type { RecoverOptions } from "./run.ts";
+import type { RecoverOptions } from "./options.ts";
 
 /** Takes objects. */
 export interface Sink {
