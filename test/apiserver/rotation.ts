@@ -1,6 +1,7 @@
 /**
  * A rotation to its end, on a real kube-apiserver: 2,000 Secrets, another key, `reencrypt` under the rights that it prints,
- * killed half-way and resumed, `audit`; another by kube-controller-manager; the old keys destroyed, a cold start; then a backup, everything stopped, `recover`.
+ * killed half-way and resumed, `audit`; one more, done by kube-controller-manager; the old keys destroyed, a cold start; then
+ * a backup, everything stopped, `recover`.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
