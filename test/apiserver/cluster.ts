@@ -23,6 +23,8 @@ export interface Cluster {
   startApiServer(): void;
   /** Ends it with SIGTERM, and waits. */
   stopApiServer(): Promise<void>;
+  /** Starts kube-controller-manager with the controller of StorageVersionMigrations. */
+  startControllerManager(): ChildProcess;
   request(method: string, path: string, body?: object): Promise<Answer>;
   /** Writes a Secret. */
   write(name: string): Promise<Answer>;
@@ -37,7 +39,7 @@ const secrets = "/api/v1/namespaces/default/secrets";
 
 /** Starts etcd; the API server is for the caller to start. `folder` gets logs and data. */
 export async function startCluster(
-  { apiServer, etcd }: Binaries,
+  { apiServer, controllerManager, etcd }: Binaries,
   folder: string,
   encryptionConfig: string,
 ): Promise<Cluster> {
@@ -114,6 +116,13 @@ export async function startCluster(
     startApiServer() {
       api = run(apiServer, "kube-apiserver.log", server);
     },
+    startControllerManager: () =>
+      run(controllerManager, "kube-controller-manager.log", {
+        kubeconfig: file("kubeconfig"),
+        controllers: "garbage-collector-controller,storage-version-migrator-controller",
+        "leader-elect": "false",
+        "secure-port": "0",
+      }),
     stopApiServer,
     request,
     write: (name) =>

@@ -1,6 +1,7 @@
 /**
  * A rotation to its end, on a real kube-apiserver: 2,000 Secrets, another key, `reencrypt` under the rights that it prints,
- * killed half-way and resumed, `audit`, the old keys destroyed, a cold start; then a backup, everything stopped, `recover`.
+ * killed half-way and resumed, `audit`; one more, done by kube-controller-manager; the old keys destroyed, a cold start; then
+ * a backup, everything stopped, `recover`.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -11,7 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseAllDocuments } from "yaml";
 import { nodeOptions } from "../../src/cli/config/output.ts";
 import type { DevKms } from "../devkms/devkms.ts";
-import type { Cluster } from "./cluster.ts";
+import { type Cluster, ended } from "./cluster.ts";
 
 const count = 2000;
 const account = "/api/v1/namespaces/kube-system/serviceaccounts";
@@ -98,11 +99,43 @@ export async function rotateToTheEnd(context: RotationContext): Promise<void> {
     if ((await program.run(["audit", ...etcd, config])).code !== 0) return false;
     return (await program.run(["audit", ...etcd, ...old.map((id) => `--key-id=${id}`)])).code === 0;
   });
-  for (const id of old) context.kms.keys.update(id, { state: "Destroyed" });
+  const older = await migrateToAnother(context, program, rewrite);
+  for (const id of older) context.kms.keys.update(id, { state: "Destroyed" });
   await cluster.stopApiServer();
   cluster.startApiServer();
   await step("they are destroyed: the API server starts again, and reads every Secret", 90, readsAll);
   await recoverBackup(context, program);
+}
+
+/** Rotates once more, this time with a controller that does the work. @returns the identifiers of all older keys */
+async function migrateToAnother(
+  { step, cluster, ...context }: RotationContext,
+  program: Program,
+  rewrite: readonly string[],
+): Promise<readonly string[]> {
+  const old = context.moveLabel();
+  const controllers = cluster.startControllerManager();
+  await step("the label moves again: the API server writes under the next key", 120, async () => {
+    await context.writes();
+    return context.writesUnderNewest();
+  });
+  await step(
+    "reencrypt has kube-controller-manager do the work, and ends with a clean audit",
+    0,
+    async () => {
+      const args = [...rewrite, "--method=migration", `--endpoints=${cluster.etcdUrl}`];
+      const { code, stdout } = await program.run(args);
+      return (
+        code === 0 && /^secrets +migrated /m.test(stdout) && stdout.includes("Nothing is under an old key")
+      );
+    },
+  );
+  await ended(controllers);
+  await step("audit: the older keys may be destroyed", 0, async () => {
+    const keys = old.map((id) => `--key-id=${id}`);
+    return (await program.run(["audit", `--endpoints=${cluster.etcdUrl}`, ...keys])).code === 0;
+  });
+  return old;
 }
 
 async function recoverBackup(

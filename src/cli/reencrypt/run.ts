@@ -43,6 +43,8 @@ export async function runReencrypt(options: ReencryptOptions, io: ReencryptIo): 
     return exit.ok;
   }
   using interrupt = listenForInterrupt();
+  // A terminal that is closed is no reason to stop.
+  io.stderr.on("error", () => undefined);
   const access = new Access({ ...options, env: io.env });
   try {
     return await new Run(options, io, access, interrupt.signal).start();
@@ -129,52 +131,26 @@ class Run {
     state: RunState,
     counts: ReadonlyMap<string, number | undefined>,
   ): Promise<number> {
-    const names = ready.resources.map(resourceName);
-    const known = names.map((name) => counts.get(name));
-    const total = known.includes(undefined)
-      ? undefined
-      : known.reduce((sum: number, one) => sum + (one ?? 0), 0);
-    const isDone = (name: string): boolean => state.of(name).status !== "open";
-    const before = names.reduce(
-      (sum, name) => sum + (isDone(name) ? (counts.get(name) ?? 0) : sumOf(state.of(name).tally)),
-      0,
-    );
-    this.#tellResumed(state, names.filter(isDone));
+    this.#tellResumed(ready, state);
     // At once: a migration goes on under the run's name whatever becomes of this process.
     await state.save();
-    const progress = new Progress(this.#io.stderr, total, before);
-    this.#say = (line) => progress.note(line);
-    let migrations =
+    const progress = this.#startProgress(ready, state, counts);
+    const migrations =
       ready.migration === undefined ? undefined : new Migrations(this.#client, ready.migration);
+    const work: Work = { ready, state, counts, progress, migrations };
     const results: ResourceResult[] = [];
     try {
       for (const resource of ready.resources) {
+        const error = await this.#rewrite(work, resource);
         const name = resourceName(resource);
-        const own = state.of(name);
-        let error: string | undefined;
-        try {
-          if (own.status === "open" && migrations !== undefined && counts.get(name) !== 0) {
-            progress.begin(`${name}, by StorageVersionMigration`);
-            const end = await this.#migrate(migrations, resource, state, ready);
-            if (end === "migrated") progress.add(counts.get(name) ?? 0);
-            if (end === "nobody acts") migrations = undefined;
-          }
-          progress.begin(name);
-          if (own.status === "open") await this.#patch(resource, state, progress, ready);
-        } catch (failure) {
-          this.#signal.throwIfAborted();
-          if (!(failure instanceof ProviderError)) throw failure;
-          error = failure.message;
-          this.#say(`${name}: ${error}`);
-        }
-        results.push({ name, state: own, count: counts.get(name), error });
+        results.push({ name, state: state.of(name), count: counts.get(name), error });
       }
     } catch (failure) {
-      progress.end();
-      if (this.#signal.aborted) this.#tellInterrupted();
+      if (this.#signal.aborted) progress.note(this.#interrupted());
       throw failure;
+    } finally {
+      progress.end();
     }
-    progress.end();
     const isWhole = results.every(({ error, state: { tally } }) => error === undefined && tally.failed === 0);
     if (isWhole) await state.remove();
     this.#io.stdout.write(renderResult(results, this.#failures));
@@ -182,11 +158,47 @@ class Run {
     return isWhole && isClean ? exit.ok : exit.failed;
   }
 
+  #startProgress({ resources }: Readiness, state: RunState, counts: Work["counts"]): Progress {
+    const names = resources.map(resourceName);
+    const known = names.map((name) => counts.get(name) ?? Number.NaN);
+    const total = known.reduce((sum, one) => sum + one, 0);
+    const done = names.map((name) => {
+      const { status, tally } = state.of(name);
+      return status === "open" ? sumOf(tally) : (counts.get(name) ?? 0);
+    });
+    const before = done.reduce((sum, one) => sum + one, 0);
+    const progress = new Progress(this.#io.stderr, Number.isNaN(total) ? undefined : total, before);
+    this.#say = (line) => progress.note(line);
+    return progress;
+  }
+
+  /** Rewrites a resource by the way that works. @returns why it was given up */
+  async #rewrite(work: Work, resource: ServedResource): Promise<string | undefined> {
+    const { state, counts, progress } = work;
+    const name = resourceName(resource);
+    const own = state.of(name);
+    try {
+      if (own.status === "open" && work.migrations !== undefined && counts.get(name) !== 0) {
+        progress.begin(`${name}, by StorageVersionMigration`);
+        const end = await this.#migrate(work.migrations, resource, work);
+        if (end === "migrated") progress.add(counts.get(name) ?? 0);
+        if (end === "nobody acts") work.migrations = undefined;
+      }
+      progress.begin(name);
+      if (own.status === "open") await this.#patch(resource, work);
+      return undefined;
+    } catch (failure) {
+      this.#signal.throwIfAborted();
+      if (!(failure instanceof ProviderError)) throw failure;
+      this.#say(`${name}: ${failure.message}`);
+      return failure.message;
+    }
+  }
+
   async #migrate(
     migrations: Migrations,
     resource: ServedResource,
-    state: RunState,
-    ready: Readiness,
+    { state, ready }: Work,
   ): Promise<"migrated" | "nobody acts" | "failed"> {
     const name = resourceName(resource);
     // A Kubernetes name: lower case, at most 253 characters.
@@ -212,12 +224,7 @@ class Run {
     return end.kind === "unseen" ? "nobody acts" : "failed";
   }
 
-  async #patch(
-    resource: ServedResource,
-    state: RunState,
-    progress: Progress,
-    ready: Readiness,
-  ): Promise<void> {
+  async #patch(resource: ServedResource, { ready, state, progress }: Work): Promise<void> {
     const name = resourceName(resource);
     if (ready.missing.length > 0)
       throw new ProviderError("REST_STATUS", `missing rights: ${ready.missing.join(", ")}`);
@@ -246,21 +253,31 @@ class Run {
     this.#say(`${error.message}; trying again in ${(waitMs / 1000).toFixed(1)} s`);
   }
 
-  #tellResumed(state: RunState, done: readonly string[]): void {
+  #tellResumed({ resources }: Readiness, state: RunState): void {
     if (state.isTooOld) this.#say("the state is more than 24 h old: starting from the beginning");
     if (state.resumedFrom === undefined) return;
+    const done = resources.map(resourceName).filter((name) => state.of(name).status !== "open");
     const what = done.length === 0 ? "" : `; done already: ${done.join(", ")}`;
     this.#say(`going on with the run of ${state.resumedFrom.toISOString()}${what}`);
   }
 
-  #tellInterrupted(): void {
+  #interrupted(): string {
     const { state } = this.#options;
-    this.#io.stderr.write(
-      state === undefined
-        ? "interrupted; what was rewritten stays so, and another run begins anew (--state FILE lets it go on)\n"
-        : `interrupted; run the same command again to go on from ${state}\n`,
-    );
+    return state === undefined
+      ? "interrupted; what was rewritten stays so, and another run begins anew (--state FILE lets it go on)"
+      : `interrupted; run the same command again to go on from ${state}`;
   }
+}
+
+/** What the resources of a run have in common. */
+interface Work {
+  readonly ready: Readiness;
+  readonly state: RunState;
+  /** Objects before the run, by resource. */
+  readonly counts: ReadonlyMap<string, number | undefined>;
+  readonly progress: Progress;
+  /** Undefined where there are none to be had, or where nobody acts on them. */
+  migrations: Migrations | undefined;
 }
 
 function complaintAbout(ready: Readiness, { method }: ReencryptOptions): string | undefined {
