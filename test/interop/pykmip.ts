@@ -70,16 +70,28 @@ export interface PyKmipServer {
   close(): Promise<void>;
 }
 
+/** How the server is configured. */
+export interface PyKmipOptions {
+  /** The versions that it speaks. */
+  readonly versions: readonly VersionText[];
+  /** Whether a client certificate must be for client authentication (extended key usage). PyKMIP's default: true. */
+  readonly enableTlsClientAuth?: boolean;
+  /** Operation policies by name, as in PyKMIP's policy files. Default: its own two. */
+  readonly policies?: Readonly<Record<string, unknown>>;
+}
+
 /** Starts PyKMIP's server with everything of its in `folder`. */
 export async function startPyKmipServer(
   python: string,
   folder: string,
   authority: Authority,
-  maxVersion: VersionText,
+  { versions, enableTlsClientAuth = true, policies }: PyKmipOptions,
 ): Promise<PyKmipServer> {
   const issued = await authority.issue({ commonName: "pykmip", ipAddresses: ["127.0.0.1"], server: true });
   const files = await writeCertificateFiles(path.join(folder, "tls"), issued, authority.caPem);
   await mkdir(path.join(folder, "policy"));
+  if (policies !== undefined)
+    await writeFile(path.join(folder, "policy", "policy.json"), JSON.stringify(policies));
   const settings = {
     hostname: "127.0.0.1",
     port: 5696,
@@ -88,7 +100,7 @@ export async function startPyKmipServer(
     ca_path: files.ca,
     auth_suite: "TLS1.2",
     policy_path: path.join(folder, "policy"),
-    enable_tls_client_auth: "True",
+    enable_tls_client_auth: enableTlsClientAuth ? "True" : "False",
     logging_level: "WARNING",
     database_path: path.join(folder, "pykmip.database"),
   };
@@ -98,7 +110,7 @@ export async function startPyKmipServer(
   const server = startPython(python, "pykmip-server.py", [
     configuration,
     path.join(folder, "server.log"),
-    maxVersion,
+    versions.join(","),
   ]);
   const { port } = (await server.next()) as { port: number };
   return { address: `127.0.0.1:${port}`, close: () => server.close() };
