@@ -53,7 +53,7 @@ export interface KmsServerOptions {
   readonly timeoutMs: number;
   /** Most calls to the KMS inside at once. */
   readonly maxInflight: number;
-  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "env">;
+  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "insecureDir" | "env">;
 }
 
 /** The server. */

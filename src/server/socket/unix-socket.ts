@@ -9,17 +9,17 @@ import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import path from "node:path";
 import { ProviderError, toProviderError } from "../../errors.ts";
-import type { FileIdentity } from "./socket-path.ts";
+import type { FileIdentity, SocketDecision } from "./socket-path.ts";
 import {
   checkPathLength,
+  decideSocketPath,
   folderOf,
-  groupId,
   isErrno,
   isSameFile,
   lookAt,
+  occupiedError,
   prepareFolder,
   reasonOf,
-  socketError,
   whoAnswers,
 } from "./socket-path.ts";
 
@@ -45,6 +45,8 @@ export interface UnixSocketOptions {
   readonly group?: string | undefined;
   /** Take the path over from a process that still answers on it. */
   readonly replace: boolean;
+  /** Accept a folder that others may write to. Default: false. */
+  readonly insecureDir?: boolean | undefined;
   /** Gets each connection. */
   readonly onConnection: (socket: Socket) => void;
   /** Hears what happens after `listenOnSocket` has resolved. Must not throw. */
@@ -73,6 +75,11 @@ export interface ListeningSocket {
   readonly isThere: boolean;
   /** Stops listening and removes the file where it is ours. Connections stay. Idempotent. */
   close(): Promise<void>;
+}
+
+/** A refusal, with what to do. */
+function socketError(message: string, cause?: unknown): ProviderError {
+  return new ProviderError("SOCKET", message, { cause });
 }
 
 /** Listens. @throws SOCKET where the socket cannot be had, with what to do */
@@ -153,10 +160,8 @@ interface Bound {
 }
 
 async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket> {
-  checkPathLength(options.path);
-  const gid = options.group === undefined ? undefined : await groupId(options.group);
-  await prepareFolder(folderOf(options.path), gid);
-  await checkFree(options.path, options.replace);
+  const { gid } = await decideFree(options);
+  await prepareFolder(folderOf(options.path), gid, options.insecureDir);
   let bound = await bind(options, gid);
 
   const watch = watchFile({
@@ -165,7 +170,7 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
     onEvent: options.onEvent,
     async rebind() {
       const old = bound.server;
-      await prepareFolder(folderOf(options.path), gid);
+      await prepareFolder(folderOf(options.path), gid, options.insecureDir);
       bound = await bind(options, gid);
       old.close();
     },
@@ -191,23 +196,12 @@ async function removeOwn(file: string, identity: FileIdentity): Promise<void> {
   if (found.kind === "socket" && isSameFile(found.identity, identity)) await unlink(file);
 }
 
-/** @throws SOCKET where something else stands at the path, or somebody answers there and is not to be replaced */
-async function checkFree(file: string, replace: boolean): Promise<void> {
-  const found = await lookAt(file);
-  if (found.kind === "nothing") return;
-  if (found.kind === "folder") throw socketError(`${file} is a folder: add the name of a file to --sock`);
-  if (found.kind === "other")
-    throw socketError(`${file} is there and is not a socket: remove it, or choose another --sock`);
-  if (replace) return;
-  const answer = await whoAnswers(file);
-  if (answer === "somebody") {
-    throw socketError(`another process answers on ${file}: stop it, or take its place with --replace`);
-  }
-  if (answer === "unknown") {
-    throw socketError(
-      `it cannot be told whether somebody answers on ${file}: remove the file, or take its place with --replace`,
-    );
-  }
+/** @throws SOCKET where the path cannot be used, or another process answers there and is not to be replaced */
+async function decideFree(options: UnixSocketOptions): Promise<SocketDecision> {
+  const decision = await decideSocketPath(options);
+  const isTaken = decision.state === "occupied" || decision.state === "unknown";
+  if (isTaken && !options.replace) throw occupiedError(options.path, decision.state);
+  return decision;
 }
 
 /** Binds beside the path with its mode, sets the group, and renames into place: the path never has another. */
@@ -230,7 +224,7 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
     // Not through a link: who may write to the folder could have put one here, to a file of root's.
     if (gid !== undefined) await lchown(aside, -1, gid);
     // Two that are started at once may both have found the path free.
-    await checkFree(options.path, options.replace);
+    await decideFree(options);
     const found = await lookAt(aside);
     if (found.kind !== "socket") throw socketError(`the socket was removed while it was made: ${aside}`);
     await rename(aside, options.path);
