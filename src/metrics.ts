@@ -43,7 +43,7 @@ export interface Metrics {
   /** Where the connections to the KMS are counted, for each time that they are asked for. */
   connections(source: () => ConnectionCounts): void;
   /** A probe of the key has ended. */
-  probe(kind: "light" | "deep", outcome: "ok" | "passing" | "final", seconds: number): void;
+  probe(kind: "light" | "deep", outcome: "ok" | "transient" | "permanent", seconds: number): void;
   /** The key in use; exposed as its hash. */
   key(keyId: string): void;
   /** When the certificates in use end; replaces what was told before. */
@@ -212,7 +212,7 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
   const registers = [register];
   const total = new Counter({
     name: `${prefix}probe_total`,
-    help: "Probes of the key, by kind (light, deep) and outcome (ok, passing, final).",
+    help: "Probes of the key, by kind (light, deep) and outcome (ok, transient, permanent).",
     labelNames: ["kind", "outcome"],
     registers,
   });
@@ -240,7 +240,7 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key"> {
     registers,
   });
   for (const kind of ["light", "deep"]) {
-    for (const outcome of ["ok", "passing", "final"]) total.inc({ kind, outcome }, 0);
+    for (const outcome of ["ok", "transient", "permanent"]) total.inc({ kind, outcome }, 0);
   }
   let current: string | undefined;
   return {

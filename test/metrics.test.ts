@@ -170,15 +170,15 @@ describe("metrics", () => {
   test("keep the time of the last good probe through bad ones", async () => {
     const metrics = createMetrics({ version: "1", protocol: "kmip" });
     const name = "last_successful_probe_timestamp_seconds";
-    metrics.probe("light", "passing", 1);
+    metrics.probe("light", "transient", 1);
     assert.equal(await valueOf(metrics, name), 0);
     const before = Date.now() / 1000;
     metrics.probe("deep", "ok", 0.1);
     const good = (await valueOf(metrics, name)) ?? 0;
     assert.ok(good >= before && good <= Date.now() / 1000, String(good));
-    metrics.probe("light", "final", 0.1);
+    metrics.probe("light", "permanent", 0.1);
     assert.equal(await valueOf(metrics, name), good);
-    assert.equal(await valueOf(metrics, "probe_total", { kind: "light", outcome: "final" }), 1);
+    assert.equal(await valueOf(metrics, "probe_total", { kind: "light", outcome: "permanent" }), 1);
   });
 
   test("show the hash of the key in use alone, and count changes of key but not the first key", async () => {

@@ -13,6 +13,7 @@ import {
   type ServerAddress,
 } from "../net/address.ts";
 import type { KeySelector } from "../encryptors/encryptor.ts";
+import { maxKeyIdBytes } from "../encryptors/limits.ts";
 import { logLevels, type LogLevel } from "../log/levels.ts";
 import { type ProxyEnvironment, proxyFor } from "../net/proxy.ts";
 import type { TlsFiles } from "../net/tls.ts";
@@ -216,9 +217,6 @@ function readSockGroup(read: SettingsReader): string | undefined {
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not a group's name or number`);
   return given?.text;
 }
-
-/** What kube-apiserver takes as key_id, in bytes. */
-const maxKeyIdBytes = 1024;
 
 function readKey(read: SettingsReader, protocol: Config["protocol"] | undefined): KeySelector {
   const id = read.given("encryption-key-id");

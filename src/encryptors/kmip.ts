@@ -27,6 +27,7 @@ import type {
 } from "./encryptor.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 import { createKeyResolver, explainDenial } from "./kmip-key.ts";
+import { maxCiphertextBytes, maxKeyIdBytes } from "./limits.ts";
 
 /** How the driver is made. What is not given is as in the client's options. */
 export interface KmipEncryptorOptions extends Omit<KmipClientOptions, "onEvent"> {
@@ -39,9 +40,6 @@ const ivAnnotation = "iv.okms.ovh.com";
 const algorithmName = "AES_GCM";
 const ivBytes = 12;
 const tagBytes = 16;
-/** What kube-apiserver takes. */
-const maxCiphertextBytes = 1024;
-const maxKeyIdBytes = 1024;
 
 const cryptographicParameters = {
   blockCipherMode: BlockCipherMode.GCM,

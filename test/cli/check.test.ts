@@ -534,7 +534,7 @@ describe("check of the socket", () => {
     const { socketPath } = await startServer(t);
     const all = await findings(t, { sock: socketPath });
     assert.equal(all.get("socket")?.status, "warning");
-    assert.match(all.get("socket")?.message ?? "", /a process answers on/);
+    assert.match(all.get("socket")?.message ?? "", /a process listens on/);
     assert.match(all.get("socket")?.advice ?? "", /--replace/);
   });
 
@@ -548,6 +548,6 @@ describe("check of the socket", () => {
     const sock = `@okms-test-${crypto.randomUUID()}`;
     assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /no permissions/);
     await startServer(t, { socket: { path: sock } });
-    assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /a process answers/);
+    assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /a process listens/);
   });
 });

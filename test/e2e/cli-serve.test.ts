@@ -167,7 +167,7 @@ test("a socket that cannot be had ends it with 1 and one line that says why", as
   assert.equal(await readFile(file, "utf8"), "not a socket");
 });
 
-test("a socket that another process answers on is refused, and taken over with --replace", async (t) => {
+test("a socket that another process listens on is refused, and taken over with --replace", async (t) => {
   const first = await serving(t, flagList(kmipFlags()));
   const args = [...flagList(kmipFlags()), "--sock", first.sock];
   assert.equal((await startProgram(t, args).ended).code, 1);

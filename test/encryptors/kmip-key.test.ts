@@ -189,7 +189,10 @@ test("A refusal that says nothing of the key stays what it is", async () => {
   const { id } = kms.keys.create({ name: "kek" });
   kms.faults.refuse = { reason: "GeneralFailure", operation: "GetAttributes" };
   await using encryptor = await encryptorFor(kms, { id });
-  await assert.rejects(encryptor.resolveKey(within()), { code: "KMIP_RESULT", reason: "General Failure" });
+  await assert.rejects(encryptor.resolveKey(within()), {
+    code: "KMIP_RESULT",
+    refusal: { class: "other", name: "General Failure" },
+  });
 });
 
 test("A server that takes no batch is asked in two messages", async () => {

@@ -42,12 +42,12 @@ function describe(file: string, state: SocketState, replace: boolean): Finding {
   if (state === "free") return ok(name, `${file} can be created`);
   if (state === "stale")
     return ok(name, `${file} is left from a process that has ended, and will be replaced`);
-  if (replace) return ok(name, `a process answers on ${file}; serve replaces it (--replace)`);
+  if (replace) return ok(name, `a process listens on ${file}; serve replaces it (--replace)`);
   const { what, advice } = occupiedError(file, state);
   if (state === "unknown") return failed(name, what, advice);
   return warning(
     name,
-    `a process answers on ${file}`,
+    `a process listens on ${file}`,
     "if it is this plugin, `probe` tells its state; a second serve needs --replace, or the first to be stopped",
   );
 }
@@ -58,7 +58,7 @@ function checkAbstract(sock: string): Promise<Finding> {
     socket.once("connect", () => {
       socket.destroy();
       const advice = "if it is this plugin, `probe` tells its state; else stop it";
-      resolve(warning(name, `a process answers on ${sock}`, advice));
+      resolve(warning(name, `a process listens on ${sock}`, advice));
     });
     socket.once("error", () => {
       resolve(

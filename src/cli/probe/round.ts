@@ -4,8 +4,9 @@
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
+import { maxKeyIdBytes } from "../../encryptors/limits.ts";
 import { ProviderError } from "../../errors.ts";
-import { checkUnwrapRequest, maxKeyIdBytes } from "../../server/rpc/limits.ts";
+import { checkUnwrapRequest } from "../../server/rpc/limits.ts";
 import { quoteReply } from "../../text/quote.ts";
 import { type Explanation, mostSaid, type PluginClient } from "./client.ts";
 

@@ -21,6 +21,7 @@ import { createKmsServer } from "../../server/rpc/server.ts";
 import type { KmsServer } from "../../server/rpc/server.ts";
 import type { ReloadResult, TlsWatch } from "../../net/tls-reload.ts";
 import { isRestAddress } from "../../net/address.ts";
+import { limitResidentMemory } from "../../process/memory.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
@@ -66,6 +67,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const running = build(config, logger, env);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
+  limitResidentMemory();
   const asked = untilAskedToEnd(logger, async () => describeReload(await watch.reload()));
   // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
   // network file system, keep the program neither from listening nor from its end.

@@ -7,8 +7,9 @@ import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
 import type { CallContext, Encryptor, KeySelector } from "../../encryptors/encryptor.ts";
 import { settleWithin } from "../rpc/deadline.ts";
-import { callerMessage, KeyTroubleError, troubleKind } from "../rpc/errors.ts";
-import type { TroubleKind } from "../rpc/errors.ts";
+import { callerMessage } from "../rpc/errors.ts";
+import { failureKind, KeyUnavailableError } from "./key-failure.ts";
+import type { FailureKind } from "./key-failure.ts";
 import { createKeyProbe } from "./key-probe.ts";
 import { createProbeTimer } from "./probe-timer.ts";
 
@@ -16,10 +17,10 @@ import { createProbeTimer } from "./probe-timer.ts";
 export const deepProbeIntervalMs = 5 * 60_000;
 
 /**
- * `starting`: no probe has ended yet. `ok`. `grace`: passing trouble, too short to tell the API server.
- * `unwell`: passing trouble beyond the grace. `final`: the key must not be used.
+ * `unknown`: no probe has ended yet. `ok`. `grace`: a transient failure that Status does not report yet.
+ * `transient`: one that lasted longer than the grace period. `permanent`: the key must not be used.
  */
-export type KeyState = "starting" | "ok" | "grace" | "unwell" | "final";
+export type KeyState = "unknown" | "ok" | "grace" | "transient" | "permanent";
 
 /** What is known at one moment. */
 export interface KeySnapshot {
@@ -39,7 +40,7 @@ export type StatusEvent =
   | {
       readonly type: "probe";
       readonly kind: "light" | "deep";
-      readonly outcome: "ok" | TroubleKind;
+      readonly outcome: "ok" | FailureKind;
       readonly durationMs: number;
       readonly trouble?: ProviderError;
       /** Why it ran before its time; undefined where it did not. */
@@ -74,7 +75,7 @@ export interface KeyStatus {
   stop(): Promise<void>;
   /**
    * What Status answers. Waits only until the first probe has ended.
-   * @throws KeyTroubleError where there is no key to name, or it must not be used; the signal's reason
+   * @throws KeyUnavailableError where there is no key to name, or it must not be used; the signal's reason
    */
   current(context: Pick<CallContext, "signal">): Promise<{ keyId: string; healthz: string }>;
   /** The key that Encrypt uses now: what Status says. @throws as `current` */
@@ -88,7 +89,7 @@ export interface KeyStatus {
 
 interface Trouble {
   readonly error: ProviderError;
-  readonly kind: TroubleKind;
+  readonly kind: FailureKind;
   /** The current key was tried by itself, and works. */
   readonly keyWorks: boolean;
 }
@@ -107,13 +108,13 @@ export function createKeyStatus(options: KeyStatusOptions): KeyStatus {
   let trouble: Trouble | undefined;
   let lastGood: Moment | undefined;
   let lastDeep: Moment | undefined;
-  let toldState: KeyState = "starting";
+  let toldState: KeyState = "unknown";
 
   function state(): KeyState {
-    if (!hasProbed) return "starting";
+    if (!hasProbed) return "unknown";
     if (trouble === undefined) return "ok";
-    if (trouble.kind === "final") return "final";
-    return lastGood !== undefined && elapsedMs(lastGood) < options.graceMs ? "grace" : "unwell";
+    if (trouble.kind === "permanent") return "permanent";
+    return lastGood !== undefined && elapsedMs(lastGood) < options.graceMs ? "grace" : "transient";
   }
 
   function healthz(of: KeyState): string {
@@ -143,19 +144,19 @@ export function createKeyStatus(options: KeyStatusOptions): KeyStatus {
 
   /** What a failed probe means. `about`: the key that it was about, where that is known. */
   async function judge(error: ProviderError, about: string | undefined): Promise<Trouble> {
-    const kind = troubleKind(error);
-    if (kind === "passing" || currentKey === undefined) return { error, kind, keyWorks: false };
+    const kind = failureKind(error);
+    if (kind === "transient" || currentKey === undefined) return { error, kind, keyWorks: false };
     const isById = options.key !== undefined && "id" in options.key;
     if (isById || about === currentKey) return { error, kind, keyWorks: false };
     // The label is lost, doubled, or leads to a key that cannot be used. That is no reason to stop writing under
     // the current key, if that one still works: passing trouble, told after the grace.
     try {
       await probe.selfTest(currentKey);
-      return { error, kind: "passing", keyWorks: true };
+      return { error, kind: "transient", keyWorks: true };
     } catch (caught) {
       const own = toProviderError(caught);
-      const ownKind = troubleKind(own);
-      return { error: ownKind === "final" ? own : error, kind: ownKind, keyWorks: false };
+      const ownKind = failureKind(own);
+      return { error: ownKind === "permanent" ? own : error, kind: ownKind, keyWorks: false };
     }
   }
 
@@ -177,7 +178,7 @@ export function createKeyStatus(options: KeyStatusOptions): KeyStatus {
 
   function fail(found: Trouble): void {
     // A dead key is not well again because the KMS is out of reach: final stays until a probe is good.
-    if (trouble?.kind === "final" && found.kind === "passing" && !found.keyWorks) return;
+    if (trouble?.kind === "permanent" && found.kind === "transient" && !found.keyWorks) return;
     trouble = found;
   }
 
@@ -232,8 +233,8 @@ export function createKeyStatus(options: KeyStatusOptions): KeyStatus {
   async function current(context: Pick<CallContext, "signal">): Promise<{ keyId: string; healthz: string }> {
     if (!hasProbed) await settleWithin(firstProbe.promise, context.signal);
     const now = state();
-    if (trouble !== undefined && (now === "final" || currentKey === undefined)) {
-      throw new KeyTroubleError(trouble.error, trouble.kind);
+    if (trouble !== undefined && (now === "permanent" || currentKey === undefined)) {
+      throw new KeyUnavailableError(trouble.error, trouble.kind);
     }
     return { keyId: currentKey ?? "", healthz: healthz(now) };
   }

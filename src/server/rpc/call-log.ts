@@ -5,11 +5,11 @@
 import type { LogFields, Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
-import type { Call, CodeName } from "./call.ts";
+import type { CodeName, EndedCall } from "./call.ts";
 import type { KeySnapshot, StatusEvent } from "../key/key-status.ts";
 
 /** Writes the line of a call that has been answered. Status and health calls that went well are debug lines. */
-export function logCall(logger: Logger, call: Call, code: CodeName): void {
+export function logCall(logger: Logger, call: EndedCall, code: CodeName): void {
   const level = levelOf(call, code);
   if (!logger.enabled(level)) return;
   const fields: LogFields = {
@@ -23,7 +23,7 @@ export function logCall(logger: Logger, call: Call, code: CodeName): void {
   logger[level](code === "OK" ? "call answered" : "call failed", fields, call.error);
 }
 
-function levelOf(call: Call, code: CodeName): "debug" | "info" | "warn" | "error" {
+function levelOf(call: EndedCall, code: CodeName): "debug" | "info" | "warn" | "error" {
   if (code === "OK")
     return call.method.name === "Encrypt" || call.method.name === "Decrypt" ? "info" : "debug";
   if (code === "Canceled") return "info";
@@ -74,7 +74,7 @@ function logState(logger: Logger, now: KeySnapshot): void {
     case "grace":
       logger.warn("the key cannot be probed; Status stays ok for the grace", fields, now.trouble);
       break;
-    case "unwell":
+    case "transient":
       logger.error("the key cannot be probed; Status says so", fields, now.trouble);
       break;
     default:

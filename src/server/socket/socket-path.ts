@@ -17,7 +17,7 @@ const othersMayAnything = 0o007;
 const groupMayWrite = 0o020;
 const stickyBit = 0o1000;
 
-/** A file, by what does not change when it is renamed. */
+/** What identifies a file, and does not change when it is renamed. */
 export interface FileIdentity {
   readonly dev: number;
   readonly ino: number;
@@ -28,8 +28,8 @@ export type Found =
   | { readonly kind: "nothing" | "folder" | "other" }
   | { readonly kind: "socket"; readonly identity: FileIdentity };
 
-/** Who answers on a socket: somebody, nobody (its process is gone), or it cannot be told. */
-export type Answer = "somebody" | "nobody" | "unknown";
+/** What a connection to a socket met: a listening process, a refusal (its process is gone), or neither. */
+export type Listener = "listening" | "refused" | "unknown";
 
 /** A path that cannot be used. The message says what is wrong, and then what to do. */
 export class SocketPathError extends ProviderError {
@@ -57,8 +57,8 @@ export interface SocketRequest {
 }
 
 /**
- * What a listener would find: `free`, nothing is there; `stale`, a socket whose process has ended; `occupied`, another
- * process answers; `unknown`, it cannot be told whether one does. The last two need --replace.
+ * What is at the path: `free`, nothing; `stale`, a socket whose process has ended; `occupied`, a socket on which another
+ * process listens; `unknown`, one of which that cannot be found out. The last two need --replace.
  */
 export type SocketState = "free" | "stale" | "occupied" | "unknown";
 
@@ -87,10 +87,10 @@ export async function decideSocketPath(request: SocketRequest): Promise<SocketDe
 export function occupiedError(file: string, state: SocketState): SocketPathError {
   return state === "unknown"
     ? new SocketPathError(
-        `it cannot be told whether a process answers on ${file}`,
+        `cannot find out whether a process listens on ${file}`,
         "remove the file, or replace it with --replace",
       )
-    : new SocketPathError(`another process answers on ${file}`, "stop it, or replace it with --replace");
+    : new SocketPathError(`another process listens on ${file}`, "stop it, or replace it with --replace");
 }
 
 async function stateOf(file: string): Promise<SocketState> {
@@ -100,9 +100,9 @@ async function stateOf(file: string): Promise<SocketState> {
     throw new SocketPathError(`${file} is a folder`, "add the name of a file to --sock");
   if (found.kind === "other")
     throw new SocketPathError(`${file} exists and is not a socket`, "remove it, or choose another --sock");
-  const answer = await whoAnswers(file);
-  if (answer === "nobody") return "stale";
-  return answer === "somebody" ? "occupied" : "unknown";
+  const listener = await probeListener(file);
+  if (listener === "refused") return "stale";
+  return listener === "listening" ? "occupied" : "unknown";
 }
 
 /** Whether the folder exists; where it does not, the nearest one above is checked. @throws SocketPathError */
@@ -172,9 +172,14 @@ async function refuseExposed(folder: string): Promise<void> {
   const exposed = await exposedFolder(folder);
   if (exposed === undefined) return;
   throw new SocketPathError(
-    `others may write to the folder ${exposed}, and so put their own socket in the place of this one`,
+    `others may write to the folder ${exposed}, and so replace the socket by their own`,
     `run chmod o-w ${exposed}, choose a folder of mode 0750 below it, or accept that with --sock-insecure-dir`,
   );
+}
+
+/** A refusal to use the socket, with the reason and what to do. */
+export function socketError(message: string, cause?: unknown): ProviderError {
+  return new ProviderError("SOCKET", message, { cause });
 }
 
 /** @throws SOCKET where the path, or one beside it, would be cut by the kernel */
@@ -192,7 +197,7 @@ export function checkPathLength(file: string): void {
  * Makes the socket's folder, and those above it, where they are missing: 0750 whatever the umask.
  * @param gid the group that the socket is for, and that must come through to it.
  * @param insecureDir accept a folder that others may write to. Default: false.
- * @throws SOCKET where it cannot be made, is no folder, or anyone may swap the files in it or in one above it
+ * @throws SOCKET where it cannot be made, is no folder, or any user may replace the files in it or in one above it
  */
 export async function prepareFolder(folder: string, gid?: number, insecureDir = false): Promise<void> {
   try {
@@ -202,7 +207,7 @@ export async function prepareFolder(folder: string, gid?: number, insecureDir = 
         await adjust(made, gid);
   } catch (error) {
     throw new SocketPathError(
-      `the socket's folder ${folder} cannot be created: ${reasonOf(error)}`,
+      `cannot create the socket's folder ${folder}: ${reasonOf(error)}`,
       "choose another --sock",
       error,
     );
@@ -211,8 +216,8 @@ export async function prepareFolder(folder: string, gid?: number, insecureDir = 
 }
 
 /**
- * Of a folder and those above it the one in which others may swap what is there; undefined: none. Not above a folder
- * of this process's own that only its group may enter: so a sidecar can have one in an emptyDir, which is 0777.
+ * Of a folder and those above it the one in which others may replace files; undefined: none. Not above a folder of this
+ * process's own that only its group may enter: so a sidecar can have one in an emptyDir, which is 0777.
  */
 export async function exposedFolder(folder: string): Promise<string | undefined> {
   for (let each = await realpath(folder); ; each = path.dirname(each)) {
@@ -225,7 +230,7 @@ export async function exposedFolder(folder: string): Promise<string | undefined>
 
 /** Gives a folder just made its group, and the bits that the umask took; the set-group-ID bit that it inherited stays. */
 async function adjust(folder: string, gid: number | undefined): Promise<void> {
-  // By its handle: who may write to the folder above could have put a link in its place meanwhile.
+  // By its handle: a user who may write to the folder above could have put a link in its place meanwhile.
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     const { mode } = await handle.stat();
@@ -236,14 +241,18 @@ async function adjust(folder: string, gid: number | undefined): Promise<void> {
   }
 }
 
-/** What is at the path. A symbolic link is not followed. @throws SOCKET where that cannot be told */
+/** What is at the path. A symbolic link is not followed. @throws SOCKET where it cannot be read */
 export async function lookAt(file: string): Promise<Found> {
   let stats: Stats;
   try {
     stats = await lstat(file);
   } catch (error) {
     if (isErrno(error, "ENOENT")) return { kind: "nothing" };
-    throw new SocketPathError(`${file} cannot be read: ${reasonOf(error)}`, "choose another --sock", error);
+    throw new SocketPathError(
+      `cannot read the socket path ${file}: ${reasonOf(error)}`,
+      "choose another --sock",
+      error,
+    );
   }
   if (stats.isDirectory()) return { kind: "folder" };
   if (!stats.isSocket()) return { kind: "other" };
@@ -255,18 +264,18 @@ export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.ino === b.ino && a.dev === b.dev;
 }
 
-/** Connects and leaves at once. */
-export function whoAnswers(file: string): Promise<Answer> {
+/** Connects, and disconnects at once. */
+export function probeListener(file: string): Promise<Listener> {
   return new Promise((resolve) => {
     const socket = connect({ path: file });
     socket.once("connect", () => {
       socket.destroy();
-      resolve("somebody");
+      resolve("listening");
     });
     socket.once("error", (error) => {
-      if (isErrno(error, "ECONNREFUSED") || isErrno(error, "ENOENT")) resolve("nobody");
-      // The backlog is full: there is somebody, and busy.
-      else resolve(isErrno(error, "EAGAIN") ? "somebody" : "unknown");
+      if (isErrno(error, "ECONNREFUSED") || isErrno(error, "ENOENT")) resolve("refused");
+      // The backlog is full: the process listens, and is busy.
+      else resolve(isErrno(error, "EAGAIN") ? "listening" : "unknown");
     });
   });
 }

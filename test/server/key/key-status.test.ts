@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { KmipResultError, NetworkError, ProviderError } from "../../../src/errors.ts";
-import { KeyTroubleError } from "../../../src/server/rpc/errors.ts";
+import { NetworkError, ProviderError } from "../../../src/errors.ts";
+import { KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
 import type { KeyStatus, KeyStatusOptions, StatusEvent } from "../../../src/server/key/key-status.ts";
 import { createKeyStatus } from "../../../src/server/key/key-status.ts";
 import { createLocalEncryptor } from "../local-encryptor.ts";
@@ -64,7 +64,7 @@ describe("before the first probe has ended", () => {
     const { status, encryptor } = setup(t);
     encryptor.delayMs = 30;
     status.start();
-    assert.equal(status.snapshot().state, "starting");
+    assert.equal(status.snapshot().state, "unknown");
     assert.deepEqual(await status.current(anyTime), { keyId: "key-1", healthz: "ok" });
   });
 
@@ -81,12 +81,12 @@ describe("before the first probe has ended", () => {
     encryptor.resolveError = unreachable;
     status.start();
     await assert.rejects(status.current(anyTime), (error) => {
-      assert.ok(error instanceof KeyTroubleError);
-      assert.equal(error.kind, "passing");
-      assert.equal(error.trouble, unreachable);
+      assert.ok(error instanceof KeyUnavailableError);
+      assert.equal(error.kind, "transient");
+      assert.equal(error.failure, unreachable);
       return true;
     });
-    assert.equal(status.snapshot().state, "unwell");
+    assert.equal(status.snapshot().state, "transient");
     assert.equal(status.snapshot().keyId, undefined);
   });
 
@@ -175,7 +175,7 @@ describe("passing trouble", () => {
     it.status.start();
     await it.nextProbe();
     it.encryptor.resolveError = unreachable;
-    await untilState(it, "unwell");
+    await untilState(it, "transient");
     const { keyId, healthz } = await it.status.current(anyTime);
     assert.equal(keyId, "key-1");
     assert.match(healthz, /^the KMS cannot be reached \[CONNECT\]; last good probe \d{4}-/);
@@ -188,7 +188,7 @@ describe("passing trouble", () => {
     it.status.start();
     await it.nextProbe();
     it.encryptor.resolveError = unreachable;
-    await untilState(it, "unwell");
+    await untilState(it, "transient");
     it.encryptor.resolveError = undefined;
     await untilState(it, "ok");
     const last = it.events.findLast((event) => event.type === "probe");
@@ -201,7 +201,7 @@ describe("passing trouble", () => {
     it.status.start();
     await it.nextProbe();
     it.encryptor.hangs = true;
-    await untilState(it, "unwell");
+    await untilState(it, "transient");
     assert.equal(it.status.snapshot().trouble?.code, "TIMEOUT");
     it.encryptor.hangs = false;
     await untilState(it, "ok");
@@ -222,9 +222,12 @@ describe("final trouble", () => {
       it.status.start();
       await it.nextProbe();
       it.encryptor.resolveError = error;
-      await untilState(it, "final");
+      await untilState(it, "permanent");
       for (const asked of [it.status.current(anyTime), it.status.encryptionKey(anyTime)]) {
-        await assert.rejects(asked, (caught) => caught instanceof KeyTroubleError && caught.kind === "final");
+        await assert.rejects(
+          asked,
+          (caught) => caught instanceof KeyUnavailableError && caught.kind === "permanent",
+        );
       }
       it.encryptor.resolveError = undefined;
       await untilState(it, "ok");
@@ -236,13 +239,11 @@ describe("final trouble", () => {
     const it = setup(t);
     it.status.start();
     await it.nextProbe();
-    it.encryptor.encryptError = new KmipResultError({
-      operation: "Encrypt",
-      reason: "Wrong Key Lifecycle State",
-      resultMessage: "",
+    it.encryptor.encryptError = new ProviderError("KMIP_RESULT", "refused", {
+      refusal: { class: "failed-precondition", name: "Key Value Not Present" },
     });
     it.status.probeSoon("Encrypt was refused");
-    await untilState(it, "final");
+    await untilState(it, "permanent");
   });
 
   test("a KMS that decrypts to other bytes than it encrypted is final", async (t) => {
@@ -250,7 +251,7 @@ describe("final trouble", () => {
     it.encryptor.garbles = true;
     it.status.start();
     await it.nextProbe();
-    assert.equal(it.status.snapshot().state, "final");
+    assert.equal(it.status.snapshot().state, "permanent");
     assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
   });
 
@@ -259,7 +260,7 @@ describe("final trouble", () => {
     it.encryptor.decryptError = new ProviderError("REQUEST_CIPHERTEXT_INVALID", "changed");
     it.status.start();
     await it.nextProbe();
-    assert.equal(it.status.snapshot().state, "final");
+    assert.equal(it.status.snapshot().state, "permanent");
     assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
   });
 
@@ -268,11 +269,11 @@ describe("final trouble", () => {
     it.status.start();
     await it.nextProbe();
     it.encryptor.resolveError = notActive;
-    await untilState(it, "final");
+    await untilState(it, "permanent");
     it.encryptor.resolveError = unreachable;
     await it.nextProbe();
     await it.nextProbe();
-    assert.equal(it.status.snapshot().state, "final");
+    assert.equal(it.status.snapshot().state, "permanent");
     assert.equal(it.status.snapshot().trouble, notActive);
   });
 });
@@ -310,7 +311,7 @@ describe("a label", () => {
       it.status.start();
       await it.nextProbe();
       it.encryptor.resolveError = error;
-      await untilState(it, "unwell");
+      await untilState(it, "transient");
       const { keyId, healthz } = await it.status.current(anyTime);
       assert.equal(keyId, "key-1");
       assert.ok(healthz.includes(`[${error.code}]; the current key still works`), healthz);
@@ -322,7 +323,7 @@ describe("a label", () => {
       await it.nextProbe();
       it.encryptor.resolveError = error;
       it.encryptor.encryptError = notActive;
-      await untilState(it, "final");
+      await untilState(it, "permanent");
       assert.equal(it.status.snapshot().trouble, notActive);
     });
 
@@ -330,8 +331,8 @@ describe("a label", () => {
       const it = setup(t, { key: { label: "kek" } });
       it.encryptor.resolveError = error;
       it.status.start();
-      await assert.rejects(it.status.current(anyTime), KeyTroubleError);
-      assert.equal(it.status.snapshot().state, "final");
+      await assert.rejects(it.status.current(anyTime), KeyUnavailableError);
+      assert.equal(it.status.snapshot().state, "permanent");
     });
   }
 
@@ -353,7 +354,7 @@ describe("a label", () => {
     it.encryptor.resolveError = new ProviderError("KEY_NOT_ACTIVE", "Deactivated", {
       details: { keyId: "key-1" },
     });
-    await untilState(it, "final");
+    await untilState(it, "permanent");
   });
 });
 
@@ -364,20 +365,20 @@ test("each change of state is told once, to the observer and to those who listen
   it.status.start();
   await it.nextProbe();
   it.encryptor.resolveError = unreachable;
-  await untilState(it, "unwell");
+  await untilState(it, "transient");
   it.encryptor.resolveError = notActive;
-  await untilState(it, "final");
+  await untilState(it, "permanent");
   it.encryptor.resolveError = undefined;
   await untilState(it, "ok");
   stopListening();
   const told = it.events.filter((event) => event.type === "state").map(({ from, now }) => [from, now.state]);
   assert.deepEqual(told, [
-    ["starting", "ok"],
-    ["ok", "unwell"],
-    ["unwell", "final"],
-    ["final", "ok"],
+    ["unknown", "ok"],
+    ["ok", "transient"],
+    ["transient", "permanent"],
+    ["permanent", "ok"],
   ]);
-  assert.deepEqual(heard, ["ok", "unwell", "final", "ok"]);
+  assert.deepEqual(heard, ["ok", "transient", "permanent", "ok"]);
 });
 
 test("trouble is probed with a growing pause, a KMS that is well at the interval", async (t) => {

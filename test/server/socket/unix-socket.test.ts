@@ -173,7 +173,7 @@ describe("what stands at the path", () => {
   test("is refused where it is a socket on which somebody answers", async (t) => {
     const file = path.join(temporaryFolder(t), "kms.sock");
     await otherListener(t, file);
-    await refusal(listen(t, file), /another process answers on .*--replace/);
+    await refusal(listen(t, file), /another process listens on .*--replace/);
     assert.equal(await greetingOf(t, file), "other");
   });
 
@@ -299,7 +299,7 @@ describe("systemd's socket", () => {
     const server = await otherListener(t, file);
     const { next } = await activated(t, server, "LISTEN_PID=$$ LISTEN_FDS=1", file);
     unlinkSync(file);
-    assert.match(await next(), /^trouble true there is no socket at .*restart its socket unit/);
+    assert.match(await next(), /^failed true there is no socket at .*restart its socket unit/);
   });
 
   test("is not taken by a process that it was not passed to", async (t) => {
