@@ -10,7 +10,7 @@ import { KV, Maintenance } from "../../gen/etcd/rpc_pb.ts";
 import type { RangeResponse, ResponseHeader } from "../../gen/etcd/rpc_pb.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { serverVerification } from "../net/tls.ts";
-import { quote } from "../text/quote.ts";
+import { quoteReply } from "../text/quote.ts";
 import { type Entry, keyRange, type ReadObserver, type Source, type SourceFacts } from "./source.ts";
 
 /** How an etcd is read. */
@@ -197,7 +197,7 @@ class Cluster {
       } catch (error) {
         if (error instanceof ProviderError) throw error;
         const failure = ConnectError.from(error);
-        const said = `${endpoint.url}: ${Code[failure.code]}: ${quote(failure.rawMessage, 300)}`;
+        const said = `${endpoint.url}: ${Code[failure.code]}: ${quoteReply(failure.rawMessage, 300)}`;
         if (!isTransient(failure))
           throw new ProviderError("ETCD_REFUSED", `etcd refuses the request: ${said}`, { cause: failure });
         failures.set(endpoint.url, said);

@@ -1,7 +1,7 @@
 /** What the API server says of a failure: a `Status` object (k8s.io/apimachinery, meta/v1), read for what this program decides on. */
 import * as v from "valibot";
 import { RestError } from "../errors.ts";
-import { quote } from "../text/quote.ts";
+import { quoteReply } from "../text/quote.ts";
 
 /** The API server answered with an error. `message` names the request and holds the server's words, bounded and on one line. */
 export class ApiError extends RestError {
@@ -20,7 +20,7 @@ export class ApiError extends RestError {
     const said =
       message === undefined || message === "" || isAboutContent
         ? ""
-        : `: ${quote(message, 400).slice(1, -1)}`;
+        : `: ${quoteReply(message, 400).slice(1, -1)}`;
     super("REST_STATUS", `${request}: ${reply.status}${reason === undefined ? "" : ` ${reason}`}${said}`, {
       status: reply.status,
       retryable: isTransient(reply.status),

@@ -13,7 +13,7 @@ import { errorKinds, NetworkError, ProviderError, toProviderError } from "../../
 import type { ErrorCode } from "../../errors.ts";
 import type { Unwrap } from "../../etcd/opener.ts";
 import { loadTlsMaterial } from "../../net/tls.ts";
-import { quote } from "../../text/quote.ts";
+import { quote, quoteReply } from "../../text/quote.ts";
 import { checkSockLength, parseEndpoint } from "../kms-endpoint.ts";
 import { createPluginClient, type PluginClient } from "../probe/client.ts";
 
@@ -115,7 +115,7 @@ async function openSocket(sock: string, timeoutMs: number): Promise<Kms> {
 async function toErrorOfPlugin(client: PluginClient, error: unknown, sock: string): Promise<ProviderError> {
   const { code, rawMessage } = ConnectError.from(error);
   const own = /\[([A-Z_]+)\]$/.exec(rawMessage)?.[1];
-  const said = quote(rawMessage, 300);
+  const said = quoteReply(rawMessage, 300);
   if (own !== undefined && own in errorKinds) {
     const known = own as ErrorCode;
     const retryable = ["network", "timeout", "overload"].includes(errorKinds[known]);

@@ -8,7 +8,7 @@ import { createKineSource } from "../../etcd/kine.ts";
 import { createEtcdctlSource, createValueSource } from "../../etcd/values.ts";
 import { defaultPrefix, type Source } from "../../etcd/source.ts";
 import { readPemFile } from "../../net/pem.ts";
-import { loadTlsMaterial, secureContextOf, serverVerification } from "../../net/tls.ts";
+import { loadTlsMaterial, secureContextOf, minVersion } from "../../net/tls.ts";
 import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
 
@@ -146,7 +146,7 @@ async function contextOf({ cacert, cert, key }: LiveSettings): Promise<SecureCon
   if (cacert === undefined) return undefined;
   const ca = await readPemFile(cacert);
   try {
-    return createSecureContext({ ca, minVersion: serverVerification.minVersion });
+    return createSecureContext({ ca, minVersion });
   } catch (error) {
     throw new ProviderError("TLS_FILES", `${cacert}: cannot be used`, { cause: error });
   }
