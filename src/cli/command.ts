@@ -21,6 +21,8 @@ export interface Flag {
   readonly default?: string;
   /** In place of a default: what happens without the flag, in words, for the help. */
   readonly fallback?: string;
+  /** May be given several times: the values are joined by commas, which separate them in one value too. */
+  readonly list?: boolean;
   /** Left out of the help and of suggestions. */
   readonly hidden?: boolean;
 }
@@ -53,6 +55,8 @@ export interface CliCommand {
   /** One line. */
   readonly description: string;
   readonly flags: FlagSet;
+  /** Flags of another command whose defaults hold although this one does not take them. Default: none. */
+  readonly otherDefaults?: FlagSet;
   readonly words: readonly Word[];
   /** Paragraphs below the flags in the help: examples, exit codes. */
   readonly epilog?: string;
@@ -87,7 +91,11 @@ export async function runCliCommand(
     args: Object.fromEntries(flags),
     run({ args: parsed }) {
       const settings = resolveSettings(command.flags, parsed, io.env);
-      const read = createSettingsReader(settings, defaultsOf(command.flags), complaints);
+      const read = createSettingsReader(
+        settings,
+        defaultsOf({ ...command.otherDefaults, ...command.flags }),
+        complaints,
+      );
       return command.run({ ...io, settings, read, words: parsed._ });
     },
   });

@@ -40,6 +40,8 @@ export interface KmipClientOptions extends Omit<
   readonly maxConnections?: number | undefined;
   /** Longest reply to accept, in bytes. Default 1 MiB. */
   readonly maxMessageBytes?: number | undefined;
+  /** Header fields of each request, as a Credential; asked for anew for each message. Default: none. */
+  readonly header?: (() => RequestOptions) | undefined;
   /** Operations that a server must have to be of use. Default: none. */
   readonly needs?: readonly Needed[] | undefined;
 }
@@ -112,7 +114,8 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   const negotiator = createNegotiator();
 
   const begin = <T>({ messages, version, exchange, uid }: Asked<T>): Sent<T> => {
-    const request = createRequest(version, exchange.calls, exchange.header);
+    const header = { ...options.header?.(), ...exchange.header };
+    const request = createRequest(version, exchange.calls, header);
     const message = encodeRequest(request);
     const report = reporter(onEvent, messages.endpoint.name, exchange.calls, message, uid);
     const sent = messages.exchange(message);
@@ -133,9 +136,11 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
 
   /** Which version to speak on a new connection: the one agreed before, or one that is agreed now. */
   const agree = async (messages: MessageConnection, learned: Learned, signal: AbortSignal) => {
+    const { name } = messages.endpoint;
     const known = learned.get("version");
     if (known !== undefined) return parseVersion(known as VersionText);
-    const version = await negotiator.negotiate(messages.endpoint.name, (spoken, asked) => {
+    if (negotiator.agreed(name) !== undefined) negotiator.forget(name);
+    const version = await negotiator.negotiate(name, (spoken, asked) => {
       const exchange = { calls: [asked], read: readDiscovered };
       return abortable(begin({ messages, version: spoken, exchange }), signal);
     });
@@ -180,21 +185,13 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   });
 
   return {
-    send: async (make, context) => {
-      let isOnWire = false;
-      const send = (connection: KmipConnection): Sent<never> => {
-        isOnWire = true;
-        const { messages, version, learned } = connection;
+    send: <T>(make: Make<T>, context: CallContext) => {
+      const send = ({ messages, version, learned }: KmipConnection): Sent<T> => {
         const exchange = make(version, learned);
         checkVersion(exchange.calls, version, messages.endpoint.name);
-        return begin({ messages, version, exchange, uid: context.uid }) as Sent<never>;
+        return begin({ messages, version, exchange, uid: context.uid });
       };
-      try {
-        return await upstream.call({ send, verdict }, context);
-      } catch (error) {
-        if (!isOnWire) reportUnsent(onEvent, toProviderError(error), context);
-        throw error;
-      }
+      return upstream.call({ send, verdict }, context);
     },
     setTlsMaterial: upstream.setTlsMaterial,
     counts: upstream.counts,
@@ -202,18 +199,22 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   };
 }
 
-/** Reasons that a connection may give to everything, as one whose session token has ended does. */
-const ofConnection: ReadonlySet<string> = new Set([
-  "General Failure",
-  "Cryptographic Failure",
-  "Authentication Not Successful",
-]);
+/**
+ * Reasons that a connection may give to everything, as one whose session token has ended does, and how old it must be for
+ * that, in ms: a ciphertext that was changed gets Cryptographic Failure on any connection.
+ */
+const ofConnection: Readonly<Record<string, number>> = {
+  "General Failure": 0,
+  "Authentication Not Successful": 0,
+  "Cryptographic Failure": 5_000,
+};
 
 /** What a refusal means for the connection and the server it came from. */
-function verdict(failure: ProviderError, { isFresh, isResumed }: RefusalFacts): Verdict {
+function verdict(failure: ProviderError, { isFresh, isResumed, ageMs }: RefusalFacts): Verdict {
   const reason = failure instanceof KmipResultError ? failure.reason : "";
-  if (!isFresh && (ofConnection.has(reason) || (isResumed && reason === "Permission Denied")))
-    return "reconnect";
+  const isOfConnection =
+    ageMs >= (ofConnection[reason] ?? Infinity) || (isResumed && reason === "Permission Denied");
+  if (!isFresh && isOfConnection) return "reconnect";
   // A server whose HSM is away says General Failure to everything.
   return reason === "General Failure" ? "retry-elsewhere" : "fail";
 }
@@ -310,25 +311,6 @@ function reporter(
       });
     },
   };
-}
-
-/** A request that never had a connection is an exchange that failed, too. */
-function reportUnsent(
-  onEvent: Observer | undefined,
-  { code, message }: ProviderError,
-  { uid }: CallContext,
-): void {
-  onEvent?.({
-    type: "exchange",
-    operation: "Connect",
-    endpoint: "",
-    outcome: code,
-    durationMs: 0,
-    requestBytes: 0,
-    replyBytes: 0,
-    message,
-    ...(uid === undefined ? {} : { uid }),
-  });
 }
 
 function dumpOf(message: Uint8Array): string {

@@ -17,8 +17,6 @@ export interface ConnectionOptions {
   readonly endpoint: ServerAddress;
   /** Certificate, key and CA. */
   readonly secureContext: SecureContext;
-  /** The name to send as SNI and to verify. Default: the endpoint's host. */
-  readonly serverName?: string | undefined;
   /** Ends the dial; has no effect once the connection is there. */
   readonly signal: AbortSignal;
   /** Longest message to accept, in bytes. */

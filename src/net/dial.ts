@@ -2,11 +2,13 @@
  * A TLS connection to a server, for every protocol: the name is resolved, the addresses are tried in turn, and the
  * server's certificate and name are verified. Also plain TCP, for tests on loopback only.
  */
-import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ProviderError, TimeoutError } from "../errors.ts";
+import type { Proxy } from "./address.ts";
 import { watchDial } from "./dial-stage.ts";
 import { lookupInTurn } from "./dns-lookup.ts";
+import { openTunnel } from "./proxy.ts";
 import { describeDialError } from "./socket-errors.ts";
 import { serverVerification } from "./tls.ts";
 
@@ -21,8 +23,10 @@ export interface DialTlsOptions {
   readonly port: number;
   /** Certificate, key and CA; undefined: no TLS at all. */
   readonly secureContext: SecureContext | undefined;
-  /** The name to send as SNI and to verify. Default: `host`. */
-  readonly serverName?: string | undefined;
+  /** The name to send as SNI, where it is no IP address, and to verify. */
+  readonly serverName: string;
+  /** Connect through this proxy. Default: directly. */
+  readonly proxy?: Proxy | undefined;
   /** Protocols to offer, as `h2`. Default: none. */
   readonly alpn?: readonly string[] | undefined;
   /** Ends the dial; has no effect once it is done. */
@@ -44,8 +48,9 @@ export interface DialTlsOptions {
 export async function dialTls(options: DialTlsOptions): Promise<Socket> {
   const { signal, host } = options;
   if (signal.aborted) throw abortReason(options, "not begun");
-  const socket = open(options);
-  const waitsFor = watchDial(socket, host);
+  const tunnel = options.proxy === undefined ? undefined : await tunnelOf(options.proxy, options);
+  const socket = open(options, tunnel);
+  const waitsFor = watchDial(socket, host, tunnel !== undefined);
   options.onStage?.(waitsFor);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, keepAliveAfterMs);
@@ -54,20 +59,32 @@ export async function dialTls(options: DialTlsOptions): Promise<Socket> {
   return socket;
 }
 
-function open(options: DialTlsOptions): Socket {
+/** A tunnel through a proxy; one that is made too late is closed. */
+async function tunnelOf(proxy: Proxy, options: DialTlsOptions): Promise<Socket> {
+  const { signal } = options;
+  const tunnel = openTunnel(proxy, options);
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    tunnel.then((late) => late.destroy()).catch(() => undefined);
+    reject(abortReason(options, `no tunnel through the proxy ${proxy.name}`));
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([tunnel, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function open(options: DialTlsOptions, tunnel: Socket | undefined): Socket {
   const { host, port, secureContext, session, alpn } = options;
   const lookup = lookupInTurn(options.nthAddress ?? 0);
-  if (secureContext === undefined) return connectTcp({ host, port, lookup });
-  const serverName = options.serverName ?? host;
+  if (secureContext === undefined) return tunnel ?? connectTcp({ host, port, lookup });
   return connectTls({
-    host,
-    port,
-    lookup,
-    // SNI is a name: some servers refuse an address in its place.
-    ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
+    ...(tunnel === undefined ? { host, port, lookup } : { socket: tunnel }),
     ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
     secureContext,
-    ...serverVerification,
+    ...serverVerification(options),
     session,
   });
 }

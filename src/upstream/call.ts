@@ -26,6 +26,8 @@ export interface RefusalFacts {
   readonly isFresh: boolean;
   /** Its TLS session was resumed. */
   readonly isResumed: boolean;
+  /** How long ago it was opened, in ms. */
+  readonly ageMs: number;
 }
 
 /** A request: how it is sent, and what its refusals mean. */
@@ -74,6 +76,8 @@ const mostPermanent = 3;
 
 /** See above. One use. */
 export class Call<A extends Address, C extends Connection, R> {
+  /** Whether the request was sent at all. */
+  isSent = false;
   readonly #job: Job<C, R>;
   readonly #context: CallContext;
   readonly #shared: CallShared<A, C>;
@@ -195,8 +199,8 @@ export class Call<A extends Address, C extends Connection, R> {
     };
     this.#attempts.push(attempt);
     this.#tried.add(endpoint);
-    endpoint.load.enter();
     if (isHedge) this.#shared.hedges.count += 1;
+    else endpoint.load.enter();
     const pool = endpoint.pool;
     const lease = pool.tryAcquire(wanted);
     if (lease !== undefined) return this.#send(attempt, lease);
@@ -209,9 +213,11 @@ export class Call<A extends Address, C extends Connection, R> {
   }
 
   #onLease(attempt: Attempt<A, C>, lease: Lease<C>): void {
-    const { rtt } = attempt.endpoint;
+    const { rtt, pool, load } = attempt.endpoint;
+    const isAnswering = pool.lastReplyAt > attempt.startedAt && load.pending > 1;
+    const neededMs = Math.max(1.25 * rtt.smoothedMs, load.workMs(pool.onWire));
     // It has waited so long that the reply would come too late: others can still be served in time.
-    if (remainingMs(this.#context) < rtt.smoothedMs / 2 && attempt.endpoint.load.pending > 1) {
+    if (isAnswering && remainingMs(this.#context) < neededMs) {
       lease.release(false);
       this.fail(overloaded(attempt.endpoint));
       return;
@@ -222,6 +228,7 @@ export class Call<A extends Address, C extends Connection, R> {
   #send(attempt: Attempt<A, C>, lease: Lease<C>): void {
     attempt.lease = lease;
     attempt.sentAt = performance.now();
+    this.isSent = true;
     attempt.isWindowFull = attempt.endpoint.pool.isWindowFull;
     try {
       const exchange = this.#job.send(lease.connection);
@@ -245,23 +252,26 @@ export class Call<A extends Address, C extends Connection, R> {
     if (index === -1) return false;
     this.#attempts.splice(index, 1);
     const { endpoint, sentAt } = attempt;
-    endpoint.load.leave();
-    if (attempt.isHedge) this.#shared.hedges.count -= 1;
+    this.#leave(attempt);
     if (isAnswered && sentAt !== undefined) {
       const rttMs = performance.now() - sentAt;
       endpoint.rtt.observe(rttMs);
-      endpoint.load.replied(rttMs, attempt.isWindowFull);
+      endpoint.load.replied(rttMs, remainingMs(this.#context) + rttMs, attempt.isWindowFull);
       this.#shared.budget.earn();
     }
     attempt.lease?.release(isAnswered);
     return true;
   }
 
+  #leave({ endpoint, isHedge }: Attempt<A, C>): void {
+    if (isHedge) this.#shared.hedges.count -= 1;
+    else endpoint.load.leave();
+  }
+
   #abandon(attempt: Attempt<A, C>, reason: ProviderError): void {
     const { exchange, stopWaiting } = attempt;
     this.#attempts.splice(this.#attempts.indexOf(attempt), 1);
-    attempt.endpoint.load.leave();
-    if (attempt.isHedge) this.#shared.hedges.count -= 1;
+    this.#leave(attempt);
     stopWaiting?.();
     exchange?.abort(reason);
     attempt.lease?.release(false);
@@ -330,6 +340,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const verdict = this.#job.verdict(failure, {
       isFresh: isFresh || this.#hasReconnected || endpoint.isUseless(reason),
       isResumed,
+      ageMs: lease === undefined ? 0 : performance.now() - lease.member.openedAt,
     });
     if (this.#appeal !== undefined && this.#isAppealLost(attempt, verdict)) return undefined;
     if (failure.kind === "bad-reply") return this.#badReply(attempt, failure);
@@ -483,6 +494,8 @@ export class Call<A extends Address, C extends Connection, R> {
     const untilSilent = Math.max(sentAt, heardAt) + this.#silenceMs(endpoint) - now;
     const untilLate = sentAt + endpoint.rtt.lateAfterMs() - now;
     if (untilSilent < 1) return 0;
+    // While nobody is answered, silence alone decides.
+    if (heardAt <= sentAt) return untilSilent;
     if (untilLate < 1) return this.#shared.budget.take() ? 0 : Math.min(untilSilent, askBudgetMs);
     return Math.min(untilSilent, untilLate);
   }
@@ -497,8 +510,9 @@ export class Call<A extends Address, C extends Connection, R> {
   #hedge(attempt: Attempt<A, C>): void {
     const { endpoint, sentAt, lease } = attempt;
     const isSilent = endpoint.pool.lastReplyAt < (sentAt ?? attempt.startedAt);
-    if (sentAt !== undefined && lease !== undefined) endpoint.pool.doubt(lease.member, sentAt);
-    this.#hedgedAfterMs = Math.min(this.#hedgedAfterMs ?? repeatHedgeMs, repeatHedgeMs);
+    // Where others are answered the connection may only be slow: it is doubted once another was quicker.
+    if (isSilent && sentAt !== undefined && lease !== undefined) endpoint.pool.doubt(lease.member, sentAt);
+    this.#hedgedAfterMs = repeatHedgeMs;
     if (this.#attempts.length >= mostAttempts) {
       const second = this.#attempts[1];
       if (second !== undefined)
@@ -516,15 +530,19 @@ export class Call<A extends Address, C extends Connection, R> {
   }
 }
 
-/** The refusal of a call that cannot be answered in the time it has; undefined where it can. */
-function overloadOf(
-  endpoint: { readonly name: string; readonly load: Load },
-  leftMs: number,
-): ProviderError | undefined {
-  return endpoint.load.expectedMs() > leftMs ? overloaded(endpoint) : undefined;
+/** What an endpoint has to do. */
+interface OfLoad {
+  readonly name: string;
+  readonly load: Load;
+  readonly pool: { readonly isFull: boolean };
 }
 
-function overloaded({ name, load }: { readonly name: string; readonly load: Load }): ProviderError {
+/** The refusal of a call that cannot be answered in the time it has; undefined where it can. */
+function overloadOf(endpoint: OfLoad, leftMs: number): ProviderError | undefined {
+  return endpoint.load.expectedMs(endpoint.pool.isFull) > leftMs ? overloaded(endpoint) : undefined;
+}
+
+function overloaded({ name, load }: OfLoad): ProviderError {
   return new ProviderError("OVERLOADED", `${name} has too much to do to answer in time`, {
     details: { endpoint: name, pending: load.pending },
   });

@@ -10,8 +10,13 @@ export interface Load {
   readonly pending: number;
   /** How many requests may be on the wire at a time. */
   readonly window: number;
-  /** How long one more call is expected to take; 0 while that is not known. */
-  expectedMs(): number;
+  /**
+   * How long one more call is expected to take; 0 while that is not known, or more could still be sent at a time.
+   * @param isFull whether no more connections may be opened
+   */
+  expectedMs(isFull: boolean): number;
+  /** How long the server needs for so many requests, at the pace of its last replies; 0 while that is not known. */
+  workMs(requests: number): number;
   /** A call joins. */
   enter(): void;
   /** A call leaves, answered or not. */
@@ -19,24 +24,28 @@ export interface Load {
   /**
    * A reply came.
    * @param rttMs what it took
-   * @param usedWindow whether the window was full meanwhile
+   * @param leftMs how much time its call had when the request was sent
+   * @param isWindowFull whether the window was full then
    */
-  replied(rttMs: number, usedWindow: boolean): void;
+  replied(rttMs: number, leftMs: number, isWindowFull: boolean): void;
   /** A call's time ended while the endpoint answered others: the expectation was too good. */
   missed(): void;
 }
 
 /** Replies whose time together gives one measurement. */
 const blockReplies = 16;
+/** Before the first measurement so many replies are enough. */
+const fewReplies = 4;
 /** The fastest of so many measurements counts: one of them may hold an outage that is over. */
 const keptBlocks = 4;
 const blockLifeMs = 10_000;
-/** At the beginning; it grows by one with each reply while it is full. */
-const firstWindow = 16;
+/** At the beginning; it grows by one with each quick reply while it is full. */
+const firstWindow = 32;
 const smallestWindow = 4;
-/** A round trip of so much more than the shortest one lately, and of more than `slowMs`, is waiting in the server. */
-const queueFactor = 4;
-const slowMs = 250;
+/** A round trip of less, or of less than twice the shortest one lately, is no sign of a queue in the server. */
+const quickMs = 250;
+/** For how long the endpoint counts as saturated after the window was made smaller. */
+const saturatedMs = 10_000;
 const mostPessimism = 4;
 
 interface Block {
@@ -48,7 +57,8 @@ interface Block {
 export function createLoad(): Load {
   let pending = 0;
   let window = firstWindow;
-  let shortestMs = Infinity;
+  let shortestMs = Number.MAX_VALUE;
+  let shrunkAt: number | undefined;
   let pessimism = 1;
   let blocks: Block[] = [];
   let startedAt = 0;
@@ -63,11 +73,21 @@ export function createLoad(): Load {
     replies = 0;
   };
 
-  const adaptWindow = (rttMs: number, usedWindow: boolean): void => {
+  const workMs = (requests: number): number => {
+    const now = performance.now();
+    blocks = blocks.filter(({ endedAt }) => endedAt > now - blockLifeMs);
+    if (blocks.length > 0) return requests * Math.min(...blocks.map(({ msPerReply }) => msPerReply));
+    return replies < fewReplies ? 0 : (requests * (now - startedAt)) / replies;
+  };
+
+  const adaptWindow = (rttMs: number, leftMs: number, isWindowFull: boolean): void => {
     // The shortest time rises slowly, so that a server that became slower is known to be after a while.
     shortestMs = Math.min(rttMs, shortestMs * 1.01);
-    if (rttMs > Math.max(slowMs, queueFactor * shortestMs)) window = Math.max(smallestWindow, window * 0.9);
-    else if (usedWindow) window += 1;
+    const isQuick = rttMs < Math.max(quickMs, 2 * shortestMs);
+    if (!isQuick && rttMs > leftMs / 2) {
+      window = Math.max(smallestWindow, window * 0.9);
+      shrunkAt = performance.now();
+    } else if (isQuick && isWindowFull) window += 1;
   };
 
   return {
@@ -77,13 +97,12 @@ export function createLoad(): Load {
     get window() {
       return window;
     },
-    expectedMs: () => {
-      const since = performance.now() - blockLifeMs;
-      blocks = blocks.filter(({ endedAt }) => endedAt > since);
-      if (blocks.length === 0) return 0;
-      const fastest = Math.min(...blocks.map(({ msPerReply }) => msPerReply));
-      return (pending + 1) * fastest * pessimism;
+    expectedMs: (isFull) => {
+      const isSaturated = isFull || (shrunkAt !== undefined && performance.now() - shrunkAt < saturatedMs);
+      if (!isSaturated) return 0;
+      return workMs(pending + 1) * pessimism;
     },
+    workMs,
     enter: () => {
       if (pending === 0) {
         startedAt = performance.now();
@@ -94,9 +113,9 @@ export function createLoad(): Load {
     leave: () => {
       pending -= 1;
     },
-    replied: (rttMs, usedWindow) => {
+    replied: (rttMs, leftMs, isWindowFull) => {
       count(performance.now());
-      adaptWindow(rttMs, usedWindow);
+      adaptWindow(rttMs, leftMs, isWindowFull);
       pessimism = Math.max(1, pessimism * 0.995);
     },
     missed: () => {

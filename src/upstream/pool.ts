@@ -57,6 +57,8 @@ export interface Member<C> {
   replies: number;
   inUse: number;
   state: MemberState;
+  /** Whether its requests count as being on the wire: not those that a doubted connection may have lost. */
+  isCounted: boolean;
 }
 
 /** A place on a connection, for one request. */
@@ -86,6 +88,8 @@ const youngMs = 5_000;
 export class Pool<C extends Connection> {
   /** When a whole reply last came on any connection. */
   lastReplyAt = 0;
+  /** How many requests are on the wire; those that a doubted connection may have lost do not count. */
+  onWire = 0;
   /** Why the last dial failed; undefined once one has succeeded. */
   lastFailure: ProviderError | undefined;
   /** What the last successful dial took, in ms; 0: none since the last failure. */
@@ -94,7 +98,7 @@ export class Pool<C extends Connection> {
   readonly #members = new Set<Member<C>>();
   readonly #waiters = new Set<Waiter<C>>();
   readonly #dials = new Map<Dial, Promise<void>>();
-  #onWire = 0;
+
   #capacity = 1;
   /** Dials that failed, and connections that were lost young, since the last reply. */
   #failures = 0;
@@ -114,19 +118,26 @@ export class Pool<C extends Connection> {
     return false;
   }
 
+  /** Whether no more connections may be opened. */
+  get isFull(): boolean {
+    return this.#members.size >= this.#options.maxConnections;
+  }
+
   get isWindowFull(): boolean {
-    return this.#onWire >= this.#options.window();
+    return this.onWire >= this.#options.window();
   }
 
   counts(): { idle: number; busy: number; connecting: number } {
     let busy = 0;
+    let connecting = 0;
     for (const { inUse } of this.#members) if (inUse > 0) busy += 1;
-    return { idle: this.#members.size - busy, busy, connecting: this.#dials.size };
+    for (const { callOff } of this.#dials.keys()) if (!callOff.signal.aborted) connecting += 1;
+    return { idle: this.#members.size - busy, busy, connecting };
   }
 
   /** Lends a connection that is there; undefined where none can be used now. */
   tryAcquire(wanted: Wanted): Lease<C> | undefined {
-    if (this.#onWire >= this.#options.window() || this.#waiters.size > 0) return undefined;
+    if (this.onWire >= this.#options.window() || this.#waiters.size > 0) return undefined;
     const member = this.#pick(wanted);
     return member === undefined ? undefined : this.#lend(member);
   }
@@ -156,6 +167,8 @@ export class Pool<C extends Connection> {
    */
   doubt(member: Member<C>, sentAt: number): void {
     if (member.state === "ready") member.state = "doubted";
+    if (member.isCounted) this.onWire -= member.inUse;
+    member.isCounted = false;
     const isProven = [...this.#members].some((one) => one.openedAt < sentAt && one.lastReplyAt >= sentAt);
     if (!isProven)
       for (const one of this.#members)
@@ -210,13 +223,13 @@ export class Pool<C extends Connection> {
   #lend(member: Member<C>): Lease<C> {
     member.inUse += 1;
     member.lastUsedAt = performance.now();
-    this.#onWire += 1;
+    this.onWire += 1;
     return {
       member,
       connection: member.connection,
       release: (isAnswered) => {
         member.inUse -= 1;
-        this.#onWire -= 1;
+        if (member.isCounted) this.onWire -= 1;
         if (isAnswered) this.#answered(member);
         this.#settle(member, "it has finished what it carried");
         if (this.#waiters.size > 0) {
@@ -234,6 +247,8 @@ export class Pool<C extends Connection> {
     this.lastReplyAt = now;
     this.#failures = 0;
     if (member.state === "doubted") member.state = "ready";
+    if (!member.isCounted) this.onWire += member.inUse;
+    member.isCounted = true;
     if (this.#options.isSingleUse()) member.state = "draining";
   }
 
@@ -322,6 +337,7 @@ export class Pool<C extends Connection> {
       replies: 0,
       inUse: 0,
       state: "ready",
+      isCounted: true,
     };
     this.#members.add(member);
     void connection.closed.then((reason) => this.#onClosed(member, reason));

@@ -1,5 +1,5 @@
 /** The connections to one KMS, on one endpoint or several: the whole of upstream/ for a protocol's client. */
-import { ProviderError } from "../errors.ts";
+import { ProviderError, toProviderError } from "../errors.ts";
 import { secureContextOf, type TlsMaterial } from "../net/tls.ts";
 import { Call, type Job } from "./call.ts";
 import type { Address, Connection, Transport } from "./connection.ts";
@@ -56,6 +56,20 @@ export function createUpstream<A extends Address, C extends Connection>(
     onEvent?.(durationMs === undefined ? event : { ...event, durationMs });
   };
 
+  /** A call that never had a connection is an exchange that failed, too. */
+  const reportUnsent = ({ code, message }: ProviderError, { uid }: CallContext): void =>
+    onEvent?.({
+      type: "exchange",
+      operation: "Connect",
+      endpoint: "",
+      outcome: code,
+      durationMs: 0,
+      requestBytes: 0,
+      replyBytes: 0,
+      message,
+      ...(uid === undefined ? {} : { uid }),
+    });
+
   const all = options.servers.map(
     (address) =>
       new Endpoint<A, C>({
@@ -100,6 +114,9 @@ export function createUpstream<A extends Address, C extends Connection>(
       calls.add(call);
       try {
         return await call.run();
+      } catch (error) {
+        if (!call.isSent) reportUnsent(toProviderError(error), context);
+        throw error;
       } finally {
         calls.delete(call);
       }

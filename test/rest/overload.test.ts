@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createRestClient } from "../../src/rest/client.ts";
-import { createServers } from "../../src/rest/servers.ts";
+
 import { clientMaterial, eventually } from "../kmip/echo-server.ts";
 import { seed, startWithKey, watch, within } from "./harness.ts";
 import { parseRestAddress } from "../../src/net/address.ts";

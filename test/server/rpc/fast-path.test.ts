@@ -1,4 +1,4 @@
-/** The short way of unary calls answers as Connect's own handler does, byte for byte, in whatever pieces a body comes. */
+/** The fast path answers as Connect's own handlers do, in whatever pieces a body comes. */
 import assert from "node:assert/strict";
 import type { ClientHttp2Session } from "node:http2";
 import { describe, test } from "node:test";
@@ -13,16 +13,16 @@ import {
 import { startServer } from "../harness.ts";
 import { frame, openSession, openStream, type RawReply, replyOf } from "../raw-http2.ts";
 
-/** Connect takes media types in any case; only the usual spelling has the short way. */
-const wayOf = { short: "application/grpc", connect: "application/GRPC" } as const;
+/** Connect takes media types in any case; only the usual spelling takes the fast path. */
+const typeOf = { fast: "application/grpc", connect: "application/GRPC" } as const;
 
 async function ask(
   session: ClientHttp2Session,
-  way: keyof typeof wayOf,
+  path: keyof typeof typeOf,
   method: string,
   body: Uint8Array,
 ): Promise<RawReply> {
-  return await replyOf(openStream(session, method, { "content-type": wayOf[way] }).end(body));
+  return await replyOf(openStream(session, method, { "content-type": typeOf[path] }).end(body));
 }
 
 const encryptRequest = frame(
@@ -32,7 +32,7 @@ const encryptRequest = frame(
   ),
 );
 
-describe("the short way answers as Connect's handler does", () => {
+describe("the fast path answers as Connect's handler does", () => {
   const requests = [
     ["Status", "Status", frame(new Uint8Array()), 0],
     ["Encrypt", "Encrypt", encryptRequest, 0],
@@ -59,23 +59,23 @@ describe("the short way answers as Connect's handler does", () => {
     test(what, async (t) => {
       const it = await startServer(t);
       const session = await openSession(t, it.socketPath);
-      const [short, connect] = [
-        await ask(session, "short", method, body),
+      const [fast, connect] = [
+        await ask(session, "fast", method, body),
         await ask(session, "connect", method, body),
       ];
-      if (status !== undefined) assert.equal(short.status, status);
-      delete short.fields.date;
+      if (status !== undefined) assert.equal(fast.status, status);
+      delete fast.fields.date;
       delete connect.fields.date;
-      assert.deepEqual(short.fields, connect.fields);
-      assert.equal(short.body.length, connect.body.length);
+      assert.deepEqual(fast.fields, connect.fields);
+      assert.equal(fast.body.length, connect.body.length);
     });
 });
 
-test("a message in single bytes is put together, over Connect's way too", async (t) => {
+test("a message in single bytes is put together, over Connect's path too", async (t) => {
   const it = await startServer(t);
   const session = await openSession(t, it.socketPath);
-  for (const way of ["short", "connect"] as const) {
-    const stream = openStream(session, "Encrypt", { "content-type": wayOf[way] });
+  for (const path of ["fast", "connect"] as const) {
+    const stream = openStream(session, "Encrypt", { "content-type": typeOf[path] });
     const reply = replyOf(stream);
     for (const byte of encryptRequest) {
       stream.write(Buffer.of(byte));
@@ -95,7 +95,7 @@ test("a message and no end of the request is given up at its deadline, and the n
   const reply = replyOf(stream);
   stream.write(encryptRequest);
   assert.equal((await reply).status, 4);
-  const next = await ask(session, "short", "Status", frame(new Uint8Array()));
+  const next = await ask(session, "fast", "Status", frame(new Uint8Array()));
   assert.equal(fromBinary(StatusResponseSchema, next.body.subarray(5)).healthz, "ok");
 });
 
@@ -108,5 +108,5 @@ test("a body without end is stopped, and the next call works", async (t) => {
   const writing = setInterval(() => stream.destroyed || stream.write(chunk), 1);
   t.after(() => clearInterval(writing));
   assert.notEqual((await reply).status, 0);
-  assert.equal((await ask(session, "short", "Status", frame(new Uint8Array()))).status, 0);
+  assert.equal((await ask(session, "fast", "Status", frame(new Uint8Array()))).status, 0);
 });
