@@ -172,9 +172,7 @@ describe("a client that the server refuses", () => {
       await using server = await startEchoServer({ tls: { maxVersion } });
       const stranger = await clientMaterial({}, await createAuthority({ name: "stranger" }));
       await assert.rejects(
-        open(server.address, { tls: stranger }).then((connection) =>
-          connection.exchange(messageOf()).reply,
-        ),
+        open(server.address, { tls: stranger }).then((connection) => connection.exchange(messageOf()).reply),
         failure(
           maxVersion === "TLSv1.2" ? "CONNECT" : "CLOSED",
           /127\.0\.0\.1:\d+ closed the connection .*client certificate/,

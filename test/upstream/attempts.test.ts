@@ -27,9 +27,14 @@ for (const [what, onMessage, reason] of halfAlive)
     assert.equal(first.accepted(), 1);
     assert.equal(upstream.counts().idle, 1);
     const healths = healthsOf(upstream, [first, second]);
-    assert.deepEqual(healths.findLast(([nth]) => nth === 2), [2, true, true]);
+    assert.deepEqual(
+      healths.findLast(([nth]) => nth === 2),
+      [2, true, true],
+    );
     assert.equal(healths.findLast(([nth]) => nth === 1)?.[1], false);
-    const why = upstream.events.flatMap((event) => (event.type === "endpoint" && !event.up ? [event.message] : []));
+    const why = upstream.events.flatMap((event) =>
+      event.type === "endpoint" && !event.up ? [event.message] : [],
+    );
     assert.match(why.join(), reason);
   });
 
