@@ -7,7 +7,6 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 import { createAuthority } from "../devkms/certificates.ts";
-import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 
 const run = promisify(execFile);

@@ -195,7 +195,7 @@ async function withoutUsage(
   const { id = "" } = await (await client("1.4")).act({ do: "create", name: "seed" });
   const issued = await authority.issue({ commonName: "okms-client", withoutExtendedUsage: true });
   const files = await writeCertificateFiles(await temporaryFolder(t), issued, authority.caPem);
-  const ours = createKmipEncryptor({ servers: [address], key: { id } });
+  const ours = createKmipEncryptor({ servers: [parseKmipAddress(address)], key: { id } });
   t.after(() => ours.close());
   ours.setTlsMaterial(await loadTlsMaterial(files));
   return { id, ours };
