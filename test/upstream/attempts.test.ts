@@ -1,24 +1,8 @@
-/** Tries: servers that negotiate and serve nobody, slow ones, silent ones, and what each costs. */
+/** Attempts: servers that accept connections and serve nobody, slow ones, silent ones, and what each costs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { untilAnswered } from "../../src/kmip/tries.ts";
-import { createPatience } from "../../src/upstream/rtt.ts";
-import { createSecondChances } from "../../src/upstream/retry-budget.ts";
-import { echo, eventually, markOf, messageOf, type OnMessage, startEchoServer } from "../kmip/echo-server.ts";
-import { connectTo, within } from "./harness.ts";
-
-type Call = (mark: number, ms?: number) => Promise<number>;
-
-/** Requests through a upstream, each with as many tries as it takes. Mark 0 is what `prepare` sends. */
-function callerOf(pool: ReturnType<typeof connectTo>): Call {
-  const channel = { upstream, patience: createPatience(250), secondChances: createSecondChances() };
-  return (mark, ms = 3000) =>
-    untilAnswered(
-      channel,
-      { signal: within(ms), deadline: performance.now() + ms },
-      async (connection, signal) => markOf(await connection.exchange(messageOf(mark), signal)),
-    );
-}
+import { echo, eventually, markOf, type OnMessage, startEchoServer } from "../kmip/echo-server.ts";
+import { connectTo, healthsOf, send } from "./harness.ts";
 
 /** Answers what `prepare` sends, and does with requests as it is told. */
 function only(onRequest: OnMessage): OnMessage {
@@ -39,19 +23,15 @@ for (const [what, onMessage, reason] of halfAlive)
     await using first = await startEchoServer({ onMessage });
     await using second = await startEchoServer();
     await using upstream = connectTo([first, second]);
-    const call = callerOf(upstream);
-    for (const mark of [1, 2, 3]) assert.equal(await call(mark), mark);
+      for (const mark of [1, 2, 3]) assert.equal(await send(upstream, mark), mark);
     assert.equal(first.accepted(), 1);
     assert.equal(upstream.counts().idle, 1);
-    const told = upstream.events.flatMap((event) => (event.type === "endpoint" ? [event] : []));
-    assert.deepEqual(
-      told.map(({ endpoint, up, inUse }) => [endpoint === first.address ? 1 : 2, up, inUse]),
-      [
-        [1, true, true],
-        [1, false, true],
-        [2, true, true],
-      ],
-    );
+    assert.deepEqual(healthsOf(upstream, [first, second]), [
+      [1, true, true],
+      [1, false, true],
+      [2, true, true],
+    ]);
+    const told = upstream.events.filter((event) => event.type === "endpoint");
     assert.match(told[1]?.message ?? "", reason);
   });
 
@@ -59,9 +39,8 @@ test("A server that fails again whenever it is returned to is returned to less a
   await using first = await startEchoServer({ onMessage: only((_message, socket) => socket.destroy()) });
   await using second = await startEchoServer();
   await using upstream = connectTo([first, second], { checkMs: 20 });
-  const call = callerOf(upstream);
   const end = performance.now() + 800;
-  while (performance.now() < end) assert.equal(await call(1), 1);
+  while (performance.now() < end) assert.equal(await send(upstream, 1), 1);
   // Without a rest every 15 to 25 ms; with rests after 20, 40, 80, 160 and 240 ms.
   assert.ok(first.accepted() >= 2 && first.accepted() <= 9, `${first.accepted()} connections to the first`);
 });
@@ -70,15 +49,14 @@ test("One lost connection is no reason to leave a server that serves", async () 
   await using first = await startEchoServer();
   await using second = await startEchoServer();
   await using upstream = connectTo([first, second]);
-  const call = callerOf(upstream);
-  assert.equal(await call(1), 1);
+  assert.equal(await send(upstream, 1), 1);
   let isFirst = true;
   first.onMessage = (message, socket) => {
     if (isFirst) socket.destroy();
     else echo(message, socket);
     isFirst = false;
   };
-  assert.equal(await call(2), 2);
+  assert.equal(await send(upstream, 2), 2);
   assert.equal(second.accepted(), 0);
 });
 
@@ -95,9 +73,8 @@ test("A server that does one request at a time gets no more of them for being sl
     }),
   });
   await using upstream = connectTo([server], { maxConnections: callers });
-  const call = callerOf(upstream);
   const marks = Array.from({ length: callers }, (_, caller) => caller + 1);
-  assert.deepEqual(await Promise.all(marks.map((mark) => call(mark))), marks);
+  assert.deepEqual(await Promise.all(marks.map((mark) => send(upstream, mark))), marks);
   // The three second chances that there are at first, and those that replies have earned.
   assert.ok(requests <= callers + 3 + callers / 10, `${requests} requests of ${callers} callers`);
 });
@@ -111,13 +88,12 @@ test("A single path that falls silent is got around while the server answers oth
     }),
   });
   await using upstream = connectTo([server]);
-  const call = callerOf(upstream);
-  for (let nth = 0; nth < 3; nth += 1) await call(1);
+  for (let nth = 0; nth < 3; nth += 1) await send(upstream, 1);
   const over = new AbortController();
   const others = [2, 3].map(async (mark) => {
-    while (!over.signal.aborted) assert.equal(await call(mark), mark);
+    while (!over.signal.aborted) assert.equal(await send(upstream, mark), mark);
   });
-  assert.equal(await call(7), 7);
+  assert.equal(await send(upstream, 7), 7);
   assert.equal(isSilent, true);
   over.abort();
   await Promise.all(others);
@@ -131,8 +107,7 @@ test("While a server hangs there are never more than twice as many connections a
     }),
   });
   await using upstream = connectTo([server], { maxConnections: 2 });
-  const call = callerOf(upstream);
-  const calls = Promise.all(Array.from({ length: 12 }, (_, caller) => call(caller + 1)));
+  const calls = Promise.all(Array.from({ length: 12 }, (_, caller) => send(upstream, caller + 1)));
   await eventually(() => server.connections() === 4, "overdue tries were joined by others");
   await new Promise((resolve) => setTimeout(resolve, 300));
   hangs = false;
@@ -148,11 +123,10 @@ test("One slow reply takes no connection along that was answered on meanwhile", 
     }),
   });
   await using upstream = connectTo([server], { maxConnections: 3 });
-  const call = callerOf(upstream);
-  for (let nth = 0; nth < 3; nth += 1) await Promise.all([call(4), call(5), call(6)]);
+  for (let nth = 0; nth < 3; nth += 1) await Promise.all([send(upstream, 4), send(upstream, 5), send(upstream, 6)]);
   isSlow = true;
-  const slow = call(1);
-  while (await Promise.race([slow.then(() => false), call(2).then(() => true)]));
+  const slow = send(upstream, 1);
+  while (await Promise.race([slow.then(() => false), send(upstream, 2).then(() => true)]));
   assert.equal(await slow, 1);
   const why = upstream.events.flatMap((event) =>
     "change" in event && event.change === "closed" ? [event.message] : [],
@@ -165,6 +139,6 @@ test("A connection that is lost with its first reply is a dial that failed, and 
     onMessage: (message, socket) => socket.write(Buffer.concat([message, message.subarray(0, 8)])),
   });
   await using upstream = connectTo([server]);
-  await assert.rejects(callerOf(upstream)(1, 500), { code: "KMIP_UNEXPECTED" });
+  await assert.rejects(send(upstream, 1, 500), { code: "KMIP_UNEXPECTED" });
   assert.ok(server.accepted() <= 8, `${server.accepted()} connections in half a second`);
 });
