@@ -20,6 +20,7 @@ import type { KeyStatus } from "../../server/key/key-status.ts";
 import { createKmsServer } from "../../server/rpc/server.ts";
 import type { KmsServer } from "../../server/rpc/server.ts";
 import type { Look, TlsWatch } from "../../net/tls-reload.ts";
+import { limitResidentMemory } from "../../process/memory.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import { watchCertificates } from "./certificates.ts";
@@ -57,6 +58,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const running = build(config, logger, env);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
+  limitResidentMemory();
   const asked = untilAskedToEnd(logger, async () => tellLook(await watch.reload()));
   // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
   // network file system, keep the program neither from listening nor from its end.
