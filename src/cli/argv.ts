@@ -4,7 +4,7 @@
  * unknown flags and spare words in silence; here they become complaints.
  */
 import { parseGoBoolean } from "../config/settings.ts";
-import { quote } from "../text/quote.ts";
+import { looksLikeKey, quote } from "../text/quote.ts";
 import type { FlagSet } from "./command.ts";
 import { nearest } from "./nearest.ts";
 
@@ -100,7 +100,7 @@ function unknownFlag(argument: string, name: string, flags: FlagSet): string {
 
 /** `$(cat key.pem)` without quotes: the shell makes words of the key, and an error must not print them. */
 function holdsKey(word: string): boolean {
-  return word.includes("-----BEGIN") || /^(?!\/)[A-Za-z0-9+/]{40,}={0,2}$/.test(word);
+  return word.includes("-----BEGIN") || looksLikeKey(word);
 }
 
 function complaintsOfSpare(words: readonly string[], isSecret: boolean): string[] {

@@ -24,10 +24,10 @@ export const checkCommand = defineCliCommand({
 Nothing is changed, here or in the KMS, and no key material is asked for. Run it as the user that serve runs as.
 
 Exit code: 0 nothing is wrong, 1 something is, 2 the command line is wrong.`,
-  async run({ read, stdout }) {
+  async run({ read, stdout, env }) {
     const encryptionConfig = read.path("encryption-config");
     const isJson = read.boolean("json");
-    const { config, warnings } = parseServeConfig(read, false);
+    const { config, warnings } = parseServeConfig(read, false, env);
     const { runCheck } = await import("./check/run.ts");
     return runCheck({ config, warnings, encryptionConfig, isJson }, stdout);
   },

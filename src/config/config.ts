@@ -9,11 +9,14 @@ import {
   parseListenAddress,
   parseRestAddresses,
   parseServerName,
+  type RestAddress,
   type ServerAddress,
 } from "../net/address.ts";
 import type { KeySelector } from "../encryptors/encryptor.ts";
 import { maxKeyIdBytes } from "../encryptors/limits.ts";
 import { logLevels, type LogLevel } from "../log/levels.ts";
+import { type ProxyEnvironment, proxyFor } from "../net/proxy.ts";
+import type { TlsFiles } from "../net/tls.ts";
 import { quote } from "../text/quote.ts";
 import { formatDuration } from "./settings.ts";
 import type { Setting, SettingsReader } from "./settings.ts";
@@ -85,13 +88,18 @@ const hourMs = 60 * minuteMs;
  * Makes the configuration of `serve` (and `check`, and `config`) of the settings given.
  * @param read the settings, by the names of the flags
  * @param isTerminal whether the log goes to a terminal: the default log format follows from it
+ * @param env where the variables of proxies (HTTPS_PROXY, NO_PROXY) are read. Default: none is used
  * @throws ConfigError with everything that is wrong, complaints that `read` already holds included
  */
-export function parseServeConfig(read: SettingsReader, isTerminal: boolean): ParsedConfig {
+export function parseServeConfig(
+  read: SettingsReader,
+  isTerminal: boolean,
+  env: ProxyEnvironment = {},
+): ParsedConfig {
   const protocol = readProtocol(read);
   const asked: Config = {
     protocol: protocol ?? "kmip",
-    servers: readServers(read, protocol),
+    servers: readServers(read, protocol, env),
     sock: plainSock(read.path("sock") ?? ""),
     sockMode: readSockMode(read),
     sockGroup: readSockGroup(read),
@@ -100,8 +108,7 @@ export function parseServeConfig(read: SettingsReader, isTerminal: boolean): Par
     timeoutMs: read.durationMs("timeout", { min: 1, max: 1000 * hourMs }),
     key: readKey(read, protocol),
     okmsId: readOkmsId(read, protocol),
-    clientCert: requirePath(read, "client-cert"),
-    clientKey: requirePath(read, "client-key"),
+    ...readClientFiles(read),
     clientKeyPasswordFile: read.path("client-key-password-file"),
     ca: read.path("ca"),
     ...readCredential(read, protocol),
@@ -136,6 +143,7 @@ function readProtocol(read: SettingsReader): Config["protocol"] | undefined {
 function readServers(
   read: SettingsReader,
   protocol: Config["protocol"] | undefined,
+  env: ProxyEnvironment,
 ): readonly ServerAddress[] {
   const given = read.given("serv-addr");
   if (given === undefined) {
@@ -147,9 +155,18 @@ function readServers(
   if (given === undefined || protocol === undefined) return [];
   const parse = protocol === "kmip" ? parseKmipAddresses : parseRestAddresses;
   const parsed = parse(given.text, { insecureHttp: read.boolean("insecure-http"), serverName });
-  if ("value" in parsed) return parsed.value;
+  if ("value" in parsed) return parsed.value.map((server) => withProxy(read, server, env));
   read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
   return [];
+}
+
+/** KMIP has no proxies. */
+function withProxy(read: SettingsReader, server: ServerAddress, env: ProxyEnvironment): ServerAddress {
+  if (!isRestAddress(server)) return server;
+  const parsed = proxyFor(server, env);
+  if ("complaint" in parsed) read.complain(parsed.complaint);
+  const proxied: RestAddress = { ...server, ...("value" in parsed && { proxy: parsed.value }) };
+  return proxied;
 }
 
 function readServerName(read: SettingsReader): string | undefined {
@@ -239,10 +256,25 @@ function readOkmsId(read: SettingsReader, protocol: Config["protocol"] | undefin
   return parsed;
 }
 
-function requirePath(read: SettingsReader, flag: "client-cert" | "client-key"): string {
-  const file = read.path(flag);
-  if (file === undefined) read.complain(`Missing required flag --${flag}: a PEM file for mutual TLS`);
-  return file ?? "";
+/** A PKCS #12 file holds both: then --client-key may be left out. */
+function readClientFiles(read: SettingsReader): Pick<Config, "clientCert" | "clientKey"> {
+  const [cert, key] = [read.path("client-cert"), read.path("client-key")];
+  if (cert === undefined) read.complain("Missing required flag --client-cert: a PEM file for mutual TLS");
+  const isBoth = key === undefined && /\.(?:p12|pfx)$/i.test(cert ?? "");
+  if (key === undefined && !isBoth)
+    read.complain("Missing required flag --client-key: a PEM file for mutual TLS");
+  return { clientCert: cert ?? "", clientKey: key ?? cert ?? "" };
+}
+
+/** The files that make up the material of {@link Config}'s connections. */
+export function tlsFilesOf(config: Config): TlsFiles {
+  return {
+    cert: config.clientCert,
+    key: config.clientKey,
+    keyPassword: config.clientKeyPasswordFile,
+    ca: config.ca,
+    kmipPassword: config.kmipPasswordFile,
+  };
 }
 
 /** The more talkative of the two flags: `--debug` on a command line must not lose to a level in a unit file. */
@@ -273,6 +305,10 @@ function warningsOf(config: Config, read: SettingsReader): string[] {
   }
   if ((config.sockMode & 0o002) !== 0)
     warnings.push("--sock-mode lets every user of this host decrypt: leave out the last digit's write bit");
+  if (config.sockInsecureDir)
+    warnings.push(
+      "--sock-insecure-dir: users that may write to the socket's folder can put their own socket in its place",
+    );
   if (config.servers.some((server) => isRestAddress(server) && server.origin.startsWith("http:")))
     warnings.push("--insecure-http: keys and values travel in the clear; for tests only");
   if (config.timeoutMs < 1_000)

@@ -5,7 +5,7 @@
 import os from "node:os";
 import path from "node:path";
 import { ProviderError } from "../errors.ts";
-import { quote, redactPem } from "../text/quote.ts";
+import { looksLikeKey, quote, redactPem } from "../text/quote.ts";
 
 /** What was given for a flag. */
 export interface Setting {
@@ -127,6 +127,7 @@ function asValue<T>(value: T | undefined): { readonly value: T } | undefined {
 
 /** What keeps a text from being a path. */
 function pathTrouble(text: string): string | undefined {
+  if (looksLikeKey(text)) return " looks like a key, not like the path of a file with one";
   if (/\p{Cc}/u.test(text)) return " has a control character in it";
   if (text.startsWith("~/") && homeFolder() === undefined)
     return ": this user has no home folder; set HOME, or give a full path";

@@ -3,7 +3,6 @@
  * messages in and out, one request at a time. Knows no field of a message but the length in its frame.
  * Replies come in order, so a connection that owes a reply nobody waits for is closed, never used again.
  */
-import { isIP } from "node:net";
 import { connect, type SecureContext, type TLSSocket } from "node:tls";
 import { abortError } from "../upstream/abort.ts";
 import { watchDial } from "../net/dial-stage.ts";
@@ -69,10 +68,8 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     host,
     port,
     lookup: lookupInTurn(options.nthAddress ?? 0),
-    // A server name of TLS is a name: an address in its place is refused by some servers.
-    ...(isIP(host) === 0 ? { servername: host } : {}),
     secureContext: options.secureContext,
-    ...serverVerification,
+    ...serverVerification(endpoint),
     session: options.session,
   });
   const waitsFor = watchDial(socket, host);

@@ -30,6 +30,19 @@ export interface RestAddress extends ServerAddress {
   readonly origin: string;
   /** Path before `/api`, without a slash at its end; usually empty. */
   readonly pathPrefix: string;
+  /** Connect through this proxy; undefined: directly. */
+  readonly proxy?: Proxy | undefined;
+}
+
+/** An HTTP proxy: see proxy.ts. */
+export interface Proxy {
+  /** `http://host:port`, without user name and password: for log and errors. */
+  readonly name: string;
+  readonly isTls: boolean;
+  readonly host: string;
+  readonly port: number;
+  /** Value of the Proxy-Authorization header; undefined: none. Not enumerable, lest it be printed. */
+  readonly authorization?: string | undefined;
 }
 
 /** Where the HTTP endpoint listens. */

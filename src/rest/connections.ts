@@ -6,10 +6,11 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { buildConnector, Pool } from "undici";
-import type { RestAddress } from "../net/address.ts";
+import type { Proxy, RestAddress } from "../net/address.ts";
 import { watchDial } from "../net/dial-stage.ts";
 import { lookupInTurn } from "../net/dns-lookup.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
+import { openTunnel } from "../net/proxy.ts";
 import { describeDialError, describeSocketError } from "../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../net/tls.ts";
 import { type Exchange, type HttpRequest, sendRequest } from "./exchange.ts";
@@ -166,7 +167,7 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
   let refusal: NetworkError | undefined;
   const connect = undici.buildConnector({
     secureContext: secureContextOf(tls),
-    ...serverVerification,
+    ...serverVerification(url),
     lookup: lookupInTurn(nthAddress),
     allowH2: true,
     preferH2: true,
@@ -193,9 +194,32 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
   }
 
   const dial: buildConnector.connector = (target, callback) => {
+    if (url.proxy === undefined) return dialDirectly(target, callback);
+    void dialThrough(url.proxy, target, callback);
+  };
+
+  const dialThrough = async (
+    proxy: Proxy,
+    target: buildConnector.Options,
+    callback: buildConnector.Callback,
+  ): Promise<void> => {
+    let httpSocket: Socket;
+    try {
+      httpSocket = await openTunnel(proxy, url);
+    } catch (error) {
+      const described = describeSocketError(error, url.name, false);
+      onChange({ change: "failed", message: described.message });
+      callback(described, null);
+      return;
+    }
+    dialDirectly({ ...target, httpSocket }, callback);
+  };
+
+  const dialDirectly: buildConnector.connector = (target, callback) => {
     const startedAt = performance.now();
     // Typed as void, and yet it returns the socket: the one way to end a dial that hangs.
-    const dialled: unknown = connect(target, (error, socket) => {
+    // The origin's host is the name that the certificate must be for; to be dialled is the address.
+    const dialled: unknown = connect({ ...target, hostname: url.host }, (error, socket) => {
       const durationMs = performance.now() - startedAt;
       if (error === null) {
         dialling.delete(socket);
@@ -208,7 +232,7 @@ function createSocketWatch({ undici, url, tls, nthAddress, onChange }: Connectio
       }
     });
     if (!(dialled instanceof Socket)) return;
-    dialling.set(dialled, watchDial(dialled, target.hostname));
+    dialling.set(dialled, watchDial(dialled, url.host, target.httpSocket !== undefined));
     const givenUp = new ProviderError("CANCELED", `the dial to ${url.name} was given up`);
     dialled.once("close", () => fail(dialled, givenUp, performance.now() - startedAt));
   };

@@ -9,6 +9,7 @@ import { createEncryptor } from "../../encryptors/index.ts";
 import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
+import { encryptorConfigOf } from "../encryptor-config.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { checkEarlierValue, checkState } from "./key-life.ts";
@@ -53,9 +54,12 @@ export async function checkKey(
   other?: Sample,
 ): Promise<KeyChecked> {
   let agreed = "";
-  const encryptor = createEncryptor(config, (event: KmsEvent) => {
-    if (event.type === "connection" && event.change === "opened") agreed = event.message;
-  });
+  const encryptor = createEncryptor(
+    encryptorConfigOf(config, () => material),
+    (event: KmsEvent) => {
+      if (event.type === "connection" && event.change === "opened") agreed = event.message;
+    },
+  );
   try {
     encryptor.setTlsMaterial(material);
     const found = await resolve(encryptor, config);

@@ -1,5 +1,5 @@
 /** Runs the checks in the order in which they build on one another, and prints each as soon as it is known. */
-import type { Config } from "../../config/config.ts";
+import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
 import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
@@ -35,8 +35,7 @@ async function* check({ config, warnings, encryptionConfig }: CheckOptions): Asy
   for (const message of warnings) {
     yield { name: "flags", status: "warning", message };
   }
-  const { clientCert: cert, clientKey: key, ca } = config;
-  const { findings, material } = await checkFiles({ cert, key, ca });
+  const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   yield* checkServers(config, material);
   yield await checkSocket(config);
