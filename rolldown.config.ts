@@ -1,10 +1,24 @@
-/** `npm run build`: one executable file in dist/, runtime dependencies included, and beside it what their licences ask for. */
+/**
+ * `npm run build`: one executable file in dist/, runtime dependencies included, and beside it what their licences ask for.
+ * It is CommonJS: an older Node.js can then read it and print which version it needs, and any file name will do (the
+ * ECMAScript module loader refuses a name that ends in `-0.1.0`).
+ */
 import { chmodSync, globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { defineConfig } from "rolldown";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 const file = "dist/okms-k8s-encryption-provider.js";
+
+const oldestNode = 24;
+
+/** Runs before everything else, in the syntax of any Node.js. */
+const banner = `#!/usr/bin/env node
+"use strict";
+if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
+  process.stderr.write("This needs Node.js ${oldestNode} or later, and " + process.execPath + " is " + process.version + "\\n");
+  process.exit(2);
+}`;
 
 /** The comments at the beginning of a module that name whose it is. */
 const notice = /^\s*((?:\/\/[^\n]*copyright[^\n]*\n(?:\/\/[^\n]*\n)*)|(?:\/\*[\s\S]*?\*\/))/i;
@@ -44,9 +58,9 @@ export default defineConfig({
   transform: { define: { "process.env.OKMS_BUILD_VERSION": JSON.stringify(version) } },
   output: {
     file,
-    format: "esm",
+    format: "cjs",
     codeSplitting: false,
-    banner: "#!/usr/bin/env node",
+    banner,
     comments: false,
   },
   plugins: [
@@ -58,6 +72,8 @@ export default defineConfig({
         );
         const source = thirdParties(modules);
         this.emitFile({ type: "asset", fileName: "THIRD-PARTY-LICENSES", source });
+        // The package says "module": in this folder a .js file is CommonJS.
+        this.emitFile({ type: "asset", fileName: "package.json", source: '{ "type": "commonjs" }\n' });
       },
     },
     {
