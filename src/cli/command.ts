@@ -30,6 +30,8 @@ export type FlagSet = Readonly<Record<string, Flag>>;
 export interface Word {
   readonly name: string;
   readonly description: string;
+  /** What it may be, for a shell's completion; none: anything. */
+  readonly choices?: readonly string[];
 }
 
 /** What a command is run with. */

@@ -112,7 +112,7 @@ const ownFlags = {
 export const configCommand = defineCliCommand({
   name: "config",
   description: "print what to install: units, a static Pod, and what kube-apiserver needs",
-  words: [{ name: "kind", description: kinds.join(", ") }],
+  words: [{ name: "kind", description: kinds.join(", "), choices: kinds }],
   flags: { ...ownFlags, ...serveFlags },
   epilog: `systemd and static-pod install the plugin: they take the flags of serve, from the command line and from the
 environment, and write them out. The other kinds configure kube-apiserver, and need --sock alone:
