@@ -5,6 +5,7 @@
 import { defineCommand, runCommand } from "citty";
 import { createSettingsReader } from "../config/settings.ts";
 import type { Setting, Settings, SettingsReader } from "../config/settings.ts";
+import { withEnvFile } from "./env-file.ts";
 
 /** One flag. */
 export interface Flag {
@@ -86,9 +87,11 @@ export async function runCliCommand(
     meta: { name: command.name, description: command.description },
     args: Object.fromEntries(flags),
     run({ args: parsed }) {
-      const settings = resolveSettings(command.flags, parsed, io.env);
+      const file = Object.hasOwn(command.flags, "env-file") ? parsed["env-file"] : undefined;
+      const env = withEnvFile(io.env, file === undefined ? undefined : String(file));
+      const settings = resolveSettings(command.flags, parsed, env);
       const read = createSettingsReader(settings, complaints);
-      return command.run({ ...io, settings, read, words: parsed._ });
+      return command.run({ ...io, env, settings, read, words: parsed._ });
     },
   });
   return (await runCommand(citty, { rawArgs: [...args] })).result as number;

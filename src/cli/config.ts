@@ -5,6 +5,7 @@
 import { defineCliCommand } from "./command.ts";
 import type { FlagSet } from "./command.ts";
 import { defaults, kinds } from "./config/kinds.ts";
+import { envFileFlag } from "./env-file.ts";
 import { serveFlags } from "./serve-flags.ts";
 
 const ownFlags = {
@@ -113,7 +114,7 @@ export const configCommand = defineCliCommand({
   name: "config",
   description: "print what to install: units, a static Pod, and what kube-apiserver needs",
   words: [{ name: "kind", description: kinds.join(", "), choices: kinds }],
-  flags: { ...ownFlags, ...serveFlags },
+  flags: { ...ownFlags, ...envFileFlag, ...serveFlags },
   epilog: `systemd and static-pod install the plugin: they take the flags of serve, from the command line and from the
 environment, and write them out. The other kinds configure kube-apiserver, and need --sock alone:
 encryption-configuration is the file by itself, kubeadm, k3s, rke2 and kops add what each of them needs to load it.

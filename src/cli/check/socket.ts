@@ -19,9 +19,12 @@ import type { Finding } from "./finding.ts";
 
 const name = "socket";
 
+/** What of the settings is about the socket, and whether systemd makes it. */
+export type SocketSettings = Pick<Config, "sock" | "sockGroup" | "replace"> & { readonly isUnit: boolean };
+
 /** Checks the path and the group. */
-export async function checkSocket(config: Pick<Config, "sock" | "sockGroup" | "replace">): Promise<Finding> {
-  const { sock, sockGroup } = config;
+export async function checkSocket(config: SocketSettings): Promise<Finding> {
+  const { sock, sockGroup, isUnit } = config;
   try {
     checkPathLength(sock);
     if (sockGroup !== undefined) await groupId(sockGroup);
@@ -29,11 +32,11 @@ export async function checkSocket(config: Pick<Config, "sock" | "sockGroup" | "r
     return failed(name, toProviderError(error).message, "compare --sock and --sock-group of serve");
   }
   if (sock.startsWith("@")) return checkAbstract(sock);
-  return (await checkFolder(folderOf(path.resolve(sock)))) ?? checkFile(config);
+  return (await checkFolder(folderOf(path.resolve(sock)), isUnit)) ?? checkFile(config);
 }
 
 /** Undefined where the folder, or the nearest one above that exists, will do. */
-async function checkFolder(folder: string): Promise<Finding | undefined> {
+async function checkFolder(folder: string, isUnit: boolean): Promise<Finding | undefined> {
   try {
     const stats = await stat(folder);
     if (!stats.isDirectory()) return failed(name, `${folder} is not a folder`, "choose another --sock");
@@ -44,14 +47,16 @@ async function checkFolder(folder: string): Promise<Finding | undefined> {
         `others may write to ${exposed}, and so put their own socket in the place of this one`,
         `run chmod o-w ${exposed}, or choose another --sock`,
       );
+    // A unit's socket is there before its process is, made by systemd.
+    if (isUnit) return ok(name, "systemd makes it");
     await access(folder, constants.W_OK | constants.X_OK);
     return undefined;
   } catch (error) {
-    if (isErrno(error, "ENOENT")) return checkFolder(path.dirname(folder));
+    if (isErrno(error, "ENOENT")) return checkFolder(path.dirname(folder), isUnit);
     return failed(
       name,
       `uid ${process.getuid?.() ?? "unknown"} may not make a file in ${folder}`,
-      "run check as serve's user, choose a folder of its own, or let systemd make the socket (config systemd)",
+      "choose a folder of its own; where systemd makes the socket (config systemd), run check as root with --user",
     );
   }
 }
