@@ -26,17 +26,22 @@ interface Descriptor {
  * @param executables path of the single executable of each architecture
  * @param time in s since 1970
  */
-export function imageArchive(executables: Readonly<Record<Architecture, string>>, time: number): Buffer {
+export function imageArchive(
+  executables: Readonly<Partial<Record<Architecture, string>>>,
+  time: number,
+): Buffer {
   const blobs = new Map<string, Buffer>();
   const add = (mediaType: string, bytes: Buffer): Descriptor => {
     const hash = createHash("sha256").update(bytes).digest("hex");
     blobs.set(`blobs/sha256/${hash}`, bytes);
     return { mediaType, digest: `sha256:${hash}`, size: bytes.length };
   };
-  const manifests = architectures.map((architecture) => ({
-    ...imageOf(architecture, executables[architecture], time, add),
-    platform: { architecture: debianName[architecture], os: "linux" },
-  }));
+  const manifests = architectures.flatMap((architecture) => {
+    const executable = executables[architecture];
+    if (executable === undefined) return [];
+    const platform = { architecture: debianName[architecture], os: "linux" };
+    return [{ ...imageOf(architecture, executable, time, add), platform }];
+  });
   const index = { schemaVersion: 2, mediaType: types.index, manifests, annotations: labels(time) };
   const top = {
     schemaVersion: 2,

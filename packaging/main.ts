@@ -1,6 +1,7 @@
 /**
  * `npm run release`: everything that is published, in dist/release/, the same bytes each time for the same commit and
  * SOURCE_DATE_EPOCH. `-- --verify` makes a copy of the repository in another folder, builds there as well, and compares.
+ * `-- --architecture x64` makes less, to try something.
  */
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -14,7 +15,11 @@ import { imageArchive } from "./image.ts";
 import { makePackages } from "./packages.ts";
 import { sbom } from "./sbom.ts";
 
-const { values } = parseArgs({ options: { verify: { type: "boolean" } } });
+const { values } = parseArgs({
+  options: { verify: { type: "boolean" }, architecture: { type: "string", multiple: true } },
+});
+/** All of them, unless fewer are asked for, to try something. */
+const wanted = architectures.filter((one) => values.architecture?.includes(one) ?? true);
 const out = path.join(root, "dist/release");
 const time = sourceDate();
 
@@ -28,11 +33,11 @@ function build(): void {
   mkdirSync(out, { recursive: true });
   const files = [npmPackage()];
   const executables = Object.fromEntries(
-    architectures.map((architecture) => [architecture, executable(architecture)]),
-  ) as Record<Architecture, string>;
-  for (const architecture of architectures) {
-    files.push(path.basename(executables[architecture]));
-    files.push(...makePackages({ architecture, executable: executables[architecture], out, time }));
+    wanted.map((architecture) => [architecture, executable(architecture)]),
+  ) as Partial<Record<Architecture, string>>;
+  for (const architecture of wanted) {
+    const file = executables[architecture] ?? "";
+    files.push(path.basename(file), ...makePackages({ architecture, executable: file, out, time }));
   }
   files.push(put(`${name}-${manifest.version}-oci.tar`, imageArchive(executables, time)));
   files.push(put(`${name}-${manifest.version}.cdx.json`, sbom(time)));
@@ -84,7 +89,8 @@ function verify(): void {
       symlinkSync(path.join(root, shared), path.join(copy, shared));
     const env = { ...process.env, SOURCE_DATE_EPOCH: String(time) };
     console.log("once more, in another folder");
-    run(process.execPath, ["packaging/main.ts"], { cwd: copy, env });
+    const args = wanted.map((architecture) => `--architecture=${architecture}`);
+    run(process.execPath, ["packaging/main.ts", ...args], { cwd: copy, env });
     compare(path.join(copy, "dist/release/SHA256SUMS"));
   } finally {
     rmSync(folder, { recursive: true });
