@@ -17,8 +17,10 @@ import { probeCommand } from "./probe.ts";
 import { serveCommand } from "./serve.ts";
 
 const others = [checkCommand, probeCommand, configCommand];
+/** Every command; the first is the one that runs where none is named. */
+export const allCommands: readonly CliCommand[] = [serveCommand, ...others];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
-  [serveCommand, ...others].map((command) => [command.name, command]),
+  allCommands.map((command) => [command.name, command]),
 );
 
 /**
