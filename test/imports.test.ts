@@ -19,7 +19,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   cli: ["config", "encryptors", "errors.ts", "gen", "log", "metrics.ts", "net", "process", "server", "text"],
   config: ["encryptors", "errors.ts", "log", "net", "text"],
   server: ["encryptors", "errors.ts", "gen", "log", "metrics.ts", "text"],
-  "metrics.ts": ["encryptors", "net", "text"],
+  "metrics.ts": ["encryptors", "errors.ts", "net", "text"],
   encryptors: ["errors.ts", "kmip", "net", "rest", "text"],
   kmip: ["errors.ts", "net", "text", "upstream"],
   rest: ["errors.ts", "net", "text", "upstream"],

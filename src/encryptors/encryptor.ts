@@ -24,6 +24,18 @@ export interface KeyInfo {
   readonly name?: string;
   /** Its length in bits, where the KMS told it. */
   readonly lengthBits?: number;
+  /** When its use begins and ends, where the KMS told any. */
+  readonly dates?: KeyDates;
+}
+
+/** When the use of a key begins and ends, by the KMS's attributes. Those that it did not tell are absent. */
+export interface KeyDates {
+  /** Process Start Date: no Decrypt before. */
+  readonly processStart?: Date;
+  /** Protect Stop Date: no Encrypt after; Decrypt goes on. */
+  readonly protectStop?: Date;
+  /** Deactivation Date: the key is deactivated then. */
+  readonly deactivation?: Date;
 }
 
 /** What Encrypt gives, in the form that kube-apiserver stores. */

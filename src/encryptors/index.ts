@@ -5,6 +5,8 @@ import { ProviderError } from "../errors.ts";
 import { isRestAddress, type ServerAddress } from "../net/address.ts";
 import type { Encryptor, KeySelector, KmsObserver } from "./encryptor.ts";
 import { createKmipEncryptor } from "./kmip.ts";
+import type { KmipCredential } from "./kmip-credential.ts";
+import { proveEncrypts } from "./prove-encrypts.ts";
 import { createRestEncryptor } from "./rest.ts";
 import { shareDecrypts } from "./share-decrypts.ts";
 
@@ -17,18 +19,15 @@ export interface EncryptorConfig {
   /** OKMS domain; rest only. */
   readonly okmsId: string | undefined;
   readonly kmipConnections: number;
-  /**
-   * What the KMIP server requires besides the certificate; undefined: nothing is sent. Read it for each message: the
-   * password changes with its file. kmip only.
-   */
-  readonly kmipCredential?: { readonly username: string; readonly password: string } | undefined;
+  /** User name and password, where the KMS wants them beside the client certificate; kmip only. */
+  readonly kmipCredential?: KmipCredential | undefined;
 }
 
 const factories: Readonly<
   Record<EncryptorConfig["protocol"], (config: EncryptorConfig, onEvent: KmsObserver) => Encryptor>
 > = {
-  kmip: ({ servers, key, kmipConnections }, onEvent) =>
-    createKmipEncryptor({ servers, key, maxConnections: kmipConnections, onEvent }),
+  kmip: ({ servers, key, kmipConnections, kmipCredential: credential }, onEvent) =>
+    createKmipEncryptor({ servers, key, credential, maxConnections: kmipConnections, onEvent }),
   rest: ({ servers, key, okmsId }, onEvent) => {
     if (okmsId === undefined) throw new ProviderError("CONFIG", "Missing required flag --okms-id");
     return createRestEncryptor({ servers: servers.filter(isRestAddress), key, okmsId, onEvent });
@@ -36,10 +35,10 @@ const factories: Readonly<
 };
 
 /**
- * Makes the encryptor that the configuration names, identical Decrypts in flight shared. It connects at its first
+ * Makes the encryptor that the configuration names, identical Decrypts in flight shared, each Encrypt proved. It connects at its first
  * call, and can only after its first `setTlsMaterial`.
  * @throws CONFIG where the configuration can't be right.
  */
 export function createEncryptor(config: EncryptorConfig, onEvent: KmsObserver): Encryptor {
-  return shareDecrypts(factories[config.protocol](config, onEvent));
+  return shareDecrypts(proveEncrypts(factories[config.protocol](config, onEvent)));
 }

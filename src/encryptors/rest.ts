@@ -5,7 +5,7 @@
 import { ProviderError, RestError } from "../errors.ts";
 import type { RestAddress } from "../net/address.ts";
 import { createRestClient } from "../rest/client.ts";
-import { isCompactJwe } from "../rest/jwe.ts";
+import { isCompactJwe, plaintextBytes } from "../rest/jwe.ts";
 import {
   createServiceKeys,
   reachabilityPath,
@@ -64,9 +64,22 @@ async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, 
 }
 
 async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
-  return keys.decrypt(checkKeyId(keyId), jweOf(ciphertext), context).catch((error: unknown) => {
+  const jwe = jweOf(ciphertext);
+  const plaintext = await keys.decrypt(checkKeyId(keyId), jwe, context).catch((error: unknown) => {
     throw asCallFailure(error, keyId, true);
   });
+  checkPlaintextLength(jwe, plaintext.length);
+  return plaintext;
+}
+
+/** The plaintext of another JWE, as of a reply to another request, has another length as a rule. */
+function checkPlaintextLength(jwe: string, length: number): void {
+  const possible = plaintextBytes(jwe);
+  if (possible === undefined || (length >= possible.least && length <= possible.most)) return;
+  const { least, most } = possible;
+  const expected = least === most ? `${most}` : `${least} to ${most}`;
+  const message = `decrypt: the KMS gave ${length} bytes for a JWE of ${expected}`;
+  throw new RestError("REST_BODY", message, { status: 200 });
 }
 
 /** As the API writes it: the Go original kept in key_id what its flag said. */

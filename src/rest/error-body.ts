@@ -52,12 +52,13 @@ const errorBody = v.object({
  * The error that a reply of another status than 200 is.
  * @param call the call's name, as `encrypt`
  * @param endpoint `host:port`
+ * @param path the call's path, whose identifiers may be shown where the API's words name them. Default: none are shown.
  */
-export function restErrorOf(reply: HttpReply, call: string, endpoint: string): RestError {
+export function restErrorOf(reply: HttpReply, call: string, endpoint: string, path = ""): RestError {
   const parsed = v.safeParse(errorBody, parseJson(reply.body));
   const body = parsed.success ? parsed.output : {};
   const code = body.error_code === undefined ? undefined : decodeErrorCode(body.error_code);
-  const said = messagesOf(body.errors ?? []);
+  const said = messagesOf(body.errors ?? [], path.split("/"));
   const words = [`${call} answered by ${endpoint} with status ${reply.status}${meaningOf(reply.status)}`];
   if (code !== undefined) words.push(`(${code.category})`);
   return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
@@ -107,13 +108,13 @@ function identifier(text: string | undefined): string | undefined {
 }
 
 /** The messages in one line of at most 256 characters. */
-function messagesOf(errors: readonly unknown[]): string {
+function messagesOf(errors: readonly unknown[], names: readonly string[]): string {
   const texts = errors.slice(0, 8).filter((one) => typeof one === "string");
-  const line = texts.map((text) => plain(text.slice(0, 1_024))).join("; ");
+  const line = texts.map((text) => plain(text.slice(0, 1_024), names)).join("; ");
   return line.slice(0, 256);
 }
 
 /** On one line, and cleared of what it may quote. */
-function plain(text: string): string {
-  return withoutPayload(text.replaceAll(/[^\x20-\x7e]+/g, " ").trim());
+function plain(text: string, names: readonly string[]): string {
+  return withoutPayload(text.replaceAll(/[^\x20-\x7e]+/g, " ").trim(), names);
 }

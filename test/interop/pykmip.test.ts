@@ -134,7 +134,7 @@ test("PyKMIP's refusals arrive as what they mean", { skip }, async (t) => {
   // PyKMIP does not foresee that a tag may not match, and calls it a failure of its own.
   await assert.rejects(ours.decrypt({ keyId: id, ...wrapped, ciphertext: changed }, context()), {
     code: "KMIP_RESULT",
-    reason: "General Failure",
+    refusal: { class: "other", name: "General Failure" },
   });
   await ours.decrypt({ keyId: id, ...wrapped }, context());
   await assert.rejects(ours.decrypt({ keyId: "no-such-key", ...wrapped }, context()), {

@@ -365,7 +365,7 @@ describe("a request fails", () => {
         return deadline;
       },
     };
-    assert.equal(await query(client, context), "1.1");
+    assert.equal(await query(client, context), "1.2");
     assert.ok(queries > 3, `${queries} queries`);
   });
 

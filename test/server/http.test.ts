@@ -122,12 +122,12 @@ describe("/readyz", () => {
     assert.doesNotMatch(text, /b3f1c6de/);
   });
 
-  test("names the part that failed when verbose, and the code of the trouble but not its details", async (t) => {
-    const trouble = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
+  test("names the part that failed when verbose, and the code of the failure but not its details", async (t) => {
+    const failure = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
     const snapshot: KeySnapshot = {
       state: "transient",
       healthz: "the KMS cannot be reached [CONNECT]",
-      trouble,
+      failure,
     };
     const { url } = await start(t, { snapshot });
     const { status, text } = await get(`${url}/readyz?verbose=1`);

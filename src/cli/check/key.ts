@@ -12,6 +12,7 @@ import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
 import { failed, ok, skipped } from "./finding.ts";
 import type { Finding } from "./finding.ts";
+import { checkEarlierValue, checkState } from "./key-life.ts";
 
 /** The checks of this file, in the order in which they build on one another. */
 const names = ["protocol", "key", "kind", "state", "usage", "round trip"] as const;
@@ -69,12 +70,14 @@ export async function checkKey(
       ok("protocol", agreed),
       ok("key", describeKey(found.key)),
       ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
-      ok("state", "active"),
+      checkState(found.key),
       ok("usage", "Encrypt and Decrypt"),
       finding,
     ];
     if (sample === undefined) return { findings };
     if (other !== undefined) findings.push(await sameKey(encryptor, keyId, other, config));
+    const earlier = await checkEarlierValue(encryptor, keyId, config.stateDir, contextFor(config));
+    if (earlier !== undefined) findings.push(earlier);
     return { findings, sample };
   } finally {
     await encryptor.close();

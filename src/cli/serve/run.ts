@@ -12,7 +12,7 @@ import { createLogger } from "../../log/log.ts";
 import type { Logger } from "../../log/log.ts";
 import { createMetrics } from "../../metrics.ts";
 import type { Metrics } from "../../metrics.ts";
-import { createStatusReporter } from "../../server/rpc/call-log.ts";
+import { createStatusReporter } from "../../server/key/key-log.ts";
 import { startHttpEndpoint } from "../../server/http.ts";
 import type { HttpEndpoint } from "../../server/http.ts";
 import { createKeyStatus } from "../../server/key/key-status.ts";
@@ -94,7 +94,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
 }
 
 function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running {
-  const { protocol, key, probeIntervalMs, statusGraceMs: graceMs, timeoutMs, maxInflight } = config;
+  const { protocol, timeoutMs, maxInflight } = config;
   const metrics = createMetrics({ version, protocol });
   const material: MaterialInUse = { current: undefined };
   const encryptor = createEncryptor(
@@ -103,7 +103,7 @@ function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running 
   );
   metrics.connections(() => encryptor.connections());
   const onEvent = createStatusReporter(logger, metrics);
-  const status = createKeyStatus({ encryptor, key, probeIntervalMs, graceMs, timeoutMs, onEvent });
+  const status = createKeyStatus({ ...config, encryptor, graceMs: config.statusGraceMs, onEvent });
   const { sock: path, sockMode: mode, sockGroup: group, replace, sockInsecureDir: insecureDir } = config;
   const socket = { path, mode, group, replace, insecureDir, env };
   const server = createKmsServer({ encryptor, status, logger, metrics, timeoutMs, maxInflight, socket });
