@@ -23,7 +23,7 @@ for (const [what, onMessage, reason] of halfAlive)
     await using first = await startEchoServer({ onMessage });
     await using second = await startEchoServer();
     await using upstream = connectTo([first, second]);
-      for (const mark of [1, 2, 3]) assert.equal(await send(upstream, mark), mark);
+    for (const mark of [1, 2, 3]) assert.equal(await send(upstream, mark), mark);
     assert.equal(first.accepted(), 1);
     assert.equal(upstream.counts().idle, 1);
     assert.deepEqual(healthsOf(upstream, [first, second]), [
@@ -123,7 +123,8 @@ test("One slow reply takes no connection along that was answered on meanwhile", 
     }),
   });
   await using upstream = connectTo([server], { maxConnections: 3 });
-  for (let nth = 0; nth < 3; nth += 1) await Promise.all([send(upstream, 4), send(upstream, 5), send(upstream, 6)]);
+  for (let nth = 0; nth < 3; nth += 1)
+    await Promise.all([send(upstream, 4), send(upstream, 5), send(upstream, 6)]);
   isSlow = true;
   const slow = send(upstream, 1);
   while (await Promise.race([slow.then(() => false), send(upstream, 2).then(() => true)]));

@@ -5,7 +5,14 @@ import { NetworkError, ProviderError, TimeoutError } from "../../src/errors.ts";
 import { startRelay } from "../devkms/relay.ts";
 import { createAuthority } from "../devkms/certificates.ts";
 import { startSilentServer } from "../support/silent-server.ts";
-import { clientMaterial, echo, eventually, holdReplies, messageOf, startEchoServer } from "../kmip/echo-server.ts";
+import {
+  clientMaterial,
+  echo,
+  eventually,
+  holdReplies,
+  messageOf,
+  startEchoServer,
+} from "../kmip/echo-server.ts";
 import { connectTo, hold, send, sendUntil } from "./harness.ts";
 
 test("A caller waits out a server that starts again inside its time", async () => {
