@@ -33,7 +33,7 @@ export class ApiError extends RestError {
 
 /** What a server says, on one line, bounded, and without the values of fields that a validation quotes. */
 export function oneLine(message: string): string {
-  return quote(message.replace(/((?:Invalid|Unsupported|Duplicate) value): [\s\S]*$/, "$1"), 400).slice(
+  return quoteReply(message.replace(/((?:Invalid|Unsupported|Duplicate) value): [\s\S]*$/, "$1"), 400).slice(
     1,
     -1,
   );

@@ -82,7 +82,7 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
 
 /** kube-apiserver and etcd inside the host, by programs that lie in the folder that it shares. */
 async function startKubernetes({ host, kubernetes }: FirstDay): Promise<Cluster> {
-  const { apiServer, etcd } = buildBinaries(kubernetes);
+  const { apiServer, controllerManager, etcd } = buildBinaries(kubernetes);
   const folder = path.join(host.shared, "cluster");
   mkdirSync(folder);
   const inside = (program: string): string => {
@@ -100,7 +100,7 @@ async function startKubernetes({ host, kubernetes }: FirstDay): Promise<Cluster>
   };
   rememberInit(host);
   const cluster = await startCluster(
-    { apiServer: inside(apiServer), etcd: inside(etcd) },
+    { apiServer: inside(apiServer), etcd: inside(etcd), controllerManager: inside(controllerManager) },
     folder,
     encryptionConfig,
   );
