@@ -328,8 +328,10 @@ export class Call<A extends Address, C extends Connection, R> {
       failure.message,
     );
     this.#retries += 1;
-    // An idle connection may just have been closed: the first time nothing is held against the server.
-    this.#next(this.#retries === 1 ? 0 : undefined);
+    if (this.#retries > 1) return this.#next();
+    // An idle connection may just have been closed: the first time nothing is held against a server that is up.
+    if (endpoint.health !== "up" || this.#attempts.length > 0) return this.#next(0);
+    return this.#begin(endpoint, { since: this.#startedAt, isNew: false });
   }
 
   #refused(attempt: Attempt<A, C>, failure: ProviderError): void {

@@ -114,7 +114,6 @@ export class Endpoints<A extends Address, C extends Connection> {
     const before = this.#active;
     if (before === endpoint) return;
     this.#active = endpoint;
-    if (before.health === "up") this.#report(before);
     before.pool.drain(`${endpoint.name} is the active server now`);
     // Of one that was never asked its first reply, or its failure, tells.
     if (endpoint.health === "unknown") this.#whyActive = message;
@@ -159,9 +158,13 @@ export class Endpoints<A extends Address, C extends Connection> {
       const durationMs = await this.#check(endpoint);
       if (this.#isClosed || endpoint === this.#active) return;
       if (durationMs === undefined) continue;
-      this.#set(endpoint, "up", `${endpoint.name} answers again`);
       const isQuick = durationMs <= longestDialMs || ranks[this.#active.health] > 0;
-      if (isPreferred && isQuick) return this.#activate(endpoint, `preferred to ${this.#active.name}`);
+      if (isPreferred && isQuick) {
+        // One event tells both that it is up and that it is the active one.
+        endpoint.health = "up";
+        return this.#activate(endpoint, `answers again, and is preferred to ${this.#active.name}`);
+      }
+      this.#set(endpoint, "up", `${endpoint.name} answers again`);
       endpoint.pool.drain("health check only");
     }
   }
@@ -183,6 +186,7 @@ export class Endpoints<A extends Address, C extends Connection> {
       this.#callOff = () => end(false);
       stopWaiting = endpoint.pool.wait({
         wanted: { since: startedAt, isNew: false },
+        isPatient: true,
         onFailure: () => end(false),
         onLease: (lease) => {
           exchange = this.#options.check(lease.connection, endpoint.address);

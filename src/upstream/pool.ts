@@ -74,6 +74,8 @@ export interface Waiter<C> {
   readonly wanted: Wanted;
   readonly onLease: (lease: Lease<C>) => void;
   readonly onFailure: (failure: ProviderError) => void;
+  /** Where its dial hangs, no other is begun for it. Default: false. */
+  readonly isPatient?: boolean;
 }
 
 interface Dial {
@@ -385,7 +387,8 @@ export class Pool<C extends Connection> {
   #repeatDial(): void {
     this.#repeat = undefined;
     if (this.#dials.size === 0 || this.#ended !== undefined) return;
-    if (this.#waiters.size > 0 && this.#pause === undefined && this.#hasRoom()) this.#dial();
+    const isUrgent = [...this.#waiters].some(({ isPatient }) => isPatient !== true);
+    if (isUrgent && this.#pause === undefined && this.#hasRoom()) this.#dial();
     this.#repeat ??= setTimeout(() => this.#repeatDial(), this.#options.repeatMs);
   }
 

@@ -10,7 +10,7 @@ function only(onRequest: OnMessage): OnMessage {
 }
 
 const halfAlive: readonly (readonly [string, OnMessage, RegExp])[] = [
-  ["answers no request", only(() => {}), /takes connections and answers no request/],
+  ["answers no request", only(() => {}), /gave no answer for \d+ ms/],
   ["hangs up at each request", only((_message, socket) => socket.destroy()), /closed the connection/],
   [
     "answers each request with garbage",
@@ -26,13 +26,16 @@ for (const [what, onMessage, reason] of halfAlive)
     for (const mark of [1, 2, 3]) assert.equal(await send(upstream, mark), mark);
     assert.equal(first.accepted(), 1);
     assert.equal(upstream.counts().idle, 1);
-    assert.deepEqual(healthsOf(upstream, [first, second]), [
-      [1, true, true],
-      [1, false, true],
+    const healths = healthsOf(upstream, [first, second]);
+    assert.deepEqual(
+      healths.findLast(([nth]) => nth === 2),
       [2, true, true],
-    ]);
-    const told = upstream.events.filter((event) => event.type === "endpoint");
-    assert.match(told[1]?.message ?? "", reason);
+    );
+    assert.equal(healths.findLast(([nth]) => nth === 1)?.[1], false);
+    const why = upstream.events.flatMap((event) =>
+      event.type === "endpoint" && !event.up ? [event.message] : [],
+    );
+    assert.match(why.join(), reason);
   });
 
 test("A server that fails again whenever it is returned to is returned to less and less", async () => {
@@ -41,8 +44,8 @@ test("A server that fails again whenever it is returned to is returned to less a
   await using upstream = connectTo([first, second], { checkMs: 20 });
   const end = performance.now() + 800;
   while (performance.now() < end) assert.equal(await send(upstream, 1), 1);
-  // Without a rest every 15 to 25 ms; with rests after 20, 40, 80, 160 and 240 ms.
-  assert.ok(first.accepted() >= 2 && first.accepted() <= 9, `${first.accepted()} connections to the first`);
+  // At most two connections for each return: every 15 to 25 ms without ejection, with it after 20, 40, 80, 160 and 240 ms.
+  assert.ok(first.accepted() >= 2 && first.accepted() <= 14, `${first.accepted()} connections to the first`);
 });
 
 test("One lost connection is no reason to leave a server that serves", async () => {
@@ -99,7 +102,7 @@ test("A single path that falls silent is got around while the server answers oth
   await Promise.all(others);
 });
 
-test("While a server hangs there are never more than twice as many connections as may be, and once it is back each caller is served", async () => {
+test("While a server hangs there are never more connections than the maximum, and once it is back each caller is served", async () => {
   let hangs = true;
   await using server = await startEchoServer({
     onMessage: only((message, socket) => {
@@ -108,11 +111,10 @@ test("While a server hangs there are never more than twice as many connections a
   });
   await using upstream = connectTo([server], { maxConnections: 2 });
   const calls = Promise.all(Array.from({ length: 12 }, (_, caller) => send(upstream, caller + 1)));
-  await eventually(() => server.connections() === 4, "overdue tries were joined by others");
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await eventually(() => server.accepted() >= 4, "overdue attempts got new connections");
   hangs = false;
   assert.equal((await calls).length, 12);
-  assert.ok(server.mostConnections() <= 4, `${server.mostConnections()} connections at a time`);
+  assert.ok(server.mostConnections() <= 2, `${server.mostConnections()} connections at a time`);
 });
 
 test("One slow reply takes no connection along that was answered on meanwhile", async () => {

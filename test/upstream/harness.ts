@@ -123,10 +123,11 @@ export function hold({ call }: TestUpstream, signal: AbortSignal = within(3000))
     let isLost = false;
     const sendOn = (connection: MessageConnection): Exchange<void> => {
       if (isLost) throw new ProviderError("INTERNAL", "the held connection was lost");
-      void connection.closed.then((reason) => {
+      const onLost = (reason: ProviderError): void => {
         isLost = true;
         fail(reason);
-      });
+      };
+      void connection.closed.then(onLost);
       resolve({
         connection,
         release: async () => {

@@ -44,10 +44,7 @@ test("A caller whose time ends before a server that is silent hears of the time,
   await assert.rejects(send(upstream, 1, 200), (error) => {
     assert.ok(error instanceof TimeoutError);
     assert.equal(error.phase, "connect");
-    assert.match(
-      error.message,
-      /connecting to 127\.0\.0\.1:\d+: .* does not answer \(no reply to the first message\)/,
-    );
+    assert.match(error.message, /^127\.0\.0\.1:\d+ does not answer \(no reply to the first message\)$/);
     return true;
   });
   assert.ok(server.accepted() > 1);
@@ -63,7 +60,7 @@ test("A dial that hangs in TLS is told as that, to a caller who leaves before it
     return true;
   });
   await assert.rejects(send(upstream, 1, 200), (error: Error) => {
-    assert.match(error.message, /connecting to 127\.0\.0\.1:\d+: 127\.0\.0\.1:\d+ does not answer \(/);
+    assert.match(error.message, /127\.0\.0\.1:\d+ does not answer \(/);
     assert.match(error.message, hung);
     return true;
   });
@@ -115,17 +112,16 @@ test("A server that takes no more connections sends nobody away from those that 
   assert.ok(taken > 4, `${taken} connections asked for`);
 });
 
-test("A dial that hangs is joined by others, so that a server that has come to itself is found in time", async () => {
+test("A dial that hangs is joined by others, so that a server that has come to itself is found in time", async (t) => {
   await using server = await startEchoServer();
   const relay = await startRelay(server.address);
+  t.after(() => relay.close());
   relay.hang();
   await using upstream = connectTo([relay], { headStartMs: 30 });
   const waiting = send(upstream, 4);
   await eventually(() => relay.accepted() === 3, "three dials hang");
   relay.resume();
   assert.equal(await waiting, 4);
-  await upstream.close();
-  await relay.close();
 });
 
 test("An attempt that takes too long fails as a connection, not as the caller's time", async () => {
