@@ -34,9 +34,9 @@ const steps = createSteps();
 const host = await startHost(folder, values.suite);
 try {
   console.log(
-    `Debian ${values.suite}, ${host.must("systemctl --version").split("\n")[0] ?? ""}, ${path.basename(deb)}`,
+    `Debian ${values.suite}, ${(await host.must("systemctl --version")).split("\n")[0] ?? ""}, ${path.basename(deb)}`,
   );
-  host.must("echo 127.0.0.1 kms.example.net >> /etc/hosts");
+  await host.must("echo 127.0.0.1 kms.example.net >> /etc/hosts");
   cpSync(deb, path.join(host.shared, path.basename(deb)));
   const day = {
     host,
@@ -50,7 +50,7 @@ try {
   await cluster.close();
 } catch (error) {
   steps.fail(String(error instanceof Error ? error.stack : error));
-  console.log(host.run("journalctl --no-pager -o cat -n 40").output);
+  console.log((await host.run("journalctl --no-pager -o cat -n 40")).output);
 } finally {
   await host.close();
   await kms.close();
