@@ -85,7 +85,7 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
 
 /** kube-apiserver and etcd inside the host, by programs that lie in the folder that it shares. */
 async function startKubernetes({ host, kubernetes }: FirstDay): Promise<Cluster> {
-  const { apiServer, etcd } = buildBinaries(kubernetes);
+  const { apiServer, controllerManager, etcd } = buildBinaries(kubernetes);
   const folder = path.join(host.shared, "cluster");
   mkdirSync(folder);
   const inside = (program: string): string => {
@@ -103,7 +103,7 @@ async function startKubernetes({ host, kubernetes }: FirstDay): Promise<Cluster>
   };
   rememberInit(host);
   const cluster = await startCluster(
-    { apiServer: inside(apiServer), etcd: inside(etcd) },
+    { apiServer: inside(apiServer), controllerManager, etcd: inside(etcd) },
     folder,
     encryptionConfig,
   );
