@@ -291,7 +291,7 @@ function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "
   });
   const dates = new Gauge({
     name: `${prefix}key_date_timestamp_seconds`,
-    help: "When the KMS will refuse Encrypt with the key in use, in seconds since 1970, where it told so.",
+    help: "Dates of the key in use, in seconds since 1970: process-start, protect-stop, deactivation.",
     labelNames: ["date"],
     registers,
   });
@@ -302,10 +302,11 @@ function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "
       failures.reset();
       if (code !== undefined) failures.set({ code }, 1);
     },
-    keyDates({ deactivation, protectStop }) {
+    keyDates({ processStart, protectStop, deactivation }) {
       dates.reset();
-      if (deactivation !== undefined) dates.set({ date: "deactivation" }, deactivation.getTime() / 1000);
-      if (protectStop !== undefined) dates.set({ date: "protect_stop" }, protectStop.getTime() / 1000);
+      const all = { "process-start": processStart, "protect-stop": protectStop, deactivation };
+      for (const [date, at] of Object.entries(all))
+        if (at !== undefined) dates.set({ date }, at.getTime() / 1000);
     },
   };
 }

@@ -5,6 +5,7 @@
 import { defineCommand, runCommand } from "citty";
 import { createSettingsReader } from "../config/settings.ts";
 import type { Setting, Settings, SettingsReader } from "../config/settings.ts";
+import { withEnvFile } from "./env-file.ts";
 
 /** One flag. */
 export interface Flag {
@@ -34,6 +35,8 @@ export type FlagSet = Readonly<Record<string, Flag>>;
 export interface Word {
   readonly name: string;
   readonly description: string;
+  /** What it may be, for a shell's completion; none: anything. */
+  readonly choices?: readonly string[];
 }
 
 /** What a command is run with. */
@@ -90,13 +93,15 @@ export async function runCliCommand(
     meta: { name: command.name, description: command.description },
     args: Object.fromEntries(flags),
     run({ args: parsed }) {
-      const settings = resolveSettings(command.flags, parsed, io.env);
+      const file = Object.hasOwn(command.flags, "env-file") ? parsed["env-file"] : undefined;
+      const env = withEnvFile(io.env, file === undefined ? undefined : String(file));
+      const settings = resolveSettings(command.flags, parsed, env);
       const read = createSettingsReader(
         settings,
         defaultsOf({ ...command.otherDefaults, ...command.flags }),
         complaints,
       );
-      return command.run({ ...io, settings, read, words: parsed._ });
+      return command.run({ ...io, env, settings, read, words: parsed._ });
     },
   });
   return (await runCommand(citty, { rawArgs: [...args] })).result as number;

@@ -20,8 +20,10 @@ import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
 
 const others = [checkCommand, probeCommand, configCommand, reencryptCommand, auditCommand, recoverCommand];
+/** Every command; the first is the one that runs where none is named. */
+export const allCommands: readonly CliCommand[] = [serveCommand, ...others];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
-  [serveCommand, ...others].map((command) => [command.name, command]),
+  allCommands.map((command) => [command.name, command]),
 );
 
 /**

@@ -247,13 +247,12 @@ export function checkKeyId(
 
 function readOkmsId(read: SettingsReader, protocol: Config["protocol"] | undefined): string | undefined {
   const given = read.given("okms-id");
-  if (protocol !== "rest") return undefined;
-  if (given === undefined)
+  if (given === undefined && protocol === "rest")
     read.complain("Missing required flag --okms-id: the UUID of the OKMS domain, with --protocol rest");
   const parsed = parseUuid(given?.text ?? "");
   if (given !== undefined && parsed === undefined)
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not a UUID`);
-  return parsed;
+  return protocol === "rest" ? parsed : undefined;
 }
 
 /** A PKCS #12 file holds both: then --client-key may be left out. */

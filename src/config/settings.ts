@@ -5,7 +5,7 @@
 import os from "node:os";
 import path from "node:path";
 import { ProviderError } from "../errors.ts";
-import { looksLikeKey, quote, redactPem } from "../text/quote.ts";
+import { isPemOrJwk, looksLikeKey, quote } from "../text/quote.ts";
 
 /** What was given for a flag. */
 export interface Setting {
@@ -68,7 +68,7 @@ export function createSettingsReader(
   defaults: Readonly<Record<string, string>> = {},
   earlier: readonly string[] = [],
 ): SettingsReader {
-  const complaints = [...earlier, ...complaintsOfPems(settings)];
+  const complaints = [...earlier, ...complaintsOfKeys(settings)];
 
   /** @param parse gives the value, or a complaint */
   function read<T>(flag: string, parse: (text: string) => { readonly value: T } | string): T {
@@ -92,8 +92,8 @@ export function createSettingsReader(
     const given = settings[flag];
     const text = given?.text ?? defaults[flag];
     if (given === undefined || text === undefined) return text;
-    // A PEM has been complained about.
-    const trouble = holdsPem(given) ? undefined : pathTrouble(text);
+    // A key has been complained about.
+    const trouble = holdsKey(given) ? undefined : pathTrouble(text);
     if (trouble !== undefined) complain(`Invalid value for ${given.source}: ${quote(text)}${trouble}`);
     const home = text.startsWith("~/") ? homeFolder() : undefined;
     return home === undefined ? text : path.join(home, text.slice(2));
@@ -135,16 +135,16 @@ function pathTrouble(text: string): string | undefined {
 }
 
 /** A key in place of its file's path is a likely slip, and no command may print it or write it into a unit. */
-function complaintsOfPems(settings: Settings): string[] {
+function complaintsOfKeys(settings: Settings): string[] {
   return Object.values(settings).flatMap((setting) =>
-    setting === undefined || !holdsPem(setting)
+    setting === undefined || !holdsKey(setting)
       ? []
-      : [`Invalid value for ${setting.source}: it holds a PEM, not the path of a file with one`],
+      : [`Invalid value for ${setting.source}: it holds a PEM or a key, not the path of a file with one`],
   );
 }
 
-function holdsPem({ text }: Setting): boolean {
-  return redactPem(text) !== text;
+function holdsKey({ text }: Setting): boolean {
+  return isPemOrJwk(text);
 }
 
 /** For published command lines, which quote `"~/…"`: a shell leaves that alone. Undefined for a user that has none. */

@@ -22,7 +22,7 @@ const progressEvery = 500;
 interface Row {
   readonly id: number;
   readonly name: string;
-  readonly deleted: number;
+  readonly deleted: number | null;
   readonly value: Uint8Array | null;
 }
 
@@ -75,8 +75,10 @@ function* readRows(
   const counted = database
     .prepare("SELECT count(*) AS total FROM kine WHERE name >= ? AND name < ?")
     .get(start, end) as { readonly total: number };
+  // SQLite holds no column to its type.
   const rows = database
-    .prepare("SELECT id, name, deleted, value FROM kine WHERE name >= ? AND name < ? ORDER BY name, id DESC")
+    .prepare(`SELECT id, CAST(name AS TEXT) AS name, deleted, CAST(value AS BLOB) AS value
+       FROM kine WHERE kine.name >= ? AND kine.name < ? ORDER BY kine.name, id DESC`)
     .iterate(start, end) as Iterable<unknown> as Iterable<Row>;
   let done = 0;
   let newestOf: string | undefined;
@@ -85,7 +87,7 @@ function* readRows(
     newestOf = name;
     done += 1;
     if (done % progressEvery === 0) onProgress?.({ done, total: counted.total, unit: "rows" });
-    const state = deleted === 0 ? (isNewest ? "current" : "old") : "tombstone";
+    const state = (deleted ?? 0) === 0 ? (isNewest ? "current" : "old") : "tombstone";
     yield {
       key: name,
       value: state === "tombstone" ? new Uint8Array() : (value ?? new Uint8Array()),

@@ -59,6 +59,8 @@ export interface Negotiator {
  */
 const askedIn: readonly ProtocolVersion[] = (["1.2", "1.4", "1.3", "1.1", "1.0"] as const).map(parseVersion);
 const oldest = parseVersion("1.0");
+/** The first version with Encrypt. */
+const oldestUsable = parseVersion("1.2");
 
 /** Result Reasons by which servers say that they do not know the operation, which 1.0 has not. */
 const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
@@ -106,8 +108,12 @@ export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
     forget: (server) => void servers.delete(server),
     negotiate: async (server, discover) => {
       const progress = progressOf(server);
-      progress.agreed ??= await ask(server, progress, (version) => discover(version, request));
-      return progress.agreed;
+      if (progress.agreed !== undefined) return progress.agreed;
+      const version = await ask(server, progress, (asked) => discover(asked, request));
+      // A server that closed or was silent for another reason (a certificate, an outage) seems to read 1.0 only, where it
+      // recovers at that turn: that must not be remembered. A version without Encrypt is of no use to remember anyway.
+      if (isAtLeast(version, oldestUsable)) progress.agreed = version;
+      return version;
     },
   };
 }

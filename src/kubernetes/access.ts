@@ -193,7 +193,7 @@ interface Exec {
 /** What a library or an exec plugin says, on one line: it may hold a key that was in the wrong place. */
 function wrong(what: string, error: unknown): ProviderError {
   const said = redactPem(error instanceof Error ? error.message : String(error))
-    .trim()
-    .replaceAll(/\s+/g, " ");
+    .replaceAll(/[\s\p{Cc}]+/gu, " ")
+    .trim();
   return new ProviderError("CONFIG", `${what}: ${said.slice(0, 400)}`, { cause: error });
 }

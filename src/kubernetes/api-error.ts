@@ -31,6 +31,14 @@ export class ApiError extends RestError {
   }
 }
 
+/** What a server says, on one line, bounded, and without the values of fields that a validation quotes. */
+export function oneLine(message: string): string {
+  return quoteReply(message.replace(/((?:Invalid|Unsupported|Duplicate) value): [\s\S]*$/, "$1"), 400).slice(
+    1,
+    -1,
+  );
+}
+
 /** An answer that is no success. */
 export interface ErrorReply {
   readonly status: number;

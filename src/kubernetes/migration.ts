@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { ProviderError } from "../errors.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError, oneLine } from "./api-error.ts";
 import type { ApiClient } from "./client.ts";
 import type { ServedResource } from "./discovery.ts";
 
@@ -22,6 +22,7 @@ export type MigrationState =
   | { readonly kind: "unseen" }
   | { readonly kind: "running" }
   | { readonly kind: "succeeded" }
+  /** `message` fit for a log. */
   | { readonly kind: "failed"; readonly message: string };
 
 /** The kind as it is served; undefined where it is not. */
@@ -81,7 +82,7 @@ export class Migrations {
     const conditions = (all ?? []).filter(({ status }) => status === "True");
     const is = (type: string) => conditions.find((condition) => condition.type === type);
     const failed = is("Failed");
-    if (failed !== undefined) return { kind: "failed", message: failed.message };
+    if (failed !== undefined) return { kind: "failed", message: oneLine(failed.message) };
     if (is("Succeeded") !== undefined) return { kind: "succeeded" };
     const isSeen = is("Running") !== undefined || resourceVersion !== "";
     return isSeen ? { kind: "running" } : { kind: "unseen" };

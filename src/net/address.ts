@@ -5,7 +5,7 @@
  */
 import { isIP, isIPv4, isIPv6 } from "node:net";
 import { ProviderError } from "../errors.ts";
-import { quote } from "../text/quote.ts";
+import { looksLikeKey, quote } from "../text/quote.ts";
 
 /** A server of the KMS. */
 export interface ServerAddress {
@@ -198,13 +198,18 @@ const plain = /^([a-z0-9](?:[a-z0-9._-]*[a-z0-9.])?)(?::(\d{1,5}))?$/i;
 /** Of a name of DNS, in its text form. */
 const maxHostLength = 254;
 
+/** Labels of at most 63 characters. A single one that may be a key, given in the wrong place, is not asked of DNS. */
+function isHostName(host: string): boolean {
+  return host.split(".").every((label) => label.length <= 63) && (host.includes(".") || !looksLikeKey(host));
+}
+
 /** The host without brackets, a name in lower case. Undefined: not an address. */
 function parseHostPort(text: string): { host: string; port: number | undefined } | undefined {
   const match = bracketed.exec(text) ?? plain.exec(text);
   // A zone id is the name of an interface, in the case that it has.
   const host = text.startsWith("[") ? match?.[1] : match?.[1]?.toLowerCase();
   if (host === undefined || host.length > maxHostLength) return undefined;
-  if (text.startsWith("[") && !isIPv6(host)) return undefined;
+  if (text.startsWith("[") ? !isIPv6(host) : !isHostName(host)) return undefined;
   const port = match?.[2] === undefined ? undefined : Number(match[2]);
   return port !== undefined && port > 65_535 ? undefined : { host, port };
 }

@@ -44,11 +44,13 @@ const readFailures: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
   ENOTDIR: "there is no such file",
   EISDIR: "is not a file",
+  EFBIG: "is longer than 1 MiB",
   ELOOP: "is a symbolic link that leads to itself",
   ENAMETOOLONG: "the path is too long",
 };
 
-function readFailure(error: unknown): string {
+/** Why a file could not be read, in words that do not repeat its path. */
+export function readFailure(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
   if (code === "EACCES" || code === "EPERM")
     return `cannot be read by this user (uid ${process.getuid?.() ?? "unknown"}): permission denied`;

@@ -119,9 +119,13 @@ export function openTunnel(
     timeout: tunnelTimeoutMs,
   });
   request.once("connect", ({ statusCode }: IncomingMessage, socket: Socket, head: Buffer) => {
-    if (statusCode === 200 && head.length === 0) return resolve(socket);
-    socket.destroy();
-    return fail(statusCode === 200 ? "it sent bytes of its own" : refusal(statusCode));
+    if (statusCode !== 200) {
+      socket.destroy();
+      return fail(refusal(statusCode));
+    }
+    // What came with the reply is the server's.
+    if (head.length > 0) socket.unshift(head);
+    return resolve(socket);
   });
   request.once("response", (response: IncomingMessage) => {
     response.destroy();

@@ -227,7 +227,7 @@ function readiness(sources: Sources, isVerbose: boolean): Page {
 
 /** The parts, in the form of kube-apiserver's own `/readyz?verbose`. */
 function verboseText(now: KeySnapshot, isListening: boolean, isKeyHealthy: boolean): string {
-  const inGrace = now.state === "grace" ? " (a transient failure for less than --status-grace)" : "";
+  const inGrace = now.state === "grace" ? " (failing for less than --status-grace)" : "";
   const lines = [
     isListening ? "[+]socket ok" : "[-]socket failed: it is not listened on",
     isKeyHealthy ? `[+]key ok${inGrace}` : `[-]key failed: ${now.healthz}`,

@@ -28,10 +28,15 @@ const base64 = /[\w+/-]{22,}={0,2}/g;
  * paths of ordinary names do not.
  */
 export function looksLikeKey(text: string): boolean {
-  if (redactPem(text) !== text || jwk.test(text)) return true;
+  if (isPemOrJwk(text)) return true;
   if (isPath(text)) return false;
   const plain = text.replaceAll(uuids, "");
   return hex.test(plain) || (plain.match(base64) ?? []).some(isRandom);
+}
+
+/** Whether a text holds a PEM or a JSON Web Key, which is nothing else. */
+export function isPemOrJwk(text: string): boolean {
+  return redactPem(text) !== text || jwk.test(text);
 }
 
 /** Absolute, or from this folder, the home or the one above; base64 can begin with a slash, and goes on in capitals. */

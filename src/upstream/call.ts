@@ -494,8 +494,11 @@ export class Call<A extends Address, C extends Connection, R> {
     const member = lease?.member;
     const heardAt = member?.state === "ready" ? endpoint.pool.lastReplyAt : (member?.lastReplyAt ?? 0);
     const untilSilent = Math.max(sentAt, heardAt) + this.#silenceMs(endpoint) - now;
-    const untilLate = sentAt + endpoint.rtt.lateAfterMs() - now;
-    if (untilSilent < 1) return 0;
+    const lateAfterMs = endpoint.rtt.lateAfterMs();
+    const untilLate = sentAt + lateAfterMs - now;
+    // A connection on which nothing came for so long is worse than slow.
+    const isStuck = (member?.lastReplyAt ?? 0) < sentAt && now - sentAt > 2 * lateAfterMs;
+    if (untilSilent < 1 || isStuck) return 0;
     // While nobody is answered, silence alone decides.
     if (heardAt <= sentAt) return untilSilent;
     if (untilLate < 1) return this.#shared.budget.take() ? 0 : Math.min(untilSilent, askBudgetMs);

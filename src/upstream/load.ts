@@ -61,23 +61,26 @@ export function createLoad(): Load {
   let shrunkAt: number | undefined;
   let pessimism = 1;
   let blocks: Block[] = [];
-  let startedAt = 0;
+  let startedAt: number | undefined;
   let replies = 0;
 
+  /** Counts from the first reply on: what came before it may have been a dial. */
   const count = (now: number): void => {
+    startedAt ??= now;
     replies += 1;
-    if (replies < blockReplies) return;
-    blocks.push({ msPerReply: (now - startedAt) / replies, endedAt: now });
+    if (replies <= blockReplies) return;
+    blocks.push({ msPerReply: (now - startedAt) / blockReplies, endedAt: now });
     if (blocks.length > keptBlocks) blocks.shift();
     startedAt = now;
-    replies = 0;
+    replies = 1;
   };
 
   const workMs = (requests: number): number => {
     const now = performance.now();
     blocks = blocks.filter(({ endedAt }) => endedAt > now - blockLifeMs);
     if (blocks.length > 0) return requests * Math.min(...blocks.map(({ msPerReply }) => msPerReply));
-    return replies < fewReplies ? 0 : (requests * (now - startedAt)) / replies;
+    if (startedAt === undefined || replies < fewReplies) return 0;
+    return (requests * (now - startedAt)) / (replies - 1);
   };
 
   const adaptWindow = (rttMs: number, leftMs: number, isWindowFull: boolean): void => {
@@ -105,7 +108,7 @@ export function createLoad(): Load {
     workMs,
     enter: () => {
       if (pending === 0) {
-        startedAt = performance.now();
+        startedAt = undefined;
         replies = 0;
       }
       pending += 1;

@@ -75,3 +75,10 @@ function go(cwd: string, ...args: readonly string[]): string {
   const env = { ...process.env, GOFLAGS: "-mod=mod", GOTOOLCHAIN: "local" };
   return execFileSync("go", args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 }
+
+/** Builds the kubelet where it is not there yet. @returns its path */
+export function buildKubelet(version: string): string {
+  const file = path.join(kept, `kubelet-${version}`);
+  if (!existsSync(file)) buildKubernetes(version, "kubelet", file);
+  return file;
+}

@@ -127,6 +127,7 @@ describe("audit of a snapshot", () => {
     const { code, stdout } = await audit(...snapshot);
     assert.equal(code, 1);
     assert.match(stdout, /^secrets +kms v2 okms +aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee +8 +2 +216–228$/m);
+    assert.match(stdout, /^ +DEK source [0-9a-f]{16} +3 +226–228$/m);
     assert.match(stdout, /^6 DEK sources: at its next cold start kube-apiserver asks for 6 Decrypts$/m);
     assert.match(stdout, /^✖ 3 secrets in plaintext, to be encrypted: a rewrite is due \(default\/plain-/m);
     assert.match(stdout, /^✖ 1 value not understood \(\/registry\/secrets\/default\/cut /m);

@@ -8,6 +8,7 @@ import path from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { checkCommand } from "../../src/cli/check.ts";
+import { configCommand } from "../../src/cli/config.ts";
 import type { Finding } from "../../src/cli/check/finding.ts";
 import { createAuthority } from "../devkms/certificates.ts";
 import type { CertificateOptions } from "../devkms/certificates.ts";
@@ -500,6 +501,18 @@ describe("check of the key", () => {
     kms.faults.refuse = { operation: "Encrypt", reason: "PermissionDenied" };
     assertFailed(await findings(t), "round trip", /denies|denied/i);
   });
+});
+
+test("check of the file of kube-apiserver takes a socket that is mounted at another path, when told so", async (t) => {
+  const file = path.join(temporaryFolder(t), "encryption-configuration.yaml");
+  const { stdout } = await runCommand(configCommand, ["encryption-configuration", "--sock=/inside/kms.sock"]);
+  writeFileSync(file, stdout);
+  const without = await findings(t, { "encryption-config": file });
+  assert.equal(without.get("api provider")?.status, "failed");
+  const told = { "encryption-config": file, "encryption-config-sock": "/inside/kms.sock" };
+  const all = await findings(t, told);
+  assert.equal(all.get("api provider")?.status, "ok");
+  assert.equal(all.get("socket")?.status, "ok", "the plugin's own is still looked at");
 });
 
 describe("check of the socket", () => {

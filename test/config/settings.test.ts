@@ -207,8 +207,8 @@ for (const [form, text] of [
       (error: unknown) => {
         assert.ok(error instanceof ConfigError);
         assert.deepEqual(error.complaints, [
-          "Invalid value for --client-key: it holds a PEM, not the path of a file with one",
-          "Invalid value for --timeout: it holds a PEM, not the path of a file with one",
+          "Invalid value for --client-key: it holds a PEM or a key, not the path of a file with one",
+          "Invalid value for --timeout: it holds a PEM or a key, not the path of a file with one",
           `Invalid value for --timeout: (${text.length} characters, not shown) is not a duration such as "10s", "1m30s" or "500ms"`,
         ]);
         return true;

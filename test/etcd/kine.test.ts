@@ -116,6 +116,24 @@ describe("A kine database", () => {
     assert.ok(errors > 10);
   });
 
+  test("may hold values of any type: SQLite holds no column to its own", async (t) => {
+    const file = path.join(temporaryFolder(t), "state.db");
+    const database = new DatabaseSync(file);
+    database.exec(schema);
+    database.exec(
+      "INSERT INTO kine (name, deleted, value) VALUES ('/registry/a/b/c', NULL, '{}'), ('/registry/a/b/d', 0, 7)",
+    );
+    database.exec(
+      "INSERT INTO kine (name, deleted, value) VALUES ('/registry/a/b/e', 0, NULL), (x'2f', 0, 'x')",
+    );
+    database.close();
+    const entries = await entriesOf(createKineSource({ file, prefix }));
+    assert.deepEqual(
+      entries.map(({ value }) => Buffer.from(value).toString()),
+      ["{}", "7", ""],
+    );
+  });
+
   test("is told from what is none", async (t) => {
     const folder = temporaryFolder(t);
     const other = path.join(folder, "other.db");

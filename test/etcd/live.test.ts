@@ -14,7 +14,8 @@ import { type EtcdCluster, findEtcd, startEtcd } from "./real-etcd.ts";
 const objects = 10_000;
 const prefix = "/big";
 const program = await findEtcd();
-const skip = program === undefined && "etcd cannot be had here";
+// With CI=true it has to be there: starting it fails then.
+const skip = program === undefined && process.env["CI"] !== "true" && "etcd cannot be had here";
 
 function keyOf(index: number): string {
   return `${prefix}/secrets/default/s-${String(index).padStart(6, "0")}`;

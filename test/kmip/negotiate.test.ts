@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { KmipResultError, ProviderError, toProviderError } from "../../src/errors.ts";
+import { KmipResultError, NetworkError, ProviderError, toProviderError } from "../../src/errors.ts";
 import { createRequest, payloadOf } from "../../src/kmip/batch.ts";
 import { openConnection } from "../../src/kmip/connection.ts";
 
@@ -16,7 +16,12 @@ import {
   type Negotiator,
 } from "../../src/kmip/negotiate.ts";
 import { discoverVersionsOperation } from "../../src/kmip/operations/index.ts";
-import { formatVersion, type ProtocolVersion, type VersionText } from "../../src/kmip/version.ts";
+import {
+  formatVersion,
+  parseVersion,
+  type ProtocolVersion,
+  type VersionText,
+} from "../../src/kmip/version.ts";
 import { parseKmipAddress } from "../../src/net/address.ts";
 import { loadTlsMaterial, secureContextOf } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
@@ -247,3 +252,20 @@ test("a server with no version in common is named, with what it speaks", async (
   });
   await assert.rejects(scripted(["1.2", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
 });
+
+for (const closed of [1, 2, 3, 4, 5, 6])
+  test(`a server that closes ${closed} connections for another reason, and then speaks every version, is agreed with on 1.4`, async () => {
+    const negotiator = createNegotiator();
+    const unknown = { operation: "Discover Versions", reason: "Operation Not Supported", resultMessage: "" };
+    let dials = 0;
+    const discover: Discover = async (spoken) => {
+      if (dials <= closed) throw new NetworkError("CLOSED", "closed", { endpoint: "kms:5696", sent: true });
+      // Discover Versions exists from 1.1 on.
+      const answer = formatVersion(spoken) === "1.0" ? new KmipResultError(unknown) : all.map(parseVersion);
+      return { version: spoken, answer };
+    };
+    const outcomes: string[] = [];
+    for (dials = 1; dials <= closed + 2; dials += 1)
+      outcomes.push(await negotiator.negotiate("kms:5696", discover).then(formatVersion, ({ code }) => code));
+    assert.equal(outcomes.at(-1), "1.4", outcomes.join(" "));
+  });

@@ -122,6 +122,17 @@ test("an exec plugin that gives a client certificate", async (t) => {
 
 for (const [what, user, message] of [
   ["an exec plugin that fails", { exec: { apiVersion, command: "false" } }, /cannot authenticate as "jane"/],
+  [
+    "an exec plugin that fails in colour",
+    {
+      exec: {
+        apiVersion,
+        command: "sh",
+        args: ["-c", String.raw`printf '\033[31mno\nsession\033[0m' >&2; exit 1`],
+      },
+    },
+    /authenticate as "jane": \[31mno session \[0m$/,
+  ],
   ["an exec plugin that is not there", { exec: { apiVersion, command: "./none" } }, /jane": spawn .*ENOENT/],
   [
     "a certificate's file that is missing",

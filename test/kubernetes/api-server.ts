@@ -284,7 +284,10 @@ export class TestApiServer {
     if (reads === 2) return { status: { resourceVersion: "7" } };
     if (this.controller === "runs" || reads === 3)
       return { status: { resourceVersion: "7", conditions: [condition("Running")] } };
-    if (this.controller === "fails") return { status: { conditions: [condition("Failed", "it broke")] } };
+    if (this.controller === "fails")
+      return {
+        status: { conditions: [condition("Failed", `it broke: spec: Invalid value: "${secretData}"`)] },
+      };
     for (const object of this.secrets.values()) this.write(object);
     return { status: { conditions: [condition("Running"), condition("Succeeded")] } };
   }

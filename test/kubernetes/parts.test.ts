@@ -7,6 +7,7 @@ import { renderRbac } from "../../src/cli/reencrypt/rbac.ts";
 import { planResources } from "../../src/cli/reencrypt/resources.ts";
 import { reencryptCommand } from "../../src/cli/reencrypt.ts";
 import { resourceName, type ServedResource } from "../../src/kubernetes/discovery.ts";
+import { servedMigration } from "../../src/kubernetes/migration.ts";
 import { runCommand } from "../cli/run-command.ts";
 
 const served: ServedResource[] = [
@@ -51,6 +52,25 @@ function rulesOf(options: Parameters<typeof renderRbac>[0]): unknown {
   assert.deepEqual(binding?.subjects?.[0]?.namespace, account?.metadata.namespace);
   return [role?.kind, role?.rules];
 }
+
+describe("servedMigration", () => {
+  for (const [version, isUsed] of [
+    ["v1", true],
+    ["v1beta1", true],
+    // Its spec.resource has a version as well.
+    ["v1alpha1", false],
+  ] as const)
+    test(`${isUsed ? "uses" : "leaves"} ${version}`, () => {
+      const kind: ServedResource = {
+        group: "storagemigration.k8s.io",
+        version,
+        resource: "storageversionmigrations",
+        isNamespaced: false,
+        verbs: ["create", "get", "delete"],
+      };
+      assert.equal(servedMigration([...served, kind]), isUsed ? kind : undefined);
+    });
+});
 
 describe("--print-rbac", () => {
   const verbs = ["list", "patch"];

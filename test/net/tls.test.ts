@@ -129,6 +129,13 @@ test("a server's name is looked for among the Subject Alternative Names, a wildc
     assert.ok(!isTaken(host), host);
 });
 
+test("the name in the handshake has no final dot and no zone id, and an address is none", () => {
+  const names = ["kms.test.", "kms.test", "192.0.2.7", "[fe80::1%lo]"].map(
+    (address) => serverVerification(parseKmipAddress(address)).servername,
+  );
+  assert.deepEqual(names, ["kms.test", "kms.test", "", ""]);
+});
+
 test("no key exchange is offered that keeps no secret from who steals the server's key later", async (t) => {
   const server = await startRsaServer();
   t.after(() => server.close());

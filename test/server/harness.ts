@@ -127,6 +127,7 @@ export async function startServer(
     metrics,
     timeoutMs,
     maxInflight: change.maxInflight ?? 512,
+    ...(change.maxConnections === undefined ? {} : { maxConnections: change.maxConnections }),
     socket: { mode: 0o660, replace: false, ...change.socket, path: socketPath },
   });
   t.after(async () => {

@@ -1,5 +1,6 @@
 /** An audit for programs: docs/audit.md has the fields. */
 import { coldStartDecrypts, type Count, type Group, type Holdings } from "../../etcd/inventory.ts";
+import { failureText } from "../etcd/failure.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
 import type { Audit, FailedSource, SourceReport } from "./report.ts";
@@ -17,7 +18,7 @@ export function renderJson({ sources, verdicts, isGood }: Audit, prefix: string)
 
 function jsonOfSource(report: SourceReport | FailedSource, prefix: string): object {
   const { source, kind } = report;
-  if ("error" in report) return { source, kind, error: report.error.message, code: report.error.code };
+  if ("error" in report) return { source, kind, error: failureText(report.error), code: report.error.code };
   const { facts, inventory, verified, problems, notes } = report;
   return {
     source,

@@ -1,6 +1,7 @@
 /** An audit for people: a table of what is encrypted by what, then what is not as it should be. */
-import type { Group, Holdings } from "../../etcd/inventory.ts";
+import type { Count, Group, Holdings } from "../../etcd/inventory.ts";
 import { coldStartDecrypts } from "../../etcd/inventory.ts";
+import { failureText } from "../etcd/failure.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
 import { amount, describeGroup } from "./problems.ts";
@@ -12,13 +13,13 @@ const mostLines = 50;
 
 /** One source in one line, where the question is about a key. */
 export function renderHeadline(report: SourceReport | FailedSource): string {
-  if ("error" in report) return `✖ ${report.error.message} [${report.error.code}]\n`;
+  if ("error" in report) return `✖ ${failureText(report.error)}\n`;
   return [headline(report), ...report.notes.map((note) => `! ${note}`), ""].join("\n");
 }
 
 /** One source. */
 export function renderReport(report: SourceReport | FailedSource, prefix: string): string {
-  if ("error" in report) return `✖ ${report.error.message} [${report.error.code}]\n\n`;
+  if ("error" in report) return `✖ ${failureText(report.error)}\n\n`;
   const { inventory, verified, problems, notes } = report;
   const lines = [
     headline(report),
@@ -60,7 +61,7 @@ function table({ groups }: Holdings): string[] {
   const isShown = ({ resource, kind }: Group): boolean =>
     kind !== "plaintext" || resource === "secrets" || encrypted.has(resource);
   const rest = groups.filter((group) => !isShown(group));
-  const rows: string[][] = [[...header], ...groups.filter(isShown).map(rowOf)];
+  const rows: string[][] = [[...header], ...groups.filter(isShown).flatMap(rowsOf)];
   if (rest.length > 0) {
     const objects = rest.reduce((sum, group) => sum + group.objects, 0);
     rows.push([amount(rest.length, "other resources"), "plaintext", "", String(objects), "", ""]);
@@ -68,20 +69,32 @@ function table({ groups }: Holdings): string[] {
   return align(rows);
 }
 
-function rowOf(group: Group): string[] {
-  const { resource, kind, provider, keyId, objects, dekSources, oldestRevision, newestRevision } = group;
-  return [
+/** Most DEK sources of a group that have rows of their own. */
+const mostSources = 10;
+
+/** A group, and below it its DEK sources, where it has more than one. */
+function rowsOf(group: Group): string[][] {
+  const { resource, kind, provider, keyId, objects, dekSources } = group;
+  const row = [
     resource,
     kind === "plaintext" ? "plaintext" : `${kind.replace("-", " ")} ${provider}`,
     keyId,
     String(objects),
     kind === "kms-v2" ? String(dekSources.size) : "",
-    newestRevision === 0
-      ? ""
-      : oldestRevision === newestRevision
-        ? String(oldestRevision)
-        : `${oldestRevision}–${newestRevision}`,
+    revisions(group),
   ];
+  if (dekSources.size < 2) return [row];
+  const sources = [...dekSources].toSorted(([, a], [, b]) => b.newestRevision - a.newestRevision);
+  const below = sources
+    .slice(0, mostSources)
+    .map(([id, count]) => ["", "", `  DEK source ${id}`, String(count.objects), "", revisions(count)]);
+  const more = sources.length - mostSources;
+  return [row, ...below, ...(more > 0 ? [["", "", `  and ${more} more: see --json`, "", "", ""]] : [])];
+}
+
+function revisions({ oldestRevision, newestRevision }: Count): string {
+  if (newestRevision === 0) return "";
+  return oldestRevision === newestRevision ? String(oldestRevision) : `${oldestRevision}–${newestRevision}`;
 }
 
 const numbers: ReadonlySet<number> = new Set([3, 4]);
@@ -110,7 +123,7 @@ function oldRevisions(old: Holdings): string[] {
   return [
     "",
     "Old revisions, of objects that were changed or deleted since:",
-    ...align([[...header], ...encrypted.map(rowOf)]),
+    ...align([[...header], ...encrypted.flatMap(rowsOf)]),
     "",
   ];
 }

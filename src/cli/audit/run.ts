@@ -1,6 +1,7 @@
 /** Runs an audit: every source in turn, then the report as a table, as JSON, and as metrics. */
 import { createOpener } from "../../etcd/opener.ts";
 import { openKms, type Kms, type KmsSettings } from "../etcd/kms.ts";
+import { failureText } from "../etcd/failure.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openSources, type SourceSettings } from "../etcd/sources.ts";
 import { renderJson } from "./json.ts";
@@ -63,9 +64,9 @@ export async function runAudit(options: AuditOptions, io: AuditIo): Promise<numb
     if (options.textfile !== undefined) await writeTextfile(options.textfile, audit);
     return audit.isGood ? 0 : 1;
   } catch (error) {
-    const { kind, message, code } = toProviderError(error);
-    if (kind === "internal" || code === "CONFIG") throw error;
-    io.stderr.write(`${message} [${code}]\n`);
+    const known = toProviderError(error);
+    if (known.code === "CONFIG") throw error;
+    io.stderr.write(`✖ ${failureText(known)}\n`);
     return 1;
   } finally {
     await kms?.close();

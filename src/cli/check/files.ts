@@ -6,6 +6,7 @@ import { checkTlsBytes, dateTrouble, oneLine, readTlsFiles } from "../../net/tls
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
 import { missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
+import { selinuxAdvice } from "../selinux.ts";
 import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
@@ -28,7 +29,11 @@ export async function checkFiles(files: TlsFiles, now = new Date()): Promise<Fil
   const bytes = await attempt(() => readTlsFiles(files));
   if ("failure" in bytes) {
     const advice = "give --client-cert, --client-key and --ca the paths of files that serve's user may read";
-    findings.push(failed("files", bytes.failure, advice), ...skip(["pair", "dates", "chain"], "files"));
+    const more = bytes.failure.includes("permission denied") ? selinuxAdvice() : "";
+    findings.push(
+      failed("files", bytes.failure, `${advice}${more}`),
+      ...skip(["pair", "dates", "chain"], "files"),
+    );
     return { findings };
   }
   const count = new Set(Object.values(files).filter((file) => file !== undefined)).size;

@@ -16,6 +16,10 @@ export interface CheckOptions {
   readonly warnings: readonly string[];
   /** Path of kube-apiserver's EncryptionConfiguration; undefined: not checked. */
   readonly encryptionConfig: string | undefined;
+  /** The socket's path in it, where that is not the plugin's own. */
+  readonly encryptionConfigSock: string | undefined;
+  /** Whether systemd makes the socket, as the unit of `config systemd` has it. */
+  readonly isUnit: boolean;
   readonly isJson: boolean;
 }
 
@@ -31,15 +35,20 @@ export async function runCheck(options: CheckOptions, stdout: NodeJS.WritableStr
   return isWell(findings) ? 0 : 1;
 }
 
-async function* check({ config, warnings, encryptionConfig }: CheckOptions): AsyncGenerator<Finding> {
+async function* check(options: CheckOptions): AsyncGenerator<Finding> {
+  const { config, warnings, encryptionConfig, encryptionConfigSock, isUnit } = options;
   for (const message of warnings) {
     yield { name: "flags", status: "warning", message };
   }
   const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   yield* checkServers(config, material);
-  yield await checkSocket(config);
-  if (encryptionConfig !== undefined) yield* await checkEncryptionConfig(encryptionConfig, config);
+  yield await checkSocket({ ...config, isUnit });
+  if (encryptionConfig !== undefined)
+    yield* await checkEncryptionConfig(encryptionConfig, {
+      ...config,
+      sock: encryptionConfigSock ?? config.sock,
+    });
 }
 
 /** The way to each server and the key there; where there are several, each has to read what the first that is well wrapped. */

@@ -15,18 +15,23 @@ import type { Finding } from "./finding.ts";
 
 const name = "socket";
 
+/** What of the settings is about the socket, and whether systemd makes it. */
+export type SocketSettings = Pick<Config, "sock" | "sockGroup" | "replace" | "sockInsecureDir"> & {
+  readonly isUnit: boolean;
+};
+
 /** Checks the path and the group. */
-export async function checkSocket(
-  config: Pick<Config, "sock" | "sockGroup" | "replace" | "sockInsecureDir">,
-): Promise<Finding> {
-  const { sock, sockGroup: group, sockInsecureDir: insecureDir } = config;
+export async function checkSocket(config: SocketSettings): Promise<Finding> {
+  const { sock, sockGroup: group, sockInsecureDir: insecureDir, isUnit } = config;
   try {
     if (sock.startsWith("@")) {
       checkPathLength(sock);
       return await checkAbstract(sock);
     }
     const file = path.resolve(sock);
-    const { state } = await decideSocketPath({ path: file, group, insecureDir });
+    const { state } = await decideSocketPath({ path: file, group, insecureDir, isUnit });
+    // A unit's socket exists before its process does.
+    if (isUnit) return ok(name, "systemd creates it");
     return describe(file, state, config.replace);
   } catch (error) {
     if (error instanceof SocketPathError) return failed(name, error.what, error.advice);

@@ -10,6 +10,7 @@ import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../
 import { plainSock } from "../../config/config.ts";
 import { lookAt } from "../../server/socket/socket-path.ts";
 import { quote, quoteReply } from "../../text/quote.ts";
+import { selinuxAdvice } from "../selinux.ts";
 
 /** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
 export const mostSaid = 1024;
@@ -99,7 +100,8 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
     socket.once("error", async (error: NodeJS.ErrnoException) => {
       const known = socketTroubles[(await isNoSocket(path)) ? "ENOTSOCK" : (error.code ?? "")];
       const { message, advice } = known ?? { message: error.message, advice: "see the plugin's log" };
-      resolve({ message: `${message} (${quote(sock)})`, advice });
+      const more = error.code === "EACCES" ? selinuxAdvice() : "";
+      resolve({ message: `${message} (${quote(sock)})`, advice: `${advice}${more}` });
     });
   });
 }

@@ -6,6 +6,7 @@ import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
 import { toProviderError } from "../../errors.ts";
 import { openKms, type Kms } from "../etcd/kms.ts";
+import { failureText } from "../etcd/failure.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openSources } from "../etcd/sources.ts";
 import { amount } from "../audit/problems.ts";
@@ -34,9 +35,9 @@ export async function runRecover(options: RecoverOptions, io: RecoverIo): Promis
     opener.close();
     return recovery.report(io.stderr, opener.decryptCalls());
   } catch (error) {
-    const { kind, message, code } = toProviderError(error);
-    if (kind === "internal" || code === "CONFIG") throw error;
-    io.stderr.write(`✖ ${message} [${code}]\n`);
+    const known = toProviderError(error);
+    if (known.code === "CONFIG") throw error;
+    io.stderr.write(`✖ ${failureText(known)}\n`);
     return 1;
   } finally {
     await kms?.close();

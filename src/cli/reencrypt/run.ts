@@ -42,10 +42,10 @@ export async function runReencrypt(options: ReencryptOptions, io: ReencryptIo): 
     io.stdout.write(renderRbac({ ...options, resources: [...configured, ...given] }));
     return exit.ok;
   }
-  using interrupt = listenForInterrupt();
   // A terminal that is closed is no reason to stop.
   io.stderr.on("error", () => undefined);
   const access = new Access({ ...options, env: io.env });
+  const interrupt = listenForInterrupt();
   try {
     return await new Run(options, io, access, interrupt.signal).start();
   } catch (error) {
@@ -55,12 +55,13 @@ export async function runReencrypt(options: ReencryptOptions, io: ReencryptIo): 
     io.stderr.write(`${error.message}\n`);
     return exit.failed;
   } finally {
+    interrupt.end();
     await access.close();
   }
 }
 
 /** SIGINT and SIGTERM end the run where it is; a second one ends the process. */
-function listenForInterrupt(): { readonly signal: AbortSignal } & Disposable {
+function listenForInterrupt(): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(exit.interrupted);
@@ -69,7 +70,7 @@ function listenForInterrupt(): { readonly signal: AbortSignal } & Disposable {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, onSignal);
   return {
     signal: controller.signal,
-    [Symbol.dispose]: () => {
+    end: () => {
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
     },
   };

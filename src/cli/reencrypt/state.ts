@@ -108,9 +108,13 @@ export class RunState {
     this.#content.savedAt = new Date().toISOString();
     const fresh = `${this.#file}.${process.pid}.tmp`;
     try {
-      await using handle = await open(fresh, "wx", 0o600);
-      await handle.writeFile(`${JSON.stringify(this.#content, undefined, 2)}\n`);
-      await handle.sync();
+      const handle = await open(fresh, "wx", 0o600);
+      try {
+        await handle.writeFile(`${JSON.stringify(this.#content, undefined, 2)}\n`);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
       await rename(fresh, this.#file);
     } catch (cause) {
       await rm(fresh, { force: true }).catch(() => undefined);

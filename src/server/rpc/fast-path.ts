@@ -129,5 +129,7 @@ function readBody(stream: ServerHttp2Stream, signal: AbortSignal): Promise<Body>
     stream.on("data", onData).once("end", onEnd);
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
+    // A request without a body has ended by now.
+    else if (stream.readableEnded) onEnd();
   });
 }

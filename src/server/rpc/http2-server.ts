@@ -1,6 +1,7 @@
 /** The HTTP/2 server of the socket: its limits, and what becomes of sessions that are silent or broken. */
-import type { Http2Server, ServerHttp2Session } from "node:http2";
+import type { ServerHttp2Session } from "node:http2";
 import { constants, createServer } from "node:http2";
+import type { Socket } from "node:net";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { Admission } from "./admission.ts";
@@ -23,8 +24,6 @@ const minConcurrentStreams = 256;
 
 /** How it is made. */
 export interface Http2ServerOptions {
-  /** Holds the sessions that are open. */
-  readonly sessions: Set<ServerHttp2Session>;
   readonly admission: Pick<Admission, "addSession">;
   readonly handle: RequestHandler;
   readonly logger: Logger;
@@ -32,9 +31,19 @@ export interface Http2ServerOptions {
   readonly maxInflight: number;
 }
 
-/** Makes a server that listens nowhere: connections are emitted on it. */
-export function createHttp2Server(options: Http2ServerOptions): Http2Server {
-  const { sessions, admission, handle, logger, metrics } = options;
+/** An HTTP/2 server that listens nowhere itself. */
+export interface SessionServer {
+  /** Begins a session on a connection. */
+  accept(connection: Socket): void;
+  /** Tells every client to go away, and takes no more calls of it. */
+  goAway(): void;
+}
+
+/** Makes the server. */
+export function createSessionServer(options: Http2ServerOptions): SessionServer {
+  const { admission, handle, logger, metrics } = options;
+  const sessions = new Set<ServerHttp2Session>();
+  let accepting: Socket | undefined;
   const server = createServer({
     maxSessionMemory: maxSessionMemoryMb,
     streamResetBurst,
@@ -49,12 +58,14 @@ export function createHttp2Server(options: Http2ServerOptions): Http2Server {
     handle(stream, headers, rawHeaders);
   });
   server.on("session", (session) => {
+    const connection = accepting;
+    if (connection === undefined) return;
     sessions.add(session);
-    admission.addSession(session);
+    admission.addSession(session, connection);
     const silence = setTimeout(() => {
       metrics.rejected("session");
       logger.debug("a client that sent nothing was closed");
-      session.destroy();
+      connection.destroy();
     }, maxSilenceMs).unref();
     session.once("remoteSettings", () => {
       clearTimeout(silence);
@@ -70,7 +81,16 @@ export function createHttp2Server(options: Http2ServerOptions): Http2Server {
     metrics.rejected("session");
     logger.debug("a client's session failed", { reason: error.message });
   });
-  return server;
+  return {
+    accept(connection) {
+      accepting = connection;
+      server.emit("connection", connection);
+      accepting = undefined;
+    },
+    goAway() {
+      for (const session of sessions) session.close();
+    },
+  };
 }
 
 /** Some clients, Connect's among them, leave with GOAWAY(CANCEL): nothing was refused and nothing failed. */

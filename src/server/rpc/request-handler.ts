@@ -45,8 +45,17 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   return (stream, headers, rawHeaders) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
     stream.on("error", () => undefined);
-    // Reset with the same read that brought its headers: thousands of those must cost nothing.
-    if (isGone(stream)) return;
+    // Once all is processed that came with its headers: thousands that are reset by then must cost nothing.
+    setImmediate(() => {
+      if (!isGone(stream)) begin(stream, headers, rawHeaders);
+    });
+  };
+
+  function begin(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    rawHeaders: readonly string[],
+  ): void {
     const path = headers[":path"]?.split("?", 1)[0] ?? "";
     const method = methods.get(path);
     if (method === undefined) {
@@ -62,7 +71,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const call = beginCall(method, slot, limitMs, answerTimeMs(callerTimeoutMs(headers)));
     const fastMethod = isPlainGrpc(headers) ? fastMethods.get(path) : undefined;
     void serve(call, fastMethod, { stream, headers, rawHeaders });
-  };
+  }
 
   async function serve(
     call: Call,

@@ -54,6 +54,8 @@ export interface SocketRequest {
   readonly group?: string | undefined;
   /** Accept a folder that others may write to (--sock-insecure-dir). Default: false. */
   readonly insecureDir?: boolean | undefined;
+  /** systemd creates the socket: this process need not be able to. Default: false. */
+  readonly isUnit?: boolean | undefined;
 }
 
 /**
@@ -75,11 +77,11 @@ export interface SocketDecision {
  * @throws SocketPathError where it cannot
  */
 export async function decideSocketPath(request: SocketRequest): Promise<SocketDecision> {
-  const { path: file, group, insecureDir } = request;
+  const { path: file, group, insecureDir, isUnit = false } = request;
   checkPathLength(file);
   const gid = group === undefined ? undefined : await groupId(group);
-  if (gid !== undefined) await checkMembership(gid, group ?? "");
-  const exists = await checkFolder(folderOf(file), insecureDir === true);
+  if (gid !== undefined && !isUnit) await checkMembership(gid, group ?? "");
+  const exists = await checkFolder(folderOf(file), insecureDir === true, isUnit);
   return { state: exists ? await stateOf(file) : "free", gid };
 }
 
@@ -106,19 +108,19 @@ async function stateOf(file: string): Promise<SocketState> {
 }
 
 /** Whether the folder exists; where it does not, the nearest one above is checked. @throws SocketPathError */
-async function checkFolder(folder: string, insecureDir: boolean): Promise<boolean> {
+async function checkFolder(folder: string, insecureDir: boolean, isUnit: boolean): Promise<boolean> {
   try {
     if (!(await stat(folder)).isDirectory())
       throw new SocketPathError(`${folder} is not a folder`, "choose another --sock");
     if (!insecureDir) await refuseExposed(folder);
-    await access(folder, constants.W_OK | constants.X_OK);
+    if (!isUnit) await access(folder, constants.W_OK | constants.X_OK);
     return true;
   } catch (error) {
     if (error instanceof SocketPathError) throw error;
     if (isErrno(error, "ENOENT")) {
       await refuseDanglingLink(folder);
       // What is made below it is this process's own.
-      await checkFolder(path.dirname(folder), true);
+      await checkFolder(path.dirname(folder), true, isUnit);
       return false;
     }
     throw folderError(folder, error);
@@ -135,7 +137,7 @@ function folderError(folder: string, error: unknown): SocketPathError {
   if (isErrno(error, "EACCES") || isErrno(error, "EPERM"))
     return new SocketPathError(
       `uid ${process.geteuid?.() ?? "unknown"} may not create a file in ${folder}`,
-      "run as a user that may, choose a folder of its own, or let systemd create the socket (config systemd)",
+      "choose a folder of its own; where systemd creates the socket (config systemd), run check as root with --user",
       error,
     );
   return new SocketPathError(`${folder} cannot be used: ${reasonOf(error)}`, "choose another --sock", error);

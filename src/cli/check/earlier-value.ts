@@ -1,28 +1,9 @@
-/** What a key's life says: until when it can be used, and whether it still opens what a deep probe of serve wrapped. */
-import type { CallContext, Encryptor, KeyInfo } from "../../encryptors/encryptor.ts";
+/** Whether the key still opens what an earlier deep probe of serve wrapped, from the file of --state-dir. */
+import type { CallContext, Encryptor } from "../../encryptors/encryptor.ts";
 import { toProviderError } from "../../errors.ts";
 import { createSampleFile } from "../../server/key/sample-file.ts";
 import { isOpened, type Sample } from "../../server/key/samples.ts";
 import { failed, type Finding, ok, warning } from "./finding.ts";
-
-const dayMs = 24 * 60 * 60_000;
-const warnDays = 30;
-
-/** The finding of an active key: with the date at which the KMS will refuse Encrypt, where it told one. */
-export function checkState({ dates = {} }: KeyInfo, now = Date.now()): Finding {
-  const { deactivation, protectStop } = dates;
-  const ends = [
-    ...(protectStop === undefined ? [] : [{ name: "Protect Stop Date", at: protectStop }]),
-    ...(deactivation === undefined ? [] : [{ name: "Deactivation Date", at: deactivation }]),
-  ].toSorted((a, b) => a.at.getTime() - b.at.getTime());
-  const [next] = ends;
-  if (next === undefined) return ok("state", "active");
-  const days = Math.floor((next.at.getTime() - now) / dayMs);
-  const message = `active until its ${next.name}, ${next.at.toISOString()} (${days} days)`;
-  return days >= warnDays
-    ? ok("state", message)
-    : warning("state", message, "rotate the key before that date: the KMS will refuse Encrypt");
-}
 
 /**
  * Unwraps what a deep probe wrapped under the key `keyId`, as serve does.
