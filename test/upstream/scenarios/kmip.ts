@@ -1,6 +1,6 @@
 /** The scenarios' subject KMIP: a server that answers Discover Versions and Query, and a client that sends Query. */
 import { once } from "node:events";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
 import { call } from "../../../src/kmip/batch.ts";
 import { createKmipClient } from "../../../src/kmip/client.ts";
@@ -15,16 +15,12 @@ import { createFaults, type Refusal } from "../../devkms/faults.ts";
 import { openKeyStore } from "../../devkms/key-store.ts";
 import { answer, operationsOf } from "../../devkms/kmip-batch.ts";
 import { authority, clientMaterial } from "../../kmip/echo-server.ts";
-import { countSockets, each100ms, type TestRequest, type TestServer } from "./server.ts";
+import { countSockets, each100ms, type Ending, type TestRequest, type TestServer } from "./server.ts";
 import { serverCertificate, type Subject } from "./subject.ts";
 
 const state = { keys: openKeyStore(), faults: createFaults(), maxVersion: parseVersion("1.4") };
 
-function requestOf(
-  message: Uint8Array,
-  socket: TLSSocket,
-  openedAt: number,
-): TestRequest & { readonly isFirst: boolean } {
+function requestOf(message: Uint8Array, socket: TLSSocket, openedAt: number, ending: Ending): TestRequest {
   const request = decodeRequest(message);
   const bytes = (refusal?: Refusal): Uint8Array => answer(request, state, refusal);
   const write = (reply: Uint8Array | string): void => {
@@ -50,7 +46,7 @@ function requestOf(
     refuseConnection: () => write(bytes({ reason: "GeneralFailure" })),
     refuseRights: () => write(bytes({ reason: "PermissionDenied" })),
     garbage: () => write("HTTP/1.1 400 Bad Request\r\n\r\n"),
-    reset: () => void socket.destroy(),
+    ...ending,
   };
 }
 
@@ -66,17 +62,18 @@ async function startServer(port = 0): Promise<TestServer> {
   server.on("tlsClientError", () => undefined);
   server.on("secureConnection", (socket) => {
     const openedAt = performance.now();
+    const ending = counted.endingOf(socket);
     const framer = createFramer();
     socket.setNoDelay(true);
     socket.on("error", () => undefined);
     socket.on("data", (chunk: Buffer) => {
       for (const message of framer.push(chunk)) {
-        const request = requestOf(message, socket, openedAt);
+        const request = requestOf(message, socket, openedAt, ending);
         if (!request.isFirst) requests += 1;
         self.onRequest(request);
       }
     });
-    self.onConnection(socket as Socket);
+    self.onConnection(ending);
   });
   server.listen(port, "127.0.0.1");
   await once(server, "listening");

@@ -11,13 +11,13 @@ import { createRestClient } from "../../../src/rest/client.ts";
 import type { HttpReply } from "../../../src/rest/connection.ts";
 import type { KmsEvent } from "../../../src/upstream/events.ts";
 import { authority, clientMaterial } from "../../kmip/echo-server.ts";
-import { countSockets, each100ms, type TestRequest, type TestServer } from "./server.ts";
+import { countSockets, each100ms, type Ending, type TestRequest, type TestServer } from "./server.ts";
 import { serverCertificate, type Subject } from "./subject.ts";
 
 /** Of both kinds of response, what is used here. */
 type Response = ServerResponse & Partial<Pick<Http2ServerResponse, "stream">>;
 
-function requestOf(response: Response, socket: TLSSocket, openedAt: number): TestRequest {
+function requestOf(response: Response, socket: TLSSocket, openedAt: number, ending: Ending): TestRequest {
   const session = response.stream?.session;
   const send = (status: number, body: string): void => {
     response.statusCode = status;
@@ -50,7 +50,7 @@ function requestOf(response: Response, socket: TLSSocket, openedAt: number): Tes
     refuseConnection: () => send(401, "{}"),
     refuseRights: () => send(403, "{}"),
     garbage: () => send(200, "<html>"),
-    reset: () => void socket.destroy(),
+    ...ending,
   };
 }
 
@@ -66,7 +66,7 @@ async function startServer(isHttp2: boolean, port = 0): Promise<TestServer> {
     requests += 1;
     response.on("error", () => undefined);
     request.resume();
-    self.onRequest(requestOf(response as Response, of.socket, of.openedAt));
+    self.onRequest(requestOf(response as Response, of.socket, of.openedAt, counted.endingOf(of.socket)));
   };
   const tls = { ...(await serverCertificate()), ca: authority.caPem, requestCert: true } as const;
   const server = isHttp2
@@ -80,7 +80,7 @@ async function startServer(isHttp2: boolean, port = 0): Promise<TestServer> {
     const from = socket.remotePort ?? 0;
     opened.set(from, { socket, openedAt: performance.now() });
     socket.on("error", () => undefined);
-    self.onConnection(socket);
+    self.onConnection(counted.endingOf(socket));
   });
   server.listen(port, "127.0.0.1");
   await once(server, "listening");

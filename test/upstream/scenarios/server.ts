@@ -30,7 +30,15 @@ export interface TestRequest {
   /** A refusal of the rights: Permission Denied, or 403. */
   refuseRights(): void;
   garbage(): void;
+  /** Ends the connection. */
+  close(): void;
   /** Resets the connection. */
+  reset(): void;
+}
+
+/** How a server can end a connection. */
+export interface Ending {
+  close(): void;
   reset(): void;
 }
 
@@ -41,7 +49,7 @@ export interface TestServer extends AsyncDisposable {
   readonly port: number;
   onRequest: (request: TestRequest) => void;
   /** What becomes of a connection whose handshake is done, before any request. Default: nothing. */
-  onConnection: (socket: Socket) => void;
+  onConnection: (connection: Ending) => void;
   /** Sockets that are open, the most that ever were, and all accepted so far. */
   connections(): number;
   mostConnections(): number;
@@ -60,6 +68,8 @@ export interface Counted {
   accepted(): number;
   cut(): void;
   close(): Promise<void>;
+  /** How a connection is ended, given its TLS socket. */
+  endingOf(socket: Socket): Ending;
 }
 
 /** Counts the sockets of a server that listens. */
@@ -83,6 +93,15 @@ export function countSockets(server: EventEmitter & Pick<Server, "close">): Coun
     mostConnections: () => most,
     accepted: () => accepted,
     cut,
+    endingOf: (secure) => {
+      const from = secure.remotePort;
+      return {
+        close: () => void secure.end(),
+        reset: () => {
+          for (const socket of open) if (socket.remotePort === from) socket.resetAndDestroy();
+        },
+      };
+    },
     close: async () => {
       if (isClosed) return;
       isClosed = true;
