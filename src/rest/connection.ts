@@ -103,6 +103,11 @@ function createRestConnection(
   const onEnding = (): void => {
     reason ??= closedError(name, false);
     setTimeout(() => destroy(closedError(name, false)), lingerMs).unref();
+    setImmediate(closeIfDone);
+  };
+  /** An ended connection counts until its socket is closed: it must not take the place of another for nothing. */
+  const closeIfDone = (): void => {
+    if (reason !== undefined && running.size === 0) destroy(reason);
   };
 
   socket.on("error", (error) => {
@@ -145,7 +150,10 @@ function createRestConnection(
           hasAnswered = true;
         })
         .catch(() => undefined)
-        .finally(() => running.delete(exchange));
+        .finally(() => {
+          running.delete(exchange);
+          if (reason !== undefined) setImmediate(closeIfDone);
+        });
       return exchange;
     },
   };

@@ -54,6 +54,15 @@ function mostOf({ events }: TestClient): number {
   );
 }
 
+/** Sockets that the client has opened and not closed. */
+function openOf({ events }: TestClient): number {
+  const changes = events.flatMap((event) => (event.type === "connection" ? [event.change] : []));
+  return (
+    changes.filter((change) => change === "opened").length -
+    changes.filter((change) => change === "closed").length
+  );
+}
+
 /** Declares the scenarios. */
 export function connections(subject: Subject): void {
   describe(`${subject.name}: connections`, () => {
@@ -62,10 +71,10 @@ export function connections(subject: Subject): void {
       server.onRequest = (request) => (request.isFirst ? request.answer() : request.answerAndEnd());
       await using client = await subject.connect([server.address]);
       for (let round = 0; round < 10; round += 1) await callAll(client, 8);
-      await eventually(() => server.connections() <= 4, "no socket is left behind");
-      assert.ok(server.mostConnections() <= 8, `${server.mostConnections()} sockets at a time`);
+      assert.ok(mostOf(client) <= 4, `${mostOf(client)} sockets at a time`);
       await client.close();
-      await eventually(() => server.connections() === 0, "every socket is closed");
+      // Node's own HTTP/2 server keeps a socket on which it has sent GOAWAY, though the client has closed it.
+      assert.equal(openOf(client), 0, "sockets that are left");
     });
 
     test("are never more than the maximum, under 100 callers and while the server hangs", async () => {
