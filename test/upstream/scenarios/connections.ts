@@ -63,6 +63,32 @@ function openOf({ events }: TestClient): number {
   );
 }
 
+/** One request after another, 100 ms each, those that nobody waits for any more included. */
+async function overload(subject: Subject, callers: number, ms: number): Promise<number> {
+  await using server = await subject.startServer();
+  let free = 0;
+  server.onRequest = (request) => {
+    if (request.isFirst) return request.answer();
+    free = Math.max(free, performance.now()) + 100;
+    setTimeout(() => request.answer(), free - performance.now());
+    return undefined;
+  };
+  await using client = await subject.connect([server.address], {
+    maxConnections: subject.name === "KMIP" ? 8 : 32,
+  });
+  const { answeredAt } = await load(client, callers, ms);
+  return answeredAt.filter((at) => at <= ms).length;
+}
+
+/** Calls on connections that are cut now and then, so that sessions are resumed. */
+async function callAndCut(client: TestClient, cut?: () => void): Promise<void> {
+  for (let nth = 0; nth < 12; nth += 1) {
+    await client.call(within(3000));
+    if (nth % 3 === 2) cut?.();
+    await sleep(20);
+  }
+}
+
 /** Declares the scenarios. */
 export function connections(subject: Subject): void {
   describe(`${subject.name}: connections`, () => {
@@ -115,15 +141,15 @@ export function connections(subject: Subject): void {
     test("that reach their maximum age are replaced while they are idle, and no call fails", async () => {
       await using server = await subject.startServer();
       await using client = await subject.connect([server.address], { maxAgeMs: 200 });
-      const { failures, answeredAt } = await load(client, 2, 1200, 10);
+      const { failures, answeredAt } = await load(client, 2, 1500, 10);
       assert.deepEqual(failures, []);
-      assert.ok(answeredAt.length > 20);
-      assert.ok(server.accepted() >= 4, `${server.accepted()} connections`);
-      assert.ok(closedHere(client, /maximum age/).length >= 3);
+      assert.ok(answeredAt.length > 10, `${answeredAt.length} answers`);
+      assert.ok(server.accepted() >= 3, `${server.accepted()} connections`);
+      assert.ok(closedHere(client, /maximum age/).length >= 2);
     });
   });
 
-  describe(`${subject.name}: connections that die young`, () => {
+  describe(`${subject.name}: connections that die young`, { concurrency: true }, () => {
     for (const end of ["close", "reset"] as const)
       test(`by a ${end} as soon as they are ready: handshakes do not grow with the callers`, async () => {
         const handshakes = await Promise.all(
@@ -145,62 +171,57 @@ export function connections(subject: Subject): void {
       });
   });
 
-  describe(`${subject.name}: a refusal that may be about the connection is asked again on a new one`, () => {
-    /** Calls on connections that are cut now and then, so that sessions are resumed. */
-    async function callAndCut(client: TestClient, cut?: () => void): Promise<void> {
-      for (let nth = 0; nth < 12; nth += 1) {
-        await client.call(within(3000));
-        if (nth % 3 === 2) cut?.();
-        await sleep(20);
-      }
-    }
-
-    const refusals: readonly (readonly [
-      string,
-      (request: TestRequest) => boolean,
-      "refuseConnection" | "refuseRights",
-    ])[] =
-      subject.name === "KMIP"
-        ? [
-            [
-              "General Failure on connections older than 100 ms",
-              ({ ageMs }) => ageMs > 100,
-              "refuseConnection",
-            ],
-            ["Permission Denied on resumed sessions", ({ isResumed }) => isResumed, "refuseRights"],
-          ]
-        : [
-            ["401 on resumed sessions", ({ isResumed }) => isResumed, "refuseConnection"],
-            ["403 on resumed sessions", ({ isResumed }) => isResumed, "refuseRights"],
-          ];
-    for (const [what, applies, refuse] of refusals)
-      test(`${what} fails no call`, async () => {
-        await using server = await subject.startServer();
-        let refused = 0;
-        server.onRequest = only((request) => {
-          if (!applies(request)) return request.answer();
-          refused += 1;
-          return request[refuse]();
+  describe(
+    `${subject.name}: a refusal that may be about the connection is asked again on a new one`,
+    { concurrency: true },
+    () => {
+      const refusals: readonly (readonly [
+        string,
+        (request: TestRequest) => boolean,
+        "refuseConnection" | "refuseRights",
+      ])[] =
+        subject.name === "KMIP"
+          ? [
+              [
+                "General Failure on connections older than 100 ms",
+                ({ ageMs }) => ageMs > 100,
+                "refuseConnection",
+              ],
+              ["Permission Denied on resumed sessions", ({ isResumed }) => isResumed, "refuseRights"],
+            ]
+          : [
+              ["401 on resumed sessions", ({ isResumed }) => isResumed, "refuseConnection"],
+              ["403 on resumed sessions", ({ isResumed }) => isResumed, "refuseRights"],
+            ];
+      for (const [what, applies, refuse] of refusals)
+        test(`${what} fails no call`, async () => {
+          await using server = await subject.startServer();
+          let refused = 0;
+          server.onRequest = only((request) => {
+            if (!applies(request)) return request.answer();
+            refused += 1;
+            return request[refuse]();
+          });
+          await using client = await subject.connect([server.address]);
+          await callAndCut(client, what.includes("resumed") ? server.cut : undefined);
+          assert.ok(refused > 0, "it was refused");
+          if (!what.includes("resumed")) return;
+          assert.ok(refused <= 2, `${refused} refusals: sessions are not offered any more`);
         });
-        await using client = await subject.connect([server.address]);
-        await callAndCut(client, what.includes("resumed") ? server.cut : undefined);
-        assert.ok(refused > 0, "it was refused");
-        if (!what.includes("resumed")) return;
-        assert.ok(refused <= 2, `${refused} refusals: sessions are not offered any more`);
-      });
 
-    test("the same refusal on the new connection is the answer, and costs no new connection each time", async () => {
-      await using server = await subject.startServer();
-      await using client = await subject.connect([server.address]);
-      await client.call(within(3000));
-      server.onRequest = only((request) => request.refuseRights());
-      for (let nth = 0; nth < 6; nth += 1)
-        await assert.rejects(client.call(within(3000)), (error: Error) =>
-          /403|Permission Denied/.test(error.message),
-        );
-      assert.ok(server.accepted() <= 2, `${server.accepted()} connections`);
-    });
-  });
+      test("the same refusal on the new connection is the answer, and costs no new connection each time", async () => {
+        await using server = await subject.startServer();
+        await using client = await subject.connect([server.address]);
+        await client.call(within(3000));
+        server.onRequest = only((request) => request.refuseRights());
+        for (let nth = 0; nth < 6; nth += 1)
+          await assert.rejects(client.call(within(3000)), (error: Error) =>
+            /403|Permission Denied/.test(error.message),
+          );
+        assert.ok(server.accepted() <= 2, `${server.accepted()} connections`);
+      });
+    },
+  );
 
   test(`${subject.name}: a server that aborts each handshake with a session costs one more dial, then gets none`, async () => {
     await using server = await subject.startServer();
@@ -215,27 +236,10 @@ export function connections(subject: Subject): void {
     assert.ok(breaker.offered() <= 1, `${breaker.offered()} sessions offered`);
   });
 
-  describe(`${subject.name}: an overloaded server`, () => {
-    /** One request after another, 100 ms each, those that nobody waits for any more included. */
-    async function overload(callers: number, ms: number): Promise<number> {
-      await using server = await subject.startServer();
-      let free = 0;
-      server.onRequest = (request) => {
-        if (request.isFirst) return request.answer();
-        free = Math.max(free, performance.now()) + 100;
-        setTimeout(() => request.answer(), free - performance.now());
-        return undefined;
-      };
-      await using client = await subject.connect([server.address], {
-        maxConnections: subject.name === "KMIP" ? 8 : 32,
-      });
-      const { answeredAt } = await load(client, callers, ms);
-      return answeredAt.filter((at) => at <= ms).length;
-    }
-
+  describe(`${subject.name}: an overloaded server`, { concurrency: true }, () => {
     for (const callers of subject.overloads)
       test(`of 10 calls/s answers 9 of them, with ${callers} callers of 3 s`, async (t) => {
-        const answered = await overload(callers, 6000);
+        const answered = await overload(subject, callers, 6000);
         t.diagnostic(`${answered} answers in 6 s`);
         assert.ok(answered >= 54, `${answered} answers in 6 s`);
       });

@@ -4,7 +4,6 @@ import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { eventually } from "../../kmip/echo-server.ts";
 import { startSilentServer } from "../../support/silent-server.ts";
-import { hangingName } from "./dns.ts";
 import type { TestRequest, TestServer } from "./server.ts";
 import { type ClientOptions, type Subject, type TestClient, within } from "./subject.ts";
 
@@ -46,8 +45,8 @@ interface Pair {
   readonly client: TestClient;
 }
 
-/** Declares the scenarios. */
-export function failover(subject: Subject): void {
+/** Declares the scenarios. @param hangingName a name that DNS gives no answer for */
+export function failover(subject: Subject, hangingName: string): void {
   /** Two servers and a client; all are closed with the test. */
   async function startPair(t: TestContext, options: ClientOptions = {}): Promise<Pair> {
     const [first, second] = await Promise.all([subject.startServer(), subject.startServer()]);
@@ -60,59 +59,63 @@ export function failover(subject: Subject): void {
     return { first, second, client };
   }
 
-  describe(`${subject.name}: with a healthy second server no call fails, and the first is left`, () => {
-    for (const [what, onRequest] of misbehaviours)
-      test(`where the first ${what}`, async (t) => {
-        const { first, second, client } = await startPair(t, { checkMs: 60_000 });
-        first.onRequest = onRequest;
-        await callAll(client, 4);
-        const before = first.requests();
-        await callAll(client, 4);
-        assert.equal(first.requests(), before, "the first gets no more requests");
-        assert.ok(second.requests() >= 8);
-        await eventually(() => lastOf(client, second)?.[1] === true, "the second is reported as active");
-        assert.notEqual(lastOf(client, first)?.[0], true);
-      });
-
-    test("where the first misbehaves only after it has served", async (t) => {
-      for (const [, onRequest] of misbehaviours.slice(1)) {
-        const { first, second, client } = await startPair(t, { checkMs: 60_000 });
-        await callAll(client, 4);
-        first.onRequest = onRequest;
-        await callAll(client, 4);
-        await callAll(client, 4);
-        assert.ok(second.requests() >= 4);
-        assert.equal(lastOf(client, second)?.[1], true);
-      }
-    });
-
-    const away: readonly (readonly [string, (t: TestContext) => Promise<string>])[] = [
-      [
-        "is down",
-        async () => {
-          const server = await subject.startServer();
-          await server.close();
-          return `127.0.0.1:${server.port}`;
-        },
-      ],
-      ["hangs at DNS", async () => `${hangingName}:443`],
-      ["hangs in TLS", async (t) => (await startSilentServer(t)).address],
-    ];
-    for (const [what, start] of away)
-      test(`where the first ${what}`, async (t) => {
-        await using second = await subject.startServer();
-        const address = await start(t);
-        await using client = await subject.connect([subject.addressOf(address), second.address], {
-          checkMs: 60_000,
+  describe(
+    `${subject.name}: with a healthy second server no call fails, and the first is left`,
+    { concurrency: 4 },
+    () => {
+      for (const [what, onRequest] of misbehaviours)
+        test(`where the first ${what}`, async (t) => {
+          const { first, second, client } = await startPair(t, { checkMs: 60_000 });
+          first.onRequest = onRequest;
+          await callAll(client, 4);
+          const before = first.requests();
+          await callAll(client, 4);
+          assert.equal(first.requests(), before, "the first gets no more requests");
+          assert.ok(second.requests() >= 8);
+          await eventually(() => lastOf(client, second)?.[1] === true, "the second is reported as active");
+          assert.notEqual(lastOf(client, first)?.[0], true);
         });
-        const began = performance.now();
-        await client.call(within(3000));
-        assert.ok(performance.now() - began < 2000, `${performance.now() - began} ms`);
-        await callAll(client, 4);
-        assert.equal(second.requests(), 5);
-        assert.deepEqual(lastOf(client, second), [true, true]);
+
+      test("where the first misbehaves only after it has served", async (t) => {
+        for (const [, onRequest] of misbehaviours.slice(1)) {
+          const { first, second, client } = await startPair(t, { checkMs: 60_000 });
+          await callAll(client, 4);
+          first.onRequest = onRequest;
+          await callAll(client, 4);
+          await callAll(client, 4);
+          assert.ok(second.requests() >= 4);
+          assert.equal(lastOf(client, second)?.[1], true);
+        }
       });
-  });
+
+      const away: readonly (readonly [string, (t: TestContext) => Promise<string>])[] = [
+        [
+          "is down",
+          async () => {
+            const server = await subject.startServer();
+            await server.close();
+            return `127.0.0.1:${server.port}`;
+          },
+        ],
+        ["hangs at DNS", async () => `${hangingName}:443`],
+        ["hangs in TLS", async (t) => (await startSilentServer(t)).address],
+      ];
+      for (const [what, start] of away)
+        test(`where the first ${what}`, async (t) => {
+          await using second = await subject.startServer();
+          const address = await start(t);
+          await using client = await subject.connect([subject.addressOf(address), second.address], {
+            checkMs: 60_000,
+          });
+          const began = performance.now();
+          await client.call(within(3000));
+          assert.ok(performance.now() - began < 2000, `${performance.now() - began} ms`);
+          await callAll(client, 4);
+          assert.equal(second.requests(), 5);
+          assert.deepEqual(lastOf(client, second), [true, true]);
+        });
+    },
+  );
 
   describe(`${subject.name}: the preferred server`, () => {
     test("alone is asked while it answers", async (t) => {
@@ -159,7 +162,7 @@ export function failover(subject: Subject): void {
         }),
       );
       await flapping;
-      assert.ok(calls > 20, `${calls} calls`);
+      assert.ok(calls >= 10, `${calls} calls`);
     });
 
     test("that is always slow is not left for that", async (t) => {
@@ -174,9 +177,8 @@ export function failover(subject: Subject): void {
   test(`${subject.name}: a standby that was down is known to be up again, though nobody needs it`, async (t) => {
     const { first, second, client } = await startPair(t, { checkMs: 50 });
     await callAll(client, 1);
-    const refuse = (request: TestRequest): void => request.reset();
-    first.onRequest = refuse;
-    second.onRequest = refuse;
+    first.onRequest = (request) => request.reset();
+    second.onRequest = (request) => request.reset();
     first.cut();
     await assert.rejects(client.call(within(600)));
     assert.equal(lastOf(client, second)?.[0], false);

@@ -1,5 +1,4 @@
 /** The scenarios of connections.ts over REST, HTTP/1.1. */
-import "./dns.ts";
 import { connections } from "./connections.ts";
 import { http1 } from "./rest.ts";
 

@@ -1,5 +1,4 @@
 /** The scenarios of connections.ts over KMIP. */
-import "./dns.ts";
 import { connections } from "./connections.ts";
 import { kmip } from "./kmip.ts";
 

@@ -1,6 +1,7 @@
 /** The scenarios of failover.ts over KMIP. */
-import "./dns.ts";
+// First: the resolver is replaced before anything has taken hold of it.
+import { hangingName } from "./dns.ts";
 import { failover } from "./failover.ts";
 import { kmip } from "./kmip.ts";
 
-failover(kmip);
+failover(kmip, hangingName);
