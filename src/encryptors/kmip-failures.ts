@@ -20,6 +20,11 @@ const denied: Meaning = {
   code: "KEY_ACCESS_DENIED",
   advice: "the KMS denies it to this client certificate: give it the right to use the key",
 };
+const notAuthenticated: Meaning = {
+  code: "KEY_ACCESS_DENIED",
+  advice:
+    "the KMS does not accept the identity of this client: check the client certificate (--client-cert), and where the KMS wants a user name and password, --kmip-username and --kmip-password-file",
+};
 const notActive: Meaning = {
   code: "KEY_NOT_ACTIVE",
   advice: "the key's state does not allow it: activate the key, or choose an active one",
@@ -32,7 +37,7 @@ const unusable: Meaning = {
 const meanings: Readonly<Record<string, Meaning>> = {
   "Item Not Found": notFound,
   "Permission Denied": denied,
-  "Authentication Not Successful": denied,
+  "Authentication Not Successful": notAuthenticated,
   "Object Archived": notActive,
   "Illegal Operation": notActive,
   // Of KMIP 2.0.

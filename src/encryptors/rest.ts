@@ -3,8 +3,9 @@
  * ciphertext is the API's JWE as bytes, and there are no annotations: byte for byte what the Go original stores.
  */
 import { ProviderError, RestError } from "../errors.ts";
+import type { RestAddress } from "../net/address.ts";
 import { createRestClient } from "../rest/client.ts";
-import { isCompactJwe } from "../rest/jwe.ts";
+import { isCompactJwe, plaintextBytes } from "../rest/jwe.ts";
 import {
   createServiceKeys,
   reachabilityPath,
@@ -18,21 +19,19 @@ import { asCallFailure, asResolveFailure } from "./rest-failures.ts";
 
 /** How a REST encryptor is made. */
 export interface RestEncryptorOptions {
-  /** Base URLs, in order of preference, at least one. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one. */
+  readonly servers: readonly RestAddress[];
   readonly key: KeySelector;
   /** OKMS domain (UUID). */
   readonly okmsId: string;
-  /** Allow `http://` to loopback. Tests only. Default: false. */
-  readonly insecureHttp?: boolean;
   readonly onEvent?: KmsObserver;
   /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
-  readonly recallIntervalMs?: number;
+  readonly checkMs?: number;
 }
 
 /**
  * Creates the encryptor; nothing is sent before the first call.
- * @throws CONFIG where a base URL, the domain or the key id is malformed
+ * @throws CONFIG where the domain or the key id is malformed
  */
 export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
   const okmsId = parseUuid(options.okmsId);
@@ -65,9 +64,22 @@ async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, 
 }
 
 async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
-  return keys.decrypt(checkKeyId(keyId), jweOf(ciphertext), context).catch((error: unknown) => {
+  const jwe = jweOf(ciphertext);
+  const plaintext = await keys.decrypt(checkKeyId(keyId), jwe, context).catch((error: unknown) => {
     throw asCallFailure(error, keyId, true);
   });
+  checkPlaintextLength(jwe, plaintext.length);
+  return plaintext;
+}
+
+/** The plaintext of another JWE, as of a reply to another request, has another length as a rule. */
+function checkPlaintextLength(jwe: string, length: number): void {
+  const possible = plaintextBytes(jwe);
+  if (possible === undefined || (length >= possible.least && length <= possible.most)) return;
+  const { least, most } = possible;
+  const expected = least === most ? `${most}` : `${least} to ${most}`;
+  const message = `decrypt: the KMS gave ${length} bytes for a JWE of ${expected}`;
+  throw new RestError("REST_BODY", message, { status: 200 });
 }
 
 /** As the API writes it: the Go original kept in key_id what its flag said. */

@@ -235,7 +235,7 @@ function verboseText(now: KeySnapshot, isListening: boolean, isKeyHealthy: boole
     `key_id_hash: ${now.keyId === undefined ? "none yet" : keyIdHash(now.keyId)}`,
     `last good probe: ${now.lastGoodProbe?.toISOString() ?? "none yet"}`,
     `last deep probe: ${now.lastDeepProbe?.toISOString() ?? "none yet"}`,
-    ...(now.trouble === undefined ? [] : [`failure: ${now.trouble.code}`]),
+    ...(now.failure === undefined ? [] : [`failure: ${now.failure.code}`]),
     `readyz check ${isListening && isKeyHealthy ? "passed" : "failed"}`,
   ];
   return `${lines.join("\n")}\n`;

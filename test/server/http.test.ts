@@ -122,12 +122,12 @@ describe("/readyz", () => {
     assert.doesNotMatch(text, /b3f1c6de/);
   });
 
-  test("names the part that failed when verbose, and the code of the trouble but not its details", async (t) => {
-    const trouble = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
+  test("names the part that failed when verbose, and the code of the failure but not its details", async (t) => {
+    const failure = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
     const snapshot: KeySnapshot = {
       state: "transient",
       healthz: "the KMS cannot be reached [CONNECT]",
-      trouble,
+      failure,
     };
     const { url } = await start(t, { snapshot });
     const { status, text } = await get(`${url}/readyz?verbose=1`);
@@ -289,8 +289,9 @@ describe("the HTTP endpoint", () => {
     const many = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(4000);
     for (let round = 0; round < 5; round += 1) {
       const socket = connect(Number(endpoint.address()?.split(":").at(-1)), "127.0.0.1");
-      const closed = new Promise((resolve) => socket.once("close", resolve));
       socket.on("error", () => undefined).resume();
+      // Not events.once, which rejects where the connection is reset before it is closed.
+      const closed = new Promise((resolve) => socket.once("close", resolve));
       socket.write(many);
       await closed;
       assert.equal((await get(`${url}/livez`)).status, 200);

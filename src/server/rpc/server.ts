@@ -41,7 +41,7 @@ export interface KmsServerOptions {
   readonly timeoutMs: number;
   /** Most calls to the KMS at once. */
   readonly maxInflight: number;
-  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "env">;
+  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "insecureDir" | "env">;
   /** Most connections. Default: 512, or what the limit of open files allows. */
   readonly maxConnections?: number;
 }
