@@ -342,10 +342,13 @@ test("a log that is no terminal has no colours", () => {
   assert.match(lines()[0] ?? "", /^[\d:.TZ-]+ WARN {2}m a=1$/);
 });
 
+function word(index: number): string {
+  return String.fromCodePoint(0x4e00 + index);
+}
+
 test("ever new words of a server do not fill the log; its code, method and first reasons tell failures apart", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();
-  const word = (index: number): string => String.fromCodePoint(0x4e00 + index);
   for (let index = 0; index < 1000; index += 1)
     logger.warn(
       "call failed",
