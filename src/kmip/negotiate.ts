@@ -30,16 +30,18 @@ export interface NegotiatorOptions {
   /** Header fields of each Discover Versions, as a Credential. Default: none. */
   readonly header?: RequestOptions;
   /**
-   * For how long the first reply is waited for before the next version is tried, in ms; half as long again after each
-   * silence. Default: 1000.
+   * For how long a reply is waited for before the next version is tried, in ms; twice as long once every version was met
+   * with silence, for then the server may be slow. Default: 1000.
    */
   readonly silenceMs?: number;
+  /** The time, in ms. Default: `performance.now()`. */
+  readonly now?: () => number;
 }
 
 /** Agrees on versions, and remembers them by server. */
 export interface Negotiator {
   /**
-   * The version agreed with `server` before, without a message; otherwise the newest version that both sides speak,
+   * The version agreed with `server` in the last hour, without a message; otherwise the newest version that both sides speak,
    * with as many messages on this connection as it takes. Where this throws, the connection must be closed: it may owe
    * a reply. After CLOSED or TIMEOUT the next call, on a new connection, goes on with the next version.
    * @param server names it in messages, and is the key of what is remembered.
@@ -47,7 +49,7 @@ export interface Negotiator {
    *   where there is no reply in a short time; what `discover` throws.
    */
   negotiate(server: string, discover: Discover): Promise<ProtocolVersion>;
-  /** The version agreed with `server`, where one is remembered. */
+  /** The version agreed with `server`, where it is remembered. */
   agreed(server: string): ProtocolVersion | undefined;
   /** Forgets `server`: for one that was replaced, or that refuses messages of the version agreed. */
   forget(server: string): void;
@@ -71,7 +73,12 @@ const refusesVersion: ReadonlySet<string> = new Set([
 
 const firstSilenceMs = 1000;
 const longestSilenceMs = 4000;
-const silenceGrowth = 1.5;
+
+/** The first version with Encrypt and Decrypt. */
+const firstUseful = parseVersion("1.2");
+/** How long an agreement is remembered; one that is of no use not for long, for somebody may be upgrading the server. */
+const rememberMs = 3_600_000;
+const rememberUselessMs = 30_000;
 
 /** How a server treated one version. */
 type Refusal =
@@ -80,7 +87,7 @@ type Refusal =
 
 /** The negotiation with one server, over as many connections as it takes. */
 interface Progress {
-  agreed: ProtocolVersion | undefined;
+  agreed: { readonly version: ProtocolVersion; readonly until: number } | undefined;
   /** How the versions asked in this round were refused. Shared by connections that negotiate at the same time. */
   readonly refusals: Map<ProtocolVersion, Refusal>;
   /** All versions were tried before, in vain. */
@@ -88,26 +95,39 @@ interface Progress {
   silenceMs: number;
 }
 
+function newProgress(silenceMs: number): Progress {
+  return { agreed: undefined, refusals: new Map(), hasFailed: false, silenceMs };
+}
+
 /** Makes a negotiator that knows no server yet. */
 export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
   const servers = new Map<string, Progress>();
   const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions }, options.header);
-  const silenceMs = options.silenceMs ?? firstSilenceMs;
+  const { silenceMs = firstSilenceMs, now = () => performance.now() } = options;
   const progressOf = (server: string): Progress => {
     const known = servers.get(server);
     if (known !== undefined) return known;
-    const progress: Progress = { agreed: undefined, refusals: new Map(), hasFailed: false, silenceMs };
+    const progress = newProgress(silenceMs);
     servers.set(server, progress);
     return progress;
   };
 
+  const agreed = (server: string): ProtocolVersion | undefined => {
+    const found = servers.get(server)?.agreed;
+    return found !== undefined && now() < found.until ? found.version : undefined;
+  };
+
   return {
-    agreed: (server) => servers.get(server)?.agreed,
+    agreed,
     forget: (server) => void servers.delete(server),
     negotiate: async (server, discover) => {
+      const known = agreed(server);
+      if (known !== undefined) return known;
       const progress = progressOf(server);
-      progress.agreed ??= await ask(server, progress, (version) => discover(version, request));
-      return progress.agreed;
+      const version = await ask(server, progress, (spoken) => discover(spoken, request));
+      const forMs = isAtLeast(version, firstUseful) ? rememberMs : rememberUselessMs;
+      servers.set(server, { ...newProgress(silenceMs), agreed: { version, until: now() + forMs } });
+      return version;
     },
   };
 }
@@ -129,6 +149,8 @@ async function ask(
       const all = askedIn.flatMap((each) => refusals.get(each) ?? []);
       refusals.clear();
       progress.hasFailed = true;
+      if (all.some(({ kind }) => kind === "silent"))
+        progress.silenceMs = Math.min(progress.silenceMs * 2, longestSilenceMs);
       return conclude(server, all);
     }
     // A reply that is still owed would be taken for the next one's.
@@ -148,10 +170,7 @@ async function askIn(
     return answer instanceof KmipResultError ? { kind: "reply", header, error: answer } : answer;
   } catch (error) {
     const failure = toProviderError(error);
-    if (failure instanceof SilenceError) {
-      progress.silenceMs = Math.min(progress.silenceMs * silenceGrowth, longestSilenceMs);
-      return { kind: "silent", error: failure };
-    }
+    if (failure instanceof SilenceError) return { kind: "silent", error: failure };
     // A server that closes after its refusal has not judged the version that was asked on the closed connection.
     if (failure.code === "CLOSED" && isFirst) return { kind: "closed", error: failure };
     throw failure;

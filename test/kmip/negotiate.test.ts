@@ -145,6 +145,27 @@ test("a version agreed is remembered: the next connection needs no Discover Vers
   assert.equal(asked(), begin + 2);
 });
 
+test("an agreement is forgotten after an hour, and one without Encrypt after half a minute", async () => {
+  let time = 0;
+  const negotiator = createNegotiator({ now: () => time });
+  const answers: ProtocolVersion[] = [
+    { major: 1, minor: 1 },
+    { major: 1, minor: 2 },
+    { major: 1, minor: 4 },
+  ];
+  const discover: Discover = async (spoken) => ({
+    version: spoken,
+    answer: [answers.shift() ?? assert.fail()],
+  });
+  const agreedAt = async (at: number): Promise<string> => {
+    time = at;
+    return formatVersion(await negotiator.negotiate("kms:5696", discover));
+  };
+  const agreed: string[] = [];
+  for (const at of [0, 29_999, 30_000, 3_629_999, 3_630_000]) agreed.push(await agreedAt(at));
+  assert.deepEqual(agreed, ["1.1", "1.1", "1.2", "1.2", "1.4"]);
+});
+
 test("connections that negotiate at the same time with a server that hangs up do not skip a version", async (t) => {
   t.after(() => resetFaults(kms.faults));
   Object.assign(kms.faults.kmip, { versions: ["1.4"], versionRefusal: "hang-up" });
