@@ -22,7 +22,7 @@ const plain = /^([^:\s/@[\]]+)(?::(\d+))?$/;
 
 /**
  * Reads an address; the port is {@link kmipPort} where none is given.
- * @throws CONFIG, saying what an address looks like.
+ * @throws CONFIG, with the form of an address.
  */
 export function parseEndpoint(address: string): Endpoint {
   const match = bracketed.exec(address) ?? plain.exec(address);

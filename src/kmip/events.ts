@@ -1,5 +1,5 @@
 /**
- * What the KMIP stack tells of its work through `onEvent`: facts for a log and metrics, without a payload or a
+ * What the KMIP stack reports through `onEvent`: facts for a log and metrics, without a payload or a
  * secret. The shapes are those of KmsEvent in encryptors/encryptor.ts, spelled here again so that the stack
  * can be used without the rest of the program.
  */
@@ -29,7 +29,7 @@ export interface ExchangeEvent {
   readonly uid?: string;
 }
 
-/** A connection was opened, was closed, or could not be had; with the counts after it. */
+/** A connection was opened, was closed, or could not be made; with the counts after it. */
 export interface ConnectionEvent {
   readonly type: "connection";
   readonly change: "opened" | "closed" | "failed";

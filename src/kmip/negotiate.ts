@@ -30,8 +30,8 @@ export interface NegotiatorOptions {
   /** Header fields of each Discover Versions, as a Credential. Default: none. */
   readonly header?: RequestOptions;
   /**
-   * For how long a reply is waited for before the next version is tried, in ms; twice as long once every version was met
-   * with silence, for then the server may be slow. Default: 1000.
+   * For how long a reply is waited for before the next version is tried, in ms; twice as long once every version got no
+   * reply, since the server may be slow. Default: 1000.
    */
   readonly silenceMs?: number;
   /** The time, in ms. Default: `performance.now()`. */
@@ -57,7 +57,7 @@ export interface Negotiator {
 
 /**
  * The versions in which a server is asked, in this order. 1.2 is read by nearly every server that can Encrypt. The last
- * ones can't, and are asked so that the message tells the truth.
+ * ones cannot, and are asked so that the message is true.
  */
 const askedIn: readonly ProtocolVersion[] = (["1.2", "1.4", "1.3", "1.1", "1.0"] as const).map(parseVersion);
 const oldest = parseVersion("1.0");
@@ -75,10 +75,10 @@ const firstSilenceMs = 1000;
 const longestSilenceMs = 4000;
 
 /** The first version with Encrypt and Decrypt. */
-const firstUseful = parseVersion("1.2");
-/** How long an agreement is remembered; one that is of no use not for long, for somebody may be upgrading the server. */
+const encryptSince = parseVersion("1.2");
+/** How long an agreement is remembered; one without Encrypt for less, since the server may be upgraded. */
 const rememberMs = 3_600_000;
-const rememberUselessMs = 30_000;
+const rememberWithoutEncryptMs = 30_000;
 
 /** How a server treated one version. */
 type Refusal =
@@ -125,7 +125,7 @@ export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
       if (known !== undefined) return known;
       const progress = progressOf(server);
       const version = await ask(server, progress, (spoken) => discover(spoken, request));
-      const forMs = isAtLeast(version, firstUseful) ? rememberMs : rememberUselessMs;
+      const forMs = isAtLeast(version, encryptSince) ? rememberMs : rememberWithoutEncryptMs;
       servers.set(server, { ...newProgress(silenceMs), agreed: { version, until: now() + forMs } });
       return version;
     },
@@ -158,7 +158,7 @@ async function ask(
   }
 }
 
-/** The versions that the server tells, or how it refused this one. */
+/** The versions that the server reports, or how it refused this one. */
 async function askIn(
   version: ProtocolVersion,
   progress: Progress,
@@ -177,7 +177,7 @@ async function askIn(
   }
 }
 
-/** No reply in the time that this file gives one; told apart from the end of the caller's time. */
+/** No reply within `silenceMs`; not the end of the caller's time. */
 class SilenceError extends TimeoutError {
   constructor() {
     super("connect", "no reply to the first KMIP message");
@@ -187,7 +187,7 @@ class SilenceError extends TimeoutError {
 async function inTime<T>(reply: Promise<T>, ms: number): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new SilenceError()), ms);
-  // Lost later, when the connection is closed: nobody waits for it then.
+  // Rejects later, when the connection is closed.
   reply.catch(() => undefined);
   try {
     return await Promise.race([reply, promise]);
@@ -200,6 +200,8 @@ async function inTime<T>(reply: Promise<T>, ms: number): Promise<T> {
 function conclude(server: string, refusals: readonly Refusal[]): ProtocolVersion {
   const replies = refusals.filter((refusal) => refusal.kind === "reply");
   const last = refusals.at(-1);
+  const odd = oddOne(refusals.slice(0, -1));
+  if (odd !== undefined) throw odd.error;
   // It reads messages of 1.0, which has no Discover Versions.
   const reads10 = last?.kind === "reply" && unknownOperation.has(last.error.reason);
   const [first] = replies;
@@ -216,6 +218,15 @@ function conclude(server: string, refusals: readonly Refusal[]): ProtocolVersion
   throw new ProviderError("KMIP_VERSION", `${server} refuses KMIP 1.0, 1.1, 1.2, 1.3 and 1.4 (${said})`, {
     details: { endpoint: server, reason },
   });
+}
+
+/**
+ * A server refuses in one manner. Where it refused some versions by a reply and was silent or closed the connection at
+ * another, that one may be its own, and the server slow or restarting: nothing is concluded.
+ */
+function oddOne(refusals: readonly Refusal[]): Refusal | undefined {
+  const odd = refusals.find(({ kind }) => kind !== "reply");
+  return refusals.every(({ kind }) => kind === odd?.kind) ? undefined : odd;
 }
 
 function isSpoken(version: ProtocolVersion): boolean {
@@ -240,8 +251,12 @@ function newestOf(theirs: readonly ProtocolVersion[], server: string): ProtocolV
     theirs.some((version) => compareVersions(version, ours) === 0),
   );
   if (common !== undefined) return common;
-  const told = theirs.length === 0 ? "none of them" : `only ${theirs.map(formatVersion).join(", ")}`;
-  throw new ProviderError("KMIP_VERSION", `KMIP 1.0 to 1.4 are spoken here; ${server} speaks ${told}`, {
-    details: { endpoint: server },
-  });
+  const supported = theirs.length === 0 ? "none of them" : `only ${theirs.map(formatVersion).join(", ")}`;
+  throw new ProviderError(
+    "KMIP_VERSION",
+    `this program supports KMIP 1.0 to 1.4; ${server} supports ${supported}`,
+    {
+      details: { endpoint: server },
+    },
+  );
 }
