@@ -105,7 +105,7 @@ function jweOf(ciphertext: Uint8Array): string {
   return text;
 }
 
-/** The API says 403 of a key that is not active, too: the key itself tells the two apart. */
+/** The API says 403 of a key that is not active, too: the key's state tells which. */
 async function explainDenial(
   keys: ServiceKeys,
   denied: unknown,

@@ -126,7 +126,8 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
 function seenBefore(name: Name, { details: { keyId } }: ProviderError, agreed: string): string {
   switch (name) {
     case "protocol":
-      return agreed;
+      // A refusal of the first message agrees on nothing.
+      return agreed === "" ? "the KMS answers" : agreed;
     case "key":
       return typeof keyId === "string" ? keyId : "found";
     case "kind":
