@@ -13,14 +13,15 @@ const maxFileBytes = 1024 * 1024;
 
 /**
  * Reads a file of at most 1 MiB.
- * @throws TLS_FILES where it can't be read, is empty, or too long
+ * @param label how messages call it. Default: its path.
+ * @throws TLS_FILES where it cannot be read, is empty, or too long
  */
-export async function readPemFile(file: string): Promise<Buffer> {
+export async function readPemFile(file: string, label = quotePath(file)): Promise<Buffer> {
   const bytes = await readBounded(file).catch((error: unknown) => {
-    throw new ProviderError("TLS_FILES", `${quotePath(file)}: ${readFailure(error)}`);
+    throw new ProviderError("TLS_FILES", `${label}: ${readFailure(error)}`);
   });
-  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${quotePath(file)}: is longer than 1 MiB`);
-  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${quotePath(file)}: is empty`);
+  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${label}: is longer than 1 MiB`);
+  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${label}: is empty`);
   return bytes;
 }
 

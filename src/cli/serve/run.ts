@@ -121,7 +121,7 @@ async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
   const { config, logger, metrics, status, server } = running;
   if (config.httpAddr === undefined) return undefined;
   return startHttpEndpoint({
-    addr: config.httpAddr.name,
+    address: config.httpAddr,
     status,
     metrics,
     logger,
