@@ -35,7 +35,7 @@ export interface TlsMaterial {
   readonly ca: Buffer | undefined;
   /** The password of --kmip-username; undefined: there is none. */
   readonly kmipPassword?: string | undefined;
-  /** SHA-256 over all files, hexadecimal: tells two materials apart. */
+  /** SHA-256 over all files, hexadecimal: differs between two materials. */
   readonly fingerprint: string;
   /**
    * When the certificate that ends first in each file ends. In a bundle of CAs those that have ended already
@@ -200,7 +200,7 @@ function systemRoots(): string[] | undefined {
  */
 export function dateTrouble(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
   return material.notAfter.flatMap(({ file, notAfter, notBefore }) => {
-    if (notAfter <= now) return [`${file}: the certificate has expired on ${notAfter.toISOString()}`];
+    if (notAfter <= now) return [`${file}: the certificate expired on ${notAfter.toISOString()}`];
     if (notBefore !== undefined && notBefore > now)
       return [
         `${file}: the certificate is not valid before ${notBefore.toISOString()} (is the clock right?)`,

@@ -82,10 +82,10 @@ test("`config encryption-configuration` prints a file that is right", async (t) 
   );
 });
 
-test("`probe` tells the state of a plugin that answers on the socket", async (t) => {
+test("`probe` reports the state of a plugin that answers on the socket", async (t) => {
   const { socketPath } = await startServer(t);
   const found = (await check(t, { sock: socketPath })).get("socket");
-  assert.match(found?.advice ?? "", /`probe` tells its state/);
+  assert.match(found?.advice ?? "", /`probe` reports its state/);
   const { code, stdout } = await runCommand(probeCommand, [`--sock=${socketPath}`]);
   assert.equal(code, 0, stdout);
 });

@@ -102,7 +102,7 @@ describe("a PKCS #12 file", { skip: withoutOpenssl }, () => {
     openssl(folder, ...exportArguments, "-legacy", "-passout", "pass:", "-out", "rc2.p12");
     const files = { cert: at("rc2.p12"), key: at("rc2.p12"), keyPassword: at("plain-password") };
     const message = await refusalOf(files);
-    assert.match(message, /encrypted with a cipher that is not used any more/);
+    assert.match(message, /is encrypted with an obsolete cipher/);
     runAdvice(`${adviceIn(message, "openssl")} -passin pass:`);
     await assertLoads({ cert: at("rc2.p12.pem"), key: at("rc2.p12.pem") });
   });

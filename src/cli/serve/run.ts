@@ -1,6 +1,6 @@
 /**
  * Serving, from the command line to the end: log, metrics, encryptor, key status, certificates, socket, in that
- * order. The socket listens before the KMS is looked at, and whatever the certificates are (DESIGN.md, decision 1).
+ * order. The socket listens before the KMS is reached, and whatever the certificates are.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseServeConfig } from "../../config/config.ts";
