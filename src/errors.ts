@@ -1,6 +1,6 @@
 /**
  * The errors of the whole program: one base class, a code from a closed union, whether trying again can help,
- * and a `cause` that is logged and never sent. Which gRPC code a caller sees is decided in server/errors.ts.
+ * and a `cause` that is logged and never sent. server/rpc/errors.ts decides which gRPC code a caller sees.
  */
 
 /**
@@ -66,6 +66,10 @@ export const errorKinds = {
   KEY_UNUSABLE: "key",
   KEY_ACCESS_DENIED: "key",
   KEY_SELF_TEST: "key",
+  KEY_CHANGED: "key",
+  /** A snapshot, a database or a value of etcd that cannot be read, or is not valid. */
+  ETCD_DATA: "bad-reply",
+  ETCD_REFUSED: "refused",
   INTERNAL: "internal",
 } as const satisfies Readonly<Record<string, ErrorKind>>;
 
@@ -78,6 +82,25 @@ export const errorCodes = Object.keys(errorKinds) as readonly ErrorCode[];
 /** Facts about a failure for the log: flat, and never a plaintext, key, PEM or ciphertext. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | undefined>>;
 
+/** What a refusal by the KMS is about, in the words of no protocol; `other` where the protocol does not say. */
+export type RefusalClass =
+  | "invalid-argument"
+  | "not-found"
+  | "permission-denied"
+  | "failed-precondition"
+  | "unimplemented"
+  | "canceled"
+  | "overloaded"
+  | "unavailable"
+  | "other";
+
+/** A refusal by the KMS, translated by its encryptor: all that server/ knows of a Result Reason or an HTTP status. */
+export interface Refusal {
+  readonly class: RefusalClass;
+  /** The protocol's own name for it, from a closed list, fit for a caller: `Item Not Found`, `status 404`. */
+  readonly name: string;
+}
+
 /** How a {@link ProviderError} is made. */
 export interface ProviderErrorOptions {
   /** Whether the same request, sent again, could succeed (network, time-out, 429, 5xx). Default: false. */
@@ -86,6 +109,8 @@ export interface ProviderErrorOptions {
   readonly cause?: unknown;
   /** Facts for the log. */
   readonly details?: ErrorDetails;
+  /** What the KMS refused. */
+  readonly refusal?: Refusal;
 }
 
 /** The base of every error that this program throws on purpose. `message` may be logged; see `callerMessage`. */
@@ -94,12 +119,15 @@ export class ProviderError extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
   readonly details: ErrorDetails;
+  /** Set by an encryptor on KMIP_RESULT and REST_STATUS; undefined elsewhere. */
+  readonly refusal: Refusal | undefined;
 
   constructor(code: ErrorCode, message: string, options: ProviderErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable ?? false;
     this.details = options.details ?? {};
+    this.refusal = options.refusal;
   }
 
   /** What the failure is about. */

@@ -7,11 +7,15 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
+import { auditCommand } from "../src/cli/audit.ts";
+import { renderMetrics } from "../src/cli/audit/textfile.ts";
 import { checkCommand } from "../src/cli/check.ts";
 import type { Flag, FlagSet } from "../src/cli/command.ts";
 import { configCommand } from "../src/cli/config.ts";
 import { kinds as configKinds } from "../src/cli/config/kinds.ts";
 import { probeCommand } from "../src/cli/probe.ts";
+import { recoverCommand } from "../src/cli/recover.ts";
+import { reencryptCommand } from "../src/cli/reencrypt.ts";
 import { serveFlags } from "../src/cli/serve-flags.ts";
 import { errorCodes, ProviderError } from "../src/errors.ts";
 import { callerMessage, grpcCode } from "../src/server/rpc/errors.ts";
@@ -38,7 +42,9 @@ function mentions(pattern: RegExp): { page: string; name: string }[] {
 /** A row of README's table of flags. */
 function row(name: string, flag: Flag): string {
   const title = flag.type === "boolean" ? `--${name}` : `--${name} ${flag.valueHint ?? "VALUE"}`;
-  return joined(`| \`${title}\` | \`${flag.env ?? ""}\` | ${flag.fallback ?? ""} | ${flag.description} |`);
+  return joined(
+    `| \`${title}\` | \`${flag.env ?? ""}\` | ${flag.default ?? flag.fallback ?? ""} | ${flag.description} |`,
+  );
 }
 
 /** As GitHub makes them. */
@@ -128,6 +134,7 @@ describe("The docs name what is there:", () => {
     "cert",
     "key",
     "name",
+    "prefix",
     "max-semi-space-size",
     "disable-sigusr1",
     // Of the distributions, and of the tools that verify a release.
@@ -156,6 +163,9 @@ describe("The docs name what is there:", () => {
     ...checkCommand.flags,
     ...probeCommand.flags,
     ...configCommand.flags,
+    ...reencryptCommand.flags,
+    ...auditCommand.flags,
+    ...recoverCommand.flags,
   };
 
   test("every flag", () => {
@@ -173,7 +183,8 @@ describe("The docs name what is there:", () => {
   });
 
   test("every metric", async () => {
-    const exposition = await createUsedMetrics().render();
+    const audited = await renderMetrics({ sources: [], verdicts: [], isGood: true });
+    const exposition = `${await createUsedMetrics().render()}\n${audited}`;
     const known = new Set([...exposition.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name));
     const unknown = mentions(/\b(okms_(?!etcd_plugin)\w*[a-z])\b/g)
       .map(({ page, name }) => ({ page, name: name.replace(/_(bucket|sum|count)$/, "") }))

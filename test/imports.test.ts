@@ -16,14 +16,29 @@ const root = path.dirname(import.meta.dirname);
  */
 const rooms: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["cli", "process"],
-  cli: ["config", "encryptors", "errors.ts", "gen", "log", "metrics.ts", "net", "process", "server", "text"],
+  cli: [
+    "config",
+    "encryptors",
+    "errors.ts",
+    "etcd",
+    "gen",
+    "kubernetes",
+    "log",
+    "metrics.ts",
+    "net",
+    "process",
+    "server",
+    "text",
+  ],
   config: ["encryptors", "errors.ts", "log", "net", "text"],
   server: ["encryptors", "errors.ts", "gen", "log", "metrics.ts", "text"],
-  "metrics.ts": ["encryptors", "net", "text"],
-  encryptors: ["errors.ts", "kmip", "net", "rest", "text"],
+  "metrics.ts": ["encryptors", "errors.ts", "net", "text"],
+  encryptors: ["errors.ts", "kmip", "net", "rest", "text", "upstream"],
+  kubernetes: ["errors.ts", "text"],
   kmip: ["errors.ts", "net", "text", "upstream"],
   rest: ["errors.ts", "net", "text", "upstream"],
   upstream: ["errors.ts", "net"],
+  etcd: ["errors.ts", "gen", "net", "text"],
   net: ["errors.ts", "text"],
   log: ["errors.ts", "text"],
   process: [],
@@ -36,7 +51,7 @@ const fronts: readonly { file: RegExp; only: RegExp }[] = [
   // The KMIP stack is a library: the encryptor uses what its index exports.
   { file: /^src\/kmip\/(?!index\.ts)/, only: /^src\/kmip\// },
   // A protocol's own encryptor is chosen in one place.
-  { file: /^src\/encryptors\/(?!index\.ts|encryptor\.ts)/, only: /^src\/encryptors\// },
+  { file: /^src\/encryptors\/(?!index\.ts|encryptor\.ts|limits\.ts)/, only: /^src\/encryptors\// },
   // The server knows the interface, and no encryptor.
   { file: /^src\/encryptors\/index\.ts/, only: /^src\/cli\// },
   // TTLV knows of KMIP the names of tags only; the specification's tables know nothing.
@@ -49,6 +64,7 @@ const runtimeDependencies = [
   "@bufbuild/protobuf",
   "@connectrpc/connect",
   "@connectrpc/connect-node",
+  "@kubernetes/client-node",
   "citty",
   "consola",
   "prom-client",

@@ -64,8 +64,12 @@ describe("metrics", () => {
     ["probe_total", "counter", ["kind", "outcome"]],
     ["probe_duration_seconds", "histogram", ["kind"]],
     ["last_successful_probe_timestamp_seconds", "gauge", []],
+    ["last_successful_deep_probe_timestamp_seconds", "gauge", []],
+    ["key_state", "gauge", ["state"]],
+    ["key_failure", "gauge", ["code"]],
     ["key_id_hash_info", "gauge", ["key_id_hash"]],
     ["key_changes_total", "counter", []],
+    ["key_date_timestamp_seconds", "gauge", ["date"]],
     ["certificate_not_after_timestamp_seconds", "gauge", ["file"]],
     ["reload_total", "counter", ["outcome"]],
     ["socket_rebinds_total", "counter", []],
@@ -170,15 +174,38 @@ describe("metrics", () => {
   test("keep the time of the last good probe through bad ones", async () => {
     const metrics = createMetrics({ version: "1", protocol: "kmip" });
     const name = "last_successful_probe_timestamp_seconds";
-    metrics.probe("light", "passing", 1);
+    metrics.probe("light", "transient", 1);
     assert.equal(await valueOf(metrics, name), 0);
     const before = Date.now() / 1000;
     metrics.probe("deep", "ok", 0.1);
     const good = (await valueOf(metrics, name)) ?? 0;
     assert.ok(good >= before && good <= Date.now() / 1000, String(good));
-    metrics.probe("light", "final", 0.1);
+    metrics.probe("light", "permanent", 0.1);
     assert.equal(await valueOf(metrics, name), good);
-    assert.equal(await valueOf(metrics, "probe_total", { kind: "light", outcome: "final" }), 1);
+    assert.equal(await valueOf(metrics, "probe_total", { kind: "light", outcome: "permanent" }), 1);
+  });
+
+  test("keep the time of the last good deep probe apart from that of light ones", async () => {
+    const metrics = createMetrics({ version: "1", protocol: "kmip" });
+    const name = "last_successful_deep_probe_timestamp_seconds";
+    metrics.probe("light", "ok", 0.1);
+    metrics.probe("deep", "permanent", 0.1);
+    assert.equal(await valueOf(metrics, name), 0);
+    metrics.probe("deep", "ok", 0.1);
+    assert.ok(((await valueOf(metrics, name)) ?? 0) > Date.now() / 1000 - 60);
+  });
+
+  test("show one state of the key at a time, and its failure only while there is one", async () => {
+    const metrics = createMetrics({ version: "1", protocol: "kmip" });
+    assert.equal(await valueOf(metrics, "key_state", { state: "unknown" }), 1);
+    metrics.keyState("grace", "CONNECT");
+    metrics.keyState("permanent", "KEY_CHANGED");
+    assert.equal(await valueOf(metrics, "key_state", { state: "unknown" }), 0);
+    assert.equal(await valueOf(metrics, "key_state", { state: "permanent" }), 1);
+    assert.equal(await valueOf(metrics, "key_failure", { code: "CONNECT" }), undefined);
+    assert.equal(await valueOf(metrics, "key_failure", { code: "KEY_CHANGED" }), 1);
+    metrics.keyState("ok", undefined);
+    assert.equal(await valueOf(metrics, "key_failure", { code: "KEY_CHANGED" }), undefined);
   });
 
   test("show the hash of the key in use alone, and count changes of key but not the first key", async () => {
@@ -198,6 +225,14 @@ describe("metrics", () => {
     const metrics = createMetrics({ version: "1", protocol: "kmip" });
     metrics.key("b3f1c6de-0000-4000-8000-aabbccddeeff");
     assert.doesNotMatch(await metrics.render(), /b3f1c6de/);
+  });
+
+  test("have the dates of the key that is in use now", async () => {
+    const metrics = createMetrics({ version: "1.2.3", protocol: "kmip" });
+    metrics.keyDates({ protectStop: new Date(1_000_000), deactivation: new Date(2_000_000) });
+    metrics.keyDates({ deactivation: new Date(3_000_000) });
+    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "protect-stop" }), undefined);
+    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "deactivation" }), 3_000);
   });
 
   test("replace the ends of certificates as a whole, so that a file no longer used is gone", async () => {

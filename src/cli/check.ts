@@ -50,7 +50,7 @@ Exit code: 0 nothing is wrong, 1 something is, 2 the command line is wrong.`,
     const encryptionConfig = read.path("encryption-config");
     const encryptionConfigSock = read.path("encryption-config-sock");
     const isJson = read.boolean("json");
-    const { config, warnings } = parseServeConfig(read, false);
+    const { config, warnings } = parseServeConfig(read, false, env);
     const user = read.text("user");
     if (user !== undefined) {
       const { checkAsUser } = await import("./check/as-user.ts");

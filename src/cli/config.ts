@@ -13,7 +13,7 @@ const ownFlags = {
     group: "CONFIG",
     type: "string",
     valueHint: "NAME",
-    fallback: defaults.providerName,
+    default: defaults.providerName,
     description:
       "name of the provider in the EncryptionConfiguration; part of what is stored, never to change",
   },
@@ -21,21 +21,21 @@ const ownFlags = {
     group: "CONFIG",
     type: "string",
     valueHint: "DURATION",
-    fallback: "3s",
+    default: "3s",
     description: "how long kube-apiserver waits for an answer",
   },
   resources: {
     group: "CONFIG",
     type: "string",
     valueHint: "LIST",
-    fallback: "secrets",
+    default: "secrets",
     description: "what kube-apiserver encrypts, with commas: secrets,configmaps",
   },
   instance: {
     group: "CONFIG",
     type: "string",
     valueHint: "NAME",
-    fallback: defaults.name,
+    default: defaults.name,
     description:
       "systemd, static-pod: name of the units or of the Pod; after a rotation by id, the new one's",
   },
@@ -43,7 +43,7 @@ const ownFlags = {
     group: "CONFIG",
     type: "string",
     valueHint: "PATH",
-    fallback: defaults.exec,
+    default: defaults.exec,
     description: "systemd: where the program is installed",
   },
   node: {
@@ -103,7 +103,7 @@ const ownFlags = {
     group: "ROTATION BY KEY ID",
     type: "string",
     valueHint: "STEP",
-    fallback: "write",
+    default: "write",
     description:
       "read: the next key's provider comes second, for every API server first; write: it comes first",
   },

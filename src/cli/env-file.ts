@@ -2,8 +2,10 @@
  * The file of variables that a unit has as EnvironmentFile=, read as systemd reads it (systemd.exec(5)): so that `check`
  * and `config` see what the service will.
  */
-import { readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { ConfigError } from "../config/settings.ts";
+import { readFailure } from "../net/pem.ts";
+import { quotePath } from "../text/quote.ts";
 
 /** The flag, for the commands that take the flags of serve. */
 export const envFileFlag = {
@@ -23,10 +25,24 @@ export const envFileFlag = {
 export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): NodeJS.ProcessEnv {
   if (file === undefined || file === "") return env;
   try {
-    return { ...env, ...parseEnvFile(readFileSync(file, "utf8")) };
+    return { ...env, ...parseEnvFile(readRegularFile(file)) };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ConfigError([`Cannot read --env-file: ${reason}`]);
+    throw new ConfigError([`Cannot read --env-file ${quotePath(file)}: ${readFailure(error)}`]);
+  }
+}
+
+const maxBytes = 1024 * 1024;
+
+/** Neither a device nor a pipe, which would never end. */
+function readRegularFile(file: string): string {
+  const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
+    if (stats.size > maxBytes) throw Object.assign(new Error("too long"), { code: "EFBIG" });
+    return readFileSync(descriptor, "utf8");
+  } finally {
+    closeSync(descriptor);
   }
 }
 

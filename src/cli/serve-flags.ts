@@ -18,12 +18,21 @@ export const serveFlags = {
     description:
       "where the KMS is: host:5696 for kmip, https://host for rest; several: the first that answers serves",
   },
+  "serv-name": {
+    group: "SERVER",
+    type: "string",
+    valueHint: "NAME",
+    env: "OKMS_SERV_NAME",
+    fallback: "the host of --serv-addr",
+    description:
+      "name that the server's certificate is for, where --serv-addr has another one (an IP address, a tunnel)",
+  },
   sock: {
     group: "SERVER",
     type: "string",
     valueHint: "PATH",
     env: "OKMS_SOCK",
-    fallback: "/var/run/okms_etcd_plugin.sock",
+    default: "/var/run/okms_etcd_plugin.sock",
     description: "Unix socket to listen on; @name for an abstract one",
   },
   timeout: {
@@ -31,7 +40,7 @@ export const serveFlags = {
     type: "string",
     valueHint: "DURATION",
     env: "OKMS_TIMEOUT",
-    fallback: "10s",
+    default: "10s",
     description:
       "longest time that a call may take, as 10s, 1m30s, 500ms; a shorter deadline of the caller wins",
   },
@@ -78,6 +87,27 @@ export const serveFlags = {
     fallback: "the system's roots",
     description: "PEM bundle that the server's certificate must chain to",
   },
+  "client-key-password-file": {
+    group: "AUTHENTICATION",
+    type: "string",
+    valueHint: "FILE",
+    env: "OKMS_CLIENT_KEY_PASSWORD_FILE",
+    description: "file with the password of an encrypted --client-key, or of a PKCS #12 --client-cert",
+  },
+  "kmip-username": {
+    group: "AUTHENTICATION",
+    type: "string",
+    valueHint: "NAME",
+    env: "OKMS_KMIP_USERNAME",
+    description: "user name that the KMIP server requires besides the certificate; kmip only",
+  },
+  "kmip-password-file": {
+    group: "AUTHENTICATION",
+    type: "string",
+    valueHint: "FILE",
+    env: "OKMS_KMIP_PASSWORD_FILE",
+    description: "file with the password of --kmip-username; re-read when it changes",
+  },
   debug: {
     group: "ADVANCED",
     type: "boolean",
@@ -89,7 +119,7 @@ export const serveFlags = {
     type: "string",
     valueHint: "LEVEL",
     env: "OKMS_LOG_LEVEL",
-    fallback: "info",
+    default: "info",
     description: "error, warn, info, debug, or trace (KMIP messages, without what is secret)",
   },
   "log-format": {
@@ -113,7 +143,7 @@ export const serveFlags = {
     type: "string",
     valueHint: "OCTAL",
     env: "OKMS_SOCK_MODE",
-    fallback: "0660",
+    default: "0660",
     description: "permissions of the socket file",
   },
   "sock-group": {
@@ -130,12 +160,18 @@ export const serveFlags = {
     env: "OKMS_REPLACE",
     description: "take the socket over from a process that still answers on it, without a gap",
   },
+  "sock-insecure-dir": {
+    group: "ADVANCED",
+    type: "boolean",
+    env: "OKMS_SOCK_INSECURE_DIR",
+    description: "accept a socket folder that other users may write to, as in a sidecar; warns at each start",
+  },
   "probe-interval": {
     group: "ADVANCED",
     type: "string",
     valueHint: "DURATION",
     env: "OKMS_PROBE_INTERVAL",
-    fallback: "15s",
+    default: "15s",
     description: "time between two looks at the key when all is well",
   },
   "status-grace": {
@@ -143,15 +179,31 @@ export const serveFlags = {
     type: "string",
     valueHint: "DURATION",
     env: "OKMS_STATUS_GRACE",
-    fallback: "2m",
+    default: "2m",
     description: "how long Status still says ok after the last good look, while the trouble may pass",
+  },
+  "deep-probe-interval": {
+    group: "ADVANCED",
+    type: "string",
+    valueHint: "DURATION",
+    env: "OKMS_DEEP_PROBE_INTERVAL",
+    default: "5m",
+    description: "time between two probes that also encrypt and decrypt",
+  },
+  "state-dir": {
+    group: "ADVANCED",
+    type: "string",
+    valueHint: "FOLDER",
+    env: "OKMS_STATE_DIR",
+    fallback: "memory only",
+    description: "folder for what a later start compares the key with",
   },
   "kmip-connections": {
     group: "ADVANCED",
     type: "string",
     valueHint: "N",
     env: "OKMS_KMIP_CONNECTIONS",
-    fallback: "8",
+    default: "8",
     description: "most connections to a KMIP server, 1 to 128",
   },
   "max-inflight": {
@@ -159,7 +211,7 @@ export const serveFlags = {
     type: "string",
     valueHint: "N",
     env: "OKMS_MAX_INFLIGHT",
-    fallback: "512",
+    default: "512",
     description: "most calls inside at once; one more is refused at once",
   },
   "insecure-http": {

@@ -1,8 +1,8 @@
 /**
  * What a KMIP server's refusal means for a key: Result Reasons (KMIP 1.4 section 9.1.3.2.29, and those of 2.0 that
- * servers give to 1.x clients all the same) to KEY_* codes. What is not listed stays KMIP_RESULT.
+ * servers give to 1.x clients all the same) to KEY_* codes. What is not listed stays KMIP_RESULT, with its class.
  */
-import { type ErrorCode, KmipResultError, ProviderError } from "../errors.ts";
+import { type ErrorCode, KmipResultError, ProviderError, type RefusalClass } from "../errors.ts";
 
 type KeyCode = Extract<ErrorCode, `KEY_${string}`>;
 
@@ -20,6 +20,11 @@ const denied: Meaning = {
   code: "KEY_ACCESS_DENIED",
   advice: "the KMS denies it to this client certificate: give it the right to use the key",
 };
+const notAuthenticated: Meaning = {
+  code: "KEY_ACCESS_DENIED",
+  advice:
+    "the KMS does not accept the identity of this client: check the client certificate (--client-cert), and where the KMS wants a user name and password, --kmip-username and --kmip-password-file",
+};
 const notActive: Meaning = {
   code: "KEY_NOT_ACTIVE",
   advice: "the key's state does not allow it: activate the key, or choose an active one",
@@ -32,7 +37,7 @@ const unusable: Meaning = {
 const meanings: Readonly<Record<string, Meaning>> = {
   "Item Not Found": notFound,
   "Permission Denied": denied,
-  "Authentication Not Successful": denied,
+  "Authentication Not Successful": notAuthenticated,
   "Object Archived": notActive,
   "Illegal Operation": notActive,
   // Of KMIP 2.0.
@@ -45,6 +50,14 @@ const meanings: Readonly<Record<string, Meaning>> = {
   "0x00000043": notActive, // Wrong Key Lifecycle State
 };
 
+/** Of the reasons that say nothing about a key those that say more than `other`. */
+const classes: Readonly<Record<string, RefusalClass>> = {
+  "Key Value Not Present": "failed-precondition",
+  "Cryptographic Failure": "invalid-argument",
+  "Operation Not Supported": "unimplemented",
+  "Operation Canceled By Requester": "canceled",
+};
+
 /**
  * A refusal as what it means for the key `keyId`; anything else as it is.
  * @param keyId identifier or label, for the message.
@@ -52,7 +65,12 @@ const meanings: Readonly<Record<string, Meaning>> = {
 export function asKeyFailure(error: unknown, keyId: string): unknown {
   if (!(error instanceof KmipResultError)) return error;
   const meaning = meanings[error.reason];
-  if (meaning === undefined) return error;
+  if (meaning === undefined)
+    return new ProviderError("KMIP_RESULT", error.message, {
+      cause: error,
+      details: error.details,
+      refusal: { class: classes[error.reason] ?? "other", name: error.reason },
+    });
   return new ProviderError(meaning.code, `key ${keyId}: ${meaning.advice} (${error.message})`, {
     cause: error,
     details: { keyId, operation: error.operation, reason: error.reason },

@@ -1,12 +1,15 @@
 /**
  * Finds the configured key in a KMIP server and checks that it can be used, by Locate and Get Attributes (KMIP 1.4
- * sections 4.9 and 4.12), in one message where the server allows. Never asks for key material.
+ * sections 4.9 and 4.12). Never asks for key material.
  */
+import { randomUUID } from "node:crypto";
 import { type ErrorCode, KmipResultError, ProviderError } from "../errors.ts";
 import {
   type Attribute,
   attribute,
+  type AttributeName,
   attributeValue,
+  attributeValues,
   call,
   CryptographicAlgorithm,
   CryptographicUsageMask,
@@ -17,16 +20,16 @@ import {
   maskNames,
   NameType,
   ObjectType,
-  type Reply,
-  type RequestContext,
+  type CallContext,
   State,
   Tag,
 } from "../kmip/index.ts";
-import type { KeyInfo, KeySelector } from "./encryptor.ts";
+import { quote } from "../text/quote.ts";
+import type { KeyDates, KeyInfo, KeySelector } from "./encryptor.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 
-/** Looks the configured key up, again and again. */
-export type KeyResolver = (context: RequestContext) => Promise<KeyInfo>;
+/** Finds the configured key, and is called again and again: a label may lead to another key by then. */
+export type KeyResolver = (context: CallContext) => Promise<KeyInfo>;
 
 /** What is asked of a key. */
 const attributeNames = [
@@ -37,182 +40,240 @@ const attributeNames = [
   "Cryptographic Length",
   "Cryptographic Usage Mask",
   "State",
+  "Process Start Date",
+  "Protect Stop Date",
+  "Deactivation Date",
 ] as const;
 
-/** Of how many keys with one name the attributes are looked at, to see whether only one of them is active. */
+/** Of how many keys with one name the attributes are read, to see whether only one of them is active. */
 const mostNamesakes = 8;
-
-/** After so many batches lost in a row none is sent any more: one may be lost with its connection. */
-const mostLostBatches = 2;
 
 interface FoundKey {
   readonly keyId: string;
   readonly attributes: readonly Attribute[];
 }
 
-/** Failures that say more than "denied" does. */
-const tellsWhy: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["KEY_NOT_ACTIVE", "KEY_UNUSABLE"]);
-
 /** Makes a resolver for one key. */
 export function createKeyResolver(client: KmipClient, key: KeySelector): KeyResolver {
-  if ("id" in key) return async (context) => usable(await attributesOf(client, key.id, context));
-  // Not every server takes batches, and not every one that does keeps the ID placeholder from one operation to the
-  // next (PyKMIP does not). The attributes then take a message of their own, and this is remembered.
-  let isPlaceholderKept = true;
-  /** Batches in a row that got no reply, or none that makes sense. */
-  let lostBatches = 0;
-  return async (context) => {
-    const located = await locate(
-      client,
-      key.label,
-      isPlaceholderKept && lostBatches < mostLostBatches,
+  const reader = new AttributeReader(client);
+  if ("id" in key) return async (context) => usable(await reader.read(key.id, context));
+  const search = new LabelSearch(client, reader, key.label);
+  return async (context) => usable(await search.find(context), key.label);
+}
+
+/**
+ * Says why an operation on a key was refused. Before KMIP 2.0 there is no Result Reason for a key in the wrong state, and
+ * servers say Permission Denied or Illegal Operation: its attributes tell more.
+ * @param refused the failure to give back where the attributes tell nothing against the key.
+ */
+export async function explainRefusal(
+  client: KmipClient,
+  operation: "Encrypt" | "Decrypt",
+  keyId: string,
+  refused: unknown,
+  context: CallContext,
+): Promise<unknown> {
+  if (!(refused instanceof ProviderError) || !mayBeState.has(refused.code)) return refused;
+  try {
+    const { dates } = usable(await new AttributeReader(client).read(keyId, context));
+    return outsideDates(operation, keyId, dates ?? {}, refused) ?? refused;
+  } catch (error) {
+    return error instanceof ProviderError && saysMore.has(error.code) ? error : refused;
+  }
+}
+
+const mayBeState: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["KEY_ACCESS_DENIED", "KEY_NOT_ACTIVE"]);
+const saysMore: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["KEY_NOT_ACTIVE", "KEY_UNUSABLE"]);
+
+/** A refusal outside the dates between which the key may be used so; undefined within them. */
+function outsideDates(
+  operation: "Encrypt" | "Decrypt",
+  keyId: string,
+  { protectStop, processStart }: KeyDates,
+  cause: ProviderError,
+): ProviderError | undefined {
+  const now = Date.now();
+  const facts = { cause, details: { keyId } };
+  if (operation === "Encrypt" && protectStop !== undefined && protectStop.getTime() <= now)
+    return new ProviderError(
+      "KEY_NOT_ACTIVE",
+      `key ${keyId}: its Protect Stop Date, ${protectStop.toISOString()}, has passed: the KMS refuses Encrypt, and Decrypt still works; choose another key`,
+      facts,
+    );
+  if (operation === "Decrypt" && processStart !== undefined && processStart.getTime() > now)
+    return new ProviderError(
+      "KEY_NOT_ACTIVE",
+      `key ${keyId}: its Process Start Date, ${processStart.toISOString()}, has not come: the KMS refuses Decrypt until then`,
+      facts,
+    );
+  return undefined;
+}
+
+/** Result Reasons by which servers refuse a whole Get Attributes since the key has not one of the attributes. */
+const refusesNames: ReadonlySet<string> = new Set([
+  "Item Not Found",
+  "Invalid Field",
+  "Invalid Message",
+  "Missing Data",
+  "Operation Not Supported",
+  "Feature Not Supported",
+]);
+
+/** Get Attributes, by name, or without names where the server refuses one that is unset. */
+class AttributeReader {
+  readonly #client: KmipClient;
+  #byName = true;
+
+  constructor(client: KmipClient) {
+    this.#client = client;
+  }
+
+  /** @throws KEY_* for what a refusal means. */
+  async read(keyId: string, context: CallContext): Promise<FoundKey> {
+    try {
+      return await this.#ask(keyId, this.#byName, context);
+    } catch (error) {
+      if (!(error instanceof KmipResultError) || !refusesNames.has(error.reason))
+        throw asKeyFailure(error, keyId);
+      return this.#readOtherwise(keyId, error, context);
+    }
+  }
+
+  async #readOtherwise(keyId: string, refused: KmipResultError, context: CallContext): Promise<FoundKey> {
+    try {
+      const found = await this.#ask(keyId, !this.#byName, context);
+      this.#byName = !this.#byName;
+      return found;
+    } catch (error) {
+      throw asKeyFailure(error instanceof KmipResultError ? refused : error, keyId);
+    }
+  }
+
+  async #ask(keyId: string, byName: boolean, context: CallContext): Promise<FoundKey> {
+    const request = { uniqueIdentifier: keyId, attributeNames: byName ? attributeNames : [] };
+    const { uniqueIdentifier, attributes } = await this.#client.send(
+      () => ({
+        calls: [call(getAttributesOperation, request)],
+        read: (reply) => reply.payload(0, getAttributesOperation),
+      }),
       context,
     );
-    if (located.lostBatch !== undefined) lostBatches = located.lostBatch ? lostBatches + 1 : 0;
-    const [keyId, ...namesakes] = located.keyIds;
-    if (keyId === undefined) throw notFound(key.label);
-    if (namesakes.length > 0)
-      return usable(await onlyActive(client, key.label, located.keyIds, context), key.label);
-    if (located.found?.keyId === keyId) return usable(located.found, key.label);
-    const found = await attributesOf(client, keyId, context);
-    if (located.lostBatch !== true) isPlaceholderKept = false;
-    return usable(found, key.label);
-  };
-}
-
-/**
- * Says why the use of a key was denied. Before KMIP 2.0 there is no Result Reason for a key in the wrong state, and
- * servers say Permission Denied of it: its attributes tell the two apart.
- * @param denied the KEY_ACCESS_DENIED to give back where the attributes tell nothing against the key.
- */
-export async function explainDenial(
-  client: KmipClient,
-  keyId: string,
-  denied: ProviderError,
-  context: RequestContext,
-): Promise<ProviderError> {
-  try {
-    usable(await attributesOf(client, keyId, context));
-    return denied;
-  } catch (error) {
-    return error instanceof ProviderError && tellsWhy.has(error.code) ? error : denied;
-  }
-}
-
-interface Located {
-  readonly keyIds: readonly string[];
-  /** Whether a batch was sent in vain; undefined where none was sent, or it was refused. */
-  readonly lostBatch?: boolean;
-  /** The attributes that came with them, where the server keeps the ID placeholder and found one key. */
-  readonly found: FoundKey | undefined;
-}
-
-/** Locate, with the attributes of what it finds where possible. */
-async function locate(
-  client: KmipClient,
-  label: string,
-  withAttributes: boolean,
-  context: RequestContext,
-): Promise<Located> {
-  try {
-    return await sendLocate(client, label, withAttributes, context);
-  } catch (error) {
-    if (!(error instanceof KmipResultError)) throw error;
-    if (withAttributes) return locate(client, label, false, context);
-    throw asKeyFailure(error, `with the label "${label}"`);
-  }
-}
-
-/**
- * Symmetric keys by Name, in whatever state: a label whose only key is not active is not a label without a key. A
- * second try does without the attributes: some servers hang up on a batch, or answer a part of it.
- */
-function sendLocate(
-  client: KmipClient,
-  label: string,
-  withAttributes: boolean,
-  context: RequestContext,
-): Promise<Located> {
-  let tries = 0;
-  return client.send((version) => {
-    tries += 1;
-    const isBatch = withAttributes && tries === 1;
-    const search = call(locateOperation, {
-      maximumItems: mostNamesakes + 1,
-      attributes: [
-        attribute("Name", { value: label, type: NameType.UninterpretedTextString }, version),
-        attribute("Object Type", ObjectType.SymmetricKey, version),
-      ],
-    });
-    return {
-      calls: isBatch ? [search, call(getAttributesOperation, { attributeNames })] : [search],
-      header: isBatch ? { batchOrderOption: true } : {},
-      read: (reply): Located => ({
-        keyIds: reply.payload(0, locateOperation).uniqueIdentifiers,
-        found: isBatch ? attributesIn(reply, 1) : undefined,
-        ...(withAttributes ? { lostBatch: !isBatch } : {}),
-      }),
-    };
-  }, context);
-}
-
-/** Undefined where the server refused that part of the batch: it has no placeholder, or found none or several. */
-function attributesIn(reply: Reply, index: number): FoundKey | undefined {
-  try {
-    const { uniqueIdentifier, attributes } = reply.payload(index, getAttributesOperation);
+    if (uniqueIdentifier.toLowerCase() !== keyId.toLowerCase())
+      throw new ProviderError(
+        "KMIP_UNEXPECTED",
+        `Get Attributes was asked of key ${keyId} and answered by key ${uniqueIdentifier}`,
+      );
     return { keyId: uniqueIdentifier, attributes };
-  } catch (error) {
-    if (error instanceof KmipResultError) return undefined;
-    throw error;
   }
 }
 
-async function attributesOf(client: KmipClient, keyId: string, context: RequestContext): Promise<FoundKey> {
-  const asked = { calls: [call(getAttributesOperation, { uniqueIdentifier: keyId, attributeNames })] };
-  const answer = await client
-    .send(() => ({ ...asked, read: (reply) => reply.payload(0, getAttributesOperation) }), context)
-    .catch((error: unknown) => {
-      throw asKeyFailure(error, keyId);
-    });
-  return { keyId: answer.uniqueIdentifier, attributes: answer.attributes };
-}
-
-/** What keeps a key from being the one that is meant: after a rotation the old one may be archived, denied or gone. */
+/** What rules a key out: after a rotation the old one may be archived, denied or gone. */
 const rulesOut: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "KEY_NOT_FOUND",
   "KEY_ACCESS_DENIED",
   "KEY_NOT_ACTIVE",
 ]);
 
-/**
- * Of several keys with one name the only active one: after a rotation the old key may keep its name.
- * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one can't be had, or
- *   KEY_NOT_ACTIVE.
- */
-async function onlyActive(
-  client: KmipClient,
-  label: string,
-  keyIds: readonly string[],
-  context: RequestContext,
-): Promise<FoundKey> {
-  if (keyIds.length > mostNamesakes) throw ambiguous(label, keyIds);
-  const ruledOut: ProviderError[] = [];
-  const found = await Promise.all(
-    keyIds.map((keyId) =>
-      attributesOf(client, keyId, context).catch((error: unknown) => {
-        if (!(error instanceof ProviderError) || !rulesOut.has(error.code)) throw error;
-        ruledOut.push(error);
-        return undefined;
+/** Finds the key with a label: Locate, then Get Attributes of what it found, whose Name must be the label. */
+class LabelSearch {
+  readonly #client: KmipClient;
+  readonly #reader: AttributeReader;
+  readonly #label: string;
+  /** Keys without a Name in their attributes that Locate did not find under another name. */
+  readonly #confirmed = new Set<string>();
+
+  constructor(client: KmipClient, reader: AttributeReader, label: string) {
+    this.#client = client;
+    this.#reader = reader;
+    this.#label = label;
+  }
+
+  /** @throws KEY_NOT_FOUND, KEY_AMBIGUOUS, KEY_NOT_ACTIVE, KEY_ACCESS_DENIED. */
+  async find(context: CallContext): Promise<FoundKey> {
+    const keyIds = await this.#locate(this.#label, context);
+    const [keyId] = keyIds;
+    if (keyId === undefined) throw notFound(this.#label);
+    if (keyIds.length > 1) return this.#onlyActive(keyIds, context);
+    const found = await this.#reader.read(keyId, context);
+    await this.#checkName(found, context);
+    return found;
+  }
+
+  /** Symmetric keys by Name, in whatever state: a label whose only key is not active is not a label without a key. */
+  async #locate(name: string, context: CallContext): Promise<string[]> {
+    const { uniqueIdentifiers } = await this.#client
+      .send((version) => {
+        const request = {
+          maximumItems: mostNamesakes + 1,
+          attributes: [
+            attribute("Name", { value: name, type: NameType.UninterpretedTextString }, version),
+            attribute("Object Type", ObjectType.SymmetricKey, version),
+          ],
+        };
+        return {
+          calls: [call(locateOperation, request)],
+          read: (reply) => reply.payload(0, locateOperation),
+        };
+      }, context)
+      .catch((error: unknown) => {
+        throw asKeyFailure(error, `with the label "${this.#label}"`);
+      });
+    return [...new Set(uniqueIdentifiers)];
+  }
+
+  /**
+   * Some servers ignore the Name in a Locate, and give a key that has nothing to do with it.
+   * @throws KEY_NOT_FOUND
+   */
+  async #checkName({ keyId, attributes }: FoundKey, context: CallContext): Promise<void> {
+    const names = attributeValues(attributes, "Name").map(({ value }) => value);
+    if (names.includes(this.#label)) return;
+    if (names.length > 0) throw anotherName(this.#label, keyId, names);
+    if (this.#confirmed.has(keyId)) return;
+    // It tells no names: then a name that no key can have must find nothing.
+    const others = await this.#locate(`${this.#label}-${randomUUID()}`, context).catch((error: unknown) => {
+      if (error instanceof ProviderError && error.code === "KEY_NOT_FOUND") return [] as string[];
+      throw error;
+    });
+    if (others.includes(keyId)) throw anotherName(this.#label, keyId, []);
+    this.#confirmed.add(keyId);
+  }
+
+  /**
+   * Of several keys with one name the only active one: after a rotation the old key may keep its name.
+   * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one can't be had, or
+   *   KEY_NOT_ACTIVE.
+   */
+  async #onlyActive(keyIds: readonly string[], context: CallContext): Promise<FoundKey> {
+    if (keyIds.length > mostNamesakes) throw await this.#tooMany(keyIds, context);
+    const ruledOut: ProviderError[] = [];
+    const results = await Promise.all(
+      keyIds.map(async (keyId) => {
+        try {
+          const key = await this.#reader.read(keyId, context);
+          await this.#checkName(key, context);
+          return key;
+        } catch (error) {
+          if (!(error instanceof ProviderError) || !rulesOut.has(error.code)) throw error;
+          ruledOut.push(error);
+          return undefined;
+        }
       }),
-    ),
-  );
-  const active = found
-    .filter((key) => key !== undefined)
-    .filter(({ attributes }) => stateOf(attributes) === State.Active);
-  const [only, ...others] = active;
-  if (only === undefined) throw ruledOut[0] ?? noneActive(label, keyIds);
-  if (others.length > 0) throw ambiguous(label, keyIds);
-  return only;
+    );
+    const found = results.filter((key) => key !== undefined);
+    const active = found.filter(({ attributes }) => stateOf(attributes) === State.Active);
+    const [only, ...others] = active;
+    if (only === undefined) throw ruledOut[0] ?? noneActive(this.#label, keyIds);
+    if (others.length > 0) throw ambiguous(this.#label, keyIds);
+    return only;
+  }
+
+  /** A server that ignores the Name gives all that it has: the first one's Name shows it. */
+  async #tooMany(keyIds: readonly string[], context: CallContext): Promise<ProviderError> {
+    const [first = ""] = keyIds;
+    await this.#checkName(await this.#reader.read(first, context), context);
+    return ambiguous(this.#label, keyIds);
+  }
 }
 
 /** A server that tells no state may have only keys that can be used. */
@@ -233,6 +294,15 @@ function notFound(label: string): ProviderError {
     "KEY_NOT_FOUND",
     `the KMS shows no symmetric key with the label "${label}" to this client certificate`,
     { details: { label } },
+  );
+}
+
+function anotherName(label: string, keyId: string, names: readonly string[]): ProviderError {
+  const itsNames = names.length === 0 ? "no name" : `the name ${names.map((name) => quote(name)).join(", ")}`;
+  return new ProviderError(
+    "KEY_NOT_FOUND",
+    `the KMS was asked for the label "${label}" and gave key ${keyId}, which has ${itsNames}: the KMS ignores names; give the key by its identifier (--encryption-key-id)`,
+    { details: { label, keyId } },
   );
 }
 
@@ -270,10 +340,28 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
   checkUsage(keyId, attributeValue(attributes, "Cryptographic Usage Mask"));
   const name = label ?? told(() => attributeValue(attributes, "Name")?.value);
   const lengthBits = told(() => attributeValue(attributes, "Cryptographic Length"));
+  const dates = datesOf(attributes);
   return {
     keyId,
     ...(name === undefined ? {} : { name }),
     ...(lengthBits === undefined ? {} : { lengthBits }),
+    ...(Object.keys(dates).length === 0 ? {} : { dates }),
+  };
+}
+
+function datesOf(attributes: readonly Attribute[]): KeyDates {
+  const date = (name: AttributeName & `${string} Date`): Date | undefined => {
+    const seconds = told(() => attributeValue(attributes, name));
+    const at = seconds === undefined ? undefined : new Date(Number(seconds) * 1000);
+    return at === undefined || Number.isNaN(at.getTime()) ? undefined : at;
+  };
+  const processStart = date("Process Start Date");
+  const protectStop = date("Protect Stop Date");
+  const deactivation = date("Deactivation Date");
+  return {
+    ...(processStart === undefined ? {} : { processStart }),
+    ...(protectStop === undefined ? {} : { protectStop }),
+    ...(deactivation === undefined ? {} : { deactivation }),
   };
 }
 

@@ -5,14 +5,13 @@
 import { randomBytes } from "node:crypto";
 import { KmipResultError, ProviderError } from "../errors.ts";
 import {
-  BlockCipherMode,
   call,
   createKmipClient,
-  CryptographicAlgorithm,
   decryptOperation,
   encryptOperation,
   type EncryptResponse,
   isAtLeast,
+  type KmipClient,
   type KmipClientOptions,
   parseVersion,
   type ProtocolVersion,
@@ -25,94 +24,148 @@ import type {
   UnwrapRequest,
   Wrapped,
 } from "./encryptor.ts";
+import { credentialHeader, type KmipCredential } from "./kmip-credential.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
-import { createKeyResolver, explainDenial } from "./kmip-key.ts";
+import { createHabits, type Habit, type Habits, ivBytes, tagBytes } from "./kmip-habits.ts";
+import { createKeyResolver, explainRefusal } from "./kmip-key.ts";
+import { maxCiphertextBytes, maxKeyIdBytes } from "./limits.ts";
 
 /** How the driver is made. What is not given is as in the client's options. */
 export interface KmipEncryptorOptions extends Omit<KmipClientOptions, "onEvent"> {
   readonly key: KeySelector;
+  /** User name and password, where the KMS wants them beside the client certificate. Default: none. */
+  readonly credential?: KmipCredential | undefined;
   readonly onEvent?: KmsObserver | undefined;
 }
 
 const algAnnotation = "alg.okms.ovh.com";
 const ivAnnotation = "iv.okms.ovh.com";
 const algorithmName = "AES_GCM";
-const ivBytes = 12;
-const tagBytes = 16;
-/** What kube-apiserver takes. */
-const maxCiphertextBytes = 1024;
-const maxKeyIdBytes = 1024;
-
-const cryptographicParameters = {
-  blockCipherMode: BlockCipherMode.GCM,
-  cryptographicAlgorithm: CryptographicAlgorithm.AES,
-  ivLength: ivBytes,
-  tagLength: tagBytes,
-};
+/** No reply that this driver needs is longer than some kilobytes. */
+const maxReplyBytes = 64 * 1024;
 
 /** The first version with a field for the tag, Authenticated Encryption Tag. */
 const tagFieldSince = parseVersion("1.4");
 
 /**
  * Makes the driver. It connects at the first call; before the first `setTlsMaterial` every call fails.
- * @throws CONFIG where an address is none.
+ * @throws CONFIG where no server is given.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
-  // A server that has no Encrypt is of no use, however well it answers: another of the list may have it.
-  const client = createKmipClient({ ...options, needs: [encryptOperation, decryptOperation] });
-  const resolveKey = createKeyResolver(client, options.key);
-  /** Some servers of 1.4 know no field for the tag: they give it in Data, and want it there. */
-  let hasTagField = true;
-  /** Whether any server has spoken a version with that field. */
-  let knowsTagField = false;
-
-  /** Throws what the refusal means for the key. */
-  const refuse = async (error: unknown, keyId: string, context: CallContext): Promise<never> => {
-    const failure = asKeyFailure(error, keyId);
-    const isDenied = failure instanceof ProviderError && failure.code === "KEY_ACCESS_DENIED";
-    throw isDenied ? await explainDenial(client, keyId, failure, context) : failure;
+  // A server without Encrypt is unusable, however well it answers: another of the list may have it.
+  const client = createKmipClient({
+    maxMessageBytes: maxReplyBytes,
+    ...options,
+    header: () => credentialHeader(options.credential),
+    needs: [encryptOperation, decryptOperation],
+  });
+  const cipher = new KmipCipher(client);
+  return {
+    protocol: "kmip",
+    resolveKey: createKeyResolver(client, options.key),
+    encrypt: (plaintext, keyId, context) => cipher.encrypt(plaintext, keyId, context),
+    decrypt: (request, context) => cipher.decrypt(request, context),
+    setTlsMaterial: client.setTlsMaterial,
+    connections: client.counts,
+    close: client.close,
   };
+}
 
-  const encrypt = async (plaintext: Uint8Array, keyId: string, context: CallContext): Promise<Wrapped> => {
+/** Encrypt and Decrypt, in whatever form the server takes them. */
+class KmipCipher {
+  readonly #client: KmipClient;
+  readonly #habits: Habits = createHabits();
+  /** Whether any server has spoken a version with a field for the tag. */
+  #knowsTagField = false;
+
+  constructor(client: KmipClient) {
+    this.#client = client;
+  }
+
+  async encrypt(plaintext: Uint8Array, keyId: string, context: CallContext): Promise<Wrapped> {
     checkPlaintext(plaintext);
-    const { iv, version, answer } = await client
-      .send((spoken) => {
-        const fresh = randomBytes(ivBytes);
-        const request = {
-          uniqueIdentifier: keyId,
-          cryptographicParameters,
-          data: plaintext,
-          ivCounterNonce: fresh,
-        };
-        return {
-          calls: [call(encryptOperation, request)],
-          read: (reply) => ({ iv: fresh, version: spoken, answer: reply.payload(0, encryptOperation) }),
-        };
-      }, context)
-      .catch((error: unknown) => refuse(error, keyId, context));
+    try {
+      return await this.#inAnyForm("Encrypt", (habit) => this.#encryptSo(habit, plaintext, keyId, context));
+    } catch (error) {
+      return this.#refuse("Encrypt", error, keyId, context);
+    }
+  }
+
+  async decrypt(request: UnwrapRequest, context: CallContext): Promise<Uint8Array> {
+    const iv = checkUnwrapRequest(request);
+    try {
+      return await this.#inAnyForm("Decrypt", (habit) => this.#decryptSo(habit, request, iv, context));
+    } catch (error) {
+      return this.#refuse("Decrypt", isTampering(error) ? asTampering(error) : error, request.keyId, context);
+    }
+  }
+
+  /** Tries the current form, and where that is refused the others; throws the first refusal where none helps. */
+  async #inAnyForm<T>(operation: "Encrypt" | "Decrypt", send: (habit: Habit) => Promise<T>): Promise<T> {
+    const { current } = this.#habits;
+    try {
+      const result = await send(current);
+      if (operation === "Decrypt") this.#habits.works(current);
+      return result;
+    } catch (error) {
+      const alternatives = this.#habits.alternatives(operation, error, this.#knowsTagField);
+      for (const habit of alternatives) {
+        const result = await send(habit).catch((other: unknown) => {
+          if (!(other instanceof ProviderError) || isTransient(other)) throw other;
+          return undefined;
+        });
+        if (result === undefined) continue;
+        if (operation === "Decrypt") this.#habits.works(habit);
+        return result;
+      }
+      if (alternatives.length > 0) this.#habits.exhausted();
+      throw error;
+    }
+  }
+
+  async #encryptSo(
+    habit: Habit,
+    plaintext: Uint8Array,
+    keyId: string,
+    context: CallContext,
+  ): Promise<Wrapped> {
+    const { cryptographicParameters } = habit;
+    const { iv, version, answer } = await this.#client.send((spoken) => {
+      // Fresh for each attempt: no IV is ever used for two messages under one key.
+      const ivCounterNonce = randomBytes(ivBytes);
+      const request = { uniqueIdentifier: keyId, cryptographicParameters, data: plaintext, ivCounterNonce };
+      return {
+        calls: [call(encryptOperation, request)],
+        read: (reply) => ({
+          iv: ivCounterNonce,
+          version: spoken,
+          answer: reply.payload(0, encryptOperation),
+        }),
+      };
+    }, context);
     checkIdentity(keyId, answer.uniqueIdentifier);
     const ciphertext = sealedData(answer, plaintext.length);
-    if (isAtLeast(version, tagFieldSince)) hasTagField = answer.authenticatedEncryptionTag !== undefined;
-    return {
-      ciphertext,
-      annotations: {
-        [algAnnotation]: Buffer.from(algorithmName),
-        [ivAnnotation]: usedIv(iv, answer.ivCounterNonce),
-      },
+    const annotations = {
+      [algAnnotation]: Buffer.from(algorithmName),
+      [ivAnnotation]: usedIv(iv, answer.ivCounterNonce),
     };
-  };
+    const hasTagField = isAtLeast(version, tagFieldSince)
+      ? answer.authenticatedEncryptionTag !== undefined
+      : habit.hasTagField;
+    this.#habits.works({ cryptographicParameters, hasTagField });
+    return { ciphertext, annotations };
+  }
 
-  /** One Decrypt with the tag in a field of its own, where the version has one, or in Data. */
-  const decryptWith = async (
+  async #decryptSo(
+    { cryptographicParameters, hasTagField }: Habit,
     { keyId, ciphertext }: UnwrapRequest,
-    iv: Uint8Array,
-    inField: boolean,
+    ivCounterNonce: Uint8Array,
     context: CallContext,
-  ): Promise<Uint8Array> => {
-    const { data } = await client.send((version) => {
-      knowsTagField ||= isAtLeast(version, tagFieldSince);
-      const sealed = inField ? splitForVersion(ciphertext, version) : { data: ciphertext };
-      const request = { uniqueIdentifier: keyId, cryptographicParameters, ivCounterNonce: iv, ...sealed };
+  ): Promise<Uint8Array> {
+    const { data } = await this.#client.send((version) => {
+      this.#knowsTagField ||= isAtLeast(version, tagFieldSince);
+      const sealed = hasTagField ? splitForVersion(ciphertext, version) : { data: ciphertext };
+      const request = { uniqueIdentifier: keyId, cryptographicParameters, ivCounterNonce, ...sealed };
       return {
         calls: [call(decryptOperation, request)],
         read: (reply) => reply.payload(0, decryptOperation),
@@ -121,34 +174,23 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
     if (data.length !== ciphertext.length - tagBytes)
       throw broken(`Decrypt gave ${data.length} bytes for ${ciphertext.length - tagBytes}`);
     return data;
-  };
+  }
 
-  const decrypt = async (request: UnwrapRequest, context: CallContext): Promise<Uint8Array> => {
-    const iv = checkUnwrapRequest(request);
-    const inField = hasTagField;
-    try {
-      return await decryptWith(request, iv, inField, context);
-    } catch (error) {
-      if (!isTampering(error)) return refuse(error, request.keyId, context);
-      // Or the server wants the tag elsewhere, and nothing has shown where yet.
-      const data = knowsTagField
-        ? await decryptWith(request, iv, !inField, context).catch(() => undefined)
-        : undefined;
-      if (data === undefined) return refuse(asTampering(error), request.keyId, context);
-      hasTagField = !inField;
-      return data;
-    }
-  };
+  /** Throws what the refusal means for the key. */
+  async #refuse(
+    operation: "Encrypt" | "Decrypt",
+    error: unknown,
+    keyId: string,
+    context: CallContext,
+  ): Promise<never> {
+    const failure = asKeyFailure(error, keyId);
+    throw failure === error ? error : await explainRefusal(this.#client, operation, keyId, failure, context);
+  }
+}
 
-  return {
-    protocol: "kmip",
-    resolveKey,
-    encrypt,
-    decrypt,
-    setTlsMaterial: client.setTlsMaterial,
-    connections: client.counts,
-    close: client.close,
-  };
+/** Nothing about the form of the request: the next attempt would fail likewise, and the caller's time goes by. */
+function isTransient({ kind }: ProviderError): boolean {
+  return kind === "network" || kind === "timeout" || kind === "request" || kind === "overload";
 }
 
 function checkPlaintext(plaintext: Uint8Array): void {

@@ -3,8 +3,9 @@
  * ciphertext is the API's JWE as bytes, and there are no annotations: byte for byte what the Go original stores.
  */
 import { ProviderError, RestError } from "../errors.ts";
+import type { RestAddress } from "../net/address.ts";
 import { createRestClient } from "../rest/client.ts";
-import { isCompactJwe } from "../rest/jwe.ts";
+import { isCompactJwe, plaintextBytes } from "../rest/jwe.ts";
 import {
   createServiceKeys,
   reachabilityPath,
@@ -13,27 +14,24 @@ import {
 } from "../rest/service-keys.ts";
 import { parseUuid } from "../text/uuid.ts";
 import type { CallContext, Encryptor, KeyInfo, KeySelector, KmsObserver } from "./encryptor.ts";
+import { maxCiphertextBytes } from "./limits.ts";
+import { asCallFailure, asResolveFailure } from "./rest-failures.ts";
 
 /** How a REST encryptor is made. */
 export interface RestEncryptorOptions {
-  /** Base URLs, in order of preference, at least one. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one. */
+  readonly servers: readonly RestAddress[];
   readonly key: KeySelector;
   /** OKMS domain (UUID). */
   readonly okmsId: string;
-  /** Allow `http://` to loopback. Tests only. Default: false. */
-  readonly insecureHttp?: boolean;
   readonly onEvent?: KmsObserver;
   /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
-  readonly recallIntervalMs?: number;
+  readonly checkMs?: number;
 }
-
-/** kube-apiserver's limit for a ciphertext. */
-const maxCiphertextBytes = 1024;
 
 /**
  * Creates the encryptor; nothing is sent before the first call.
- * @throws CONFIG where a base URL, the domain or the key id is malformed
+ * @throws CONFIG where the domain or the key id is malformed
  */
 export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
   const okmsId = parseUuid(options.okmsId);
@@ -55,9 +53,9 @@ export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
 
 async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, context: CallContext) {
   const id = checkKeyId(keyId);
-  const jwe = await explained(keys.encrypt(id, plaintext, context), keyId, false).catch((error: unknown) =>
-    explainDenial(keys, error, id, context),
-  );
+  const jwe = await keys
+    .encrypt(id, plaintext, context)
+    .catch((error: unknown) => explainDenial(keys, asCallFailure(error, keyId, false), id, context));
   if (jwe.length > maxCiphertextBytes) {
     const message = `the KMS made a ciphertext of ${jwe.length} bytes; kube-apiserver takes ${maxCiphertextBytes}`;
     throw new ProviderError("RESPONSE_TOO_LARGE", message, { details: { ciphertextBytes: jwe.length } });
@@ -66,7 +64,22 @@ async function encrypt(keys: ServiceKeys, plaintext: Uint8Array, keyId: string, 
 }
 
 async function decrypt(keys: ServiceKeys, ciphertext: Uint8Array, keyId: string, context: CallContext) {
-  return explained(keys.decrypt(checkKeyId(keyId), jweOf(ciphertext), context), keyId, true);
+  const jwe = jweOf(ciphertext);
+  const plaintext = await keys.decrypt(checkKeyId(keyId), jwe, context).catch((error: unknown) => {
+    throw asCallFailure(error, keyId, true);
+  });
+  checkPlaintextLength(jwe, plaintext.length);
+  return plaintext;
+}
+
+/** The plaintext of another JWE, as of a reply to another request, has another length as a rule. */
+function checkPlaintextLength(jwe: string, length: number): void {
+  const possible = plaintextBytes(jwe);
+  if (possible === undefined || (length >= possible.least && length <= possible.most)) return;
+  const { least, most } = possible;
+  const expected = least === most ? `${most}` : `${least} to ${most}`;
+  const message = `decrypt: the KMS gave ${length} bytes for a JWE of ${expected}`;
+  throw new RestError("REST_BODY", message, { status: 200 });
 }
 
 /** As the API writes it: the Go original kept in key_id what its flag said. */
@@ -99,25 +112,10 @@ async function explainDenial(
   keyId: string,
   context: CallContext,
 ): Promise<never> {
-  if (!(denied instanceof RestError) || denied.status !== 403) throw denied;
+  if (!(denied instanceof ProviderError) || denied.details["status"] !== 403) throw denied;
   const key = await keys.get(keyId, context).catch(() => undefined);
   if (key !== undefined) usable(key);
   throw denied;
-}
-
-/** What a refusal means: 404 the key's absence, and of a Decrypt 400 the ciphertext's fault. */
-async function explained<T>(call: Promise<T>, keyId: string, isDecrypt: boolean): Promise<T> {
-  try {
-    return await call;
-  } catch (error) {
-    if (!(error instanceof RestError) || error.code !== "REST_STATUS") throw error;
-    const facts = { cause: error, details: { ...error.details, keyId } };
-    if (error.status === 400 && isDecrypt)
-      throw new ProviderError("REQUEST_CIPHERTEXT_INVALID", "the KMS refuses the ciphertext", facts);
-    if (error.status === 404)
-      throw new ProviderError("KEY_NOT_FOUND", `the KMS does not know the key ${keyId}`, facts);
-    throw error;
-  }
 }
 
 async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: CallContext): Promise<KeyInfo> {
@@ -126,7 +124,7 @@ async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: Cal
       "id" in selector ? await byId(keys, selector.id, context) : await byLabel(keys, selector, context);
     return usable(key);
   } catch (error) {
-    throw explainResolve(error, selector);
+    throw asResolveFailure(error, selector);
   }
 }
 
@@ -177,22 +175,4 @@ function unusable(id: string, why: string): ProviderError {
 /** A word of the server's in a message: short, and printable. */
 function quoted(word: string | null | undefined): string {
   return JSON.stringify((word ?? "").replaceAll(/[^\x20-\x7e]+/g, " ").slice(0, 32));
-}
-
-function explainResolve(error: unknown, selector: KeySelector): unknown {
-  if (!(error instanceof RestError) || error.code !== "REST_STATUS") return error;
-  const facts = { cause: error, details: error.details };
-  const isId = "id" in selector;
-  if (error.status === 404) {
-    const message = isId
-      ? `the domain (--okms-id) has no service key ${selector.id}`
-      : "the KMS does not know the domain (--okms-id)";
-    return new ProviderError("KEY_NOT_FOUND", message, facts);
-  }
-  if (error.status === 401 || error.status === 403) {
-    const what = isId ? `read the service key ${selector.id}` : "list the service keys";
-    const message = `the client certificate may not ${what} (status ${error.status})`;
-    return new ProviderError("KEY_ACCESS_DENIED", message, facts);
-  }
-  return error;
 }

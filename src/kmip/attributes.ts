@@ -21,8 +21,9 @@ import {
   textString,
   type WriteOf,
 } from "./grammar.ts";
+import { enumerationValue, NameType } from "./spec/enumerations.ts";
 import { Tag } from "./spec/tags.ts";
-import type { Item } from "./ttlv/item.ts";
+import { type Item, ItemType } from "./ttlv/item.ts";
 import { parseVersion, type ProtocolVersion, requireVersion, type VersionText } from "./version.ts";
 
 /** Name, section 3.2: the value, and a Name Type. */
@@ -83,6 +84,40 @@ const alternativeName = structure({
   type: required(Tag.AlternativeNameType, enumeration),
 });
 
+/** Reads what is of another type than the specification's, where the meaning is plain; writes the specification's. */
+function forgiving<Value>(codec: Codec<Value>, read: (item: Item) => Value | undefined): Codec<Value> {
+  return { encode: codec.encode, decode: (item, path) => read(item) ?? codec.decode(item, path) };
+}
+
+/** An Enumeration; some servers send an Integer, or a Text String with the name or the number. */
+function forgivingEnumeration(tag: number): Codec<number> {
+  return forgiving(enumeration, (item) => {
+    if (item.type === ItemType.Integer) return item.value >>> 0;
+    if (item.type !== ItemType.TextString) return undefined;
+    return /^(?:0x[\da-f]{1,8}|\d{1,9})$/i.test(item.value)
+      ? Number(item.value)
+      : enumerationValue(tag, item.value);
+  });
+}
+
+/** An Integer; some servers send a Long Integer, or an Enumeration. */
+const forgivingInteger = forgiving(integer, (item) => {
+  if (item.type === ItemType.Enumeration) return item.value | 0;
+  return item.type === ItemType.LongInteger ? Number(item.value) : undefined;
+});
+
+/** A Date-Time; some servers send the seconds as a Long Integer. */
+const forgivingDate = forgiving(dateTime, (item) =>
+  item.type === ItemType.LongInteger ? item.value : undefined,
+);
+
+/** A Name; some servers send the value alone. */
+const forgivingName = forgiving<Name>(nameAttribute, (item) =>
+  item.type === ItemType.TextString
+    ? { value: item.value, type: NameType.UninterpretedTextString }
+    : undefined,
+);
+
 interface Vocable<Read, Write> {
   readonly codec: Codec<Read, Write>;
   readonly since: VersionText;
@@ -95,35 +130,35 @@ function vocable<Read, Write>(codec: Codec<Read, Write>, from: VersionText = "1.
 /** The attributes whose values are understood here, by their specification names. */
 const vocabulary = {
   "Unique Identifier": vocable(textString),
-  Name: vocable(nameAttribute),
-  "Object Type": vocable(enumeration),
-  "Cryptographic Algorithm": vocable(enumeration),
-  "Cryptographic Length": vocable(integer),
+  Name: vocable(forgivingName),
+  "Object Type": vocable(forgivingEnumeration(Tag.ObjectType)),
+  "Cryptographic Algorithm": vocable(forgivingEnumeration(Tag.CryptographicAlgorithm)),
+  "Cryptographic Length": vocable(forgivingInteger),
   "Cryptographic Parameters": vocable(cryptographicParameters),
   Digest: vocable(digest),
   "Operation Policy Name": vocable(textString),
-  "Cryptographic Usage Mask": vocable(integer),
+  "Cryptographic Usage Mask": vocable(forgivingInteger),
   "Lease Time": vocable(interval),
-  State: vocable(enumeration),
-  "Initial Date": vocable(dateTime),
-  "Activation Date": vocable(dateTime),
-  "Process Start Date": vocable(dateTime),
-  "Protect Stop Date": vocable(dateTime),
-  "Deactivation Date": vocable(dateTime),
-  "Destroy Date": vocable(dateTime),
-  "Compromise Occurrence Date": vocable(dateTime),
-  "Compromise Date": vocable(dateTime),
+  State: vocable(forgivingEnumeration(Tag.State)),
+  "Initial Date": vocable(forgivingDate),
+  "Activation Date": vocable(forgivingDate),
+  "Process Start Date": vocable(forgivingDate),
+  "Protect Stop Date": vocable(forgivingDate),
+  "Deactivation Date": vocable(forgivingDate),
+  "Destroy Date": vocable(forgivingDate),
+  "Compromise Occurrence Date": vocable(forgivingDate),
+  "Compromise Date": vocable(forgivingDate),
   "Revocation Reason": vocable(revocationReason),
-  "Archive Date": vocable(dateTime),
+  "Archive Date": vocable(forgivingDate),
   "Object Group": vocable(textString),
   Fresh: vocable(boolean, "1.1"),
   Link: vocable(link),
   "Application Specific Information": vocable(applicationSpecificInformation),
   "Contact Information": vocable(textString),
-  "Last Change Date": vocable(dateTime),
+  "Last Change Date": vocable(forgivingDate),
   "Alternative Name": vocable(alternativeName, "1.2"),
   "Key Value Present": vocable(boolean, "1.2"),
-  "Original Creation Date": vocable(dateTime, "1.2"),
+  "Original Creation Date": vocable(forgivingDate, "1.2"),
   Description: vocable(textString, "1.4"),
   Comment: vocable(textString, "1.4"),
   Sensitive: vocable(boolean, "1.4"),

@@ -3,6 +3,7 @@
  * finds in a response what belongs to each operation (KMIP 1.4 sections 4, 6.4, 6.9 to 6.15).
  * Leaves out asynchronous operations: a pending one is an unexpected answer.
  */
+import { randomBytes } from "node:crypto";
 import { KmipResultError } from "../errors.ts";
 import { withoutPayload } from "../text/untrusted.ts";
 import { unexpected } from "./grammar.ts";
@@ -10,8 +11,8 @@ import type { RequestItem, RequestMessage, ResponseItem, ResponseMessage } from 
 import type { OperationDefinition } from "./operations/operation.ts";
 import { enumerationName, ResultReason, ResultStatus } from "./spec/enumerations.ts";
 import { Tag } from "./spec/tags.ts";
-import type { Item } from "./ttlv/item.ts";
-import type { ProtocolVersion } from "./version.ts";
+import { type Item, ItemType } from "./ttlv/item.ts";
+import { formatVersion, type ProtocolVersion, supportedVersions } from "./version.ts";
 
 /** An operation with what it asks, whichever version will carry it. Made by {@link call}. */
 export interface Call {
@@ -20,6 +21,8 @@ export interface Call {
   readonly operation: number;
   /** @throws KMIP_VERSION where what is asked has a field newer than `version`. */
   readonly encode: (version: ProtocolVersion) => readonly Item[];
+  /** Header fields of each message that carries it, as a Credential. Default: none. */
+  readonly header?: RequestOptions | undefined;
 }
 
 /** Everything of a {@link RequestMessage} but its version and items. */
@@ -32,8 +35,10 @@ const resultMessageLimit = 256;
 export function call<RequestWrite>(
   definition: OperationDefinition<unknown, RequestWrite, unknown, never>,
   payload: RequestWrite,
+  header?: RequestOptions,
 ): Call {
   return {
+    header,
     name: definition.name,
     operation: definition.operation,
     encode: (version) => definition.request.encodeItems(payload, version),
@@ -41,8 +46,8 @@ export function call<RequestWrite>(
 }
 
 /**
- * A request of one operation or several. Several get a Unique Batch Item ID each: their place, in one
- * byte or two.
+ * A request of one operation or several. Each item gets a Unique Batch Item ID that no other request of this process
+ * has, so that a reply which belongs to another request is noticed.
  * @throws KMIP_VERSION where a call can't be put in `version`.
  */
 export function createRequest(
@@ -50,15 +55,23 @@ export function createRequest(
   calls: readonly Call[],
   options: RequestOptions = {},
 ): RequestMessage {
-  const items = calls.map(({ operation, encode }, index): RequestItem => {
-    const item = { operation, payload: encode(version) };
-    return calls.length > 1 ? { ...item, uniqueBatchItemId: idOf(index) } : item;
-  });
-  return { ...options, version, items };
+  const headers = calls.map(({ header }) => header ?? {});
+  const items = calls.map(({ operation, encode }): RequestItem => ({
+    operation,
+    uniqueBatchItemId: nextItemId(),
+    payload: encode(version),
+  }));
+  return Object.assign({}, ...headers, options, { version, items }) as RequestMessage;
 }
 
-function idOf(index: number): Uint8Array {
-  return index < 0x100 ? Uint8Array.of(index) : Uint8Array.of(index >> 8, index);
+/** Begins at random, so that a reply to an earlier process does not fit by chance. */
+let lastItemId = randomBytes(8).readBigUInt64BE();
+
+function nextItemId(): Uint8Array {
+  lastItemId = BigInt.asUintN(64, lastItemId + 1n);
+  const id = Buffer.alloc(8);
+  id.writeBigUInt64BE(lastItemId);
+  return id;
 }
 
 /** The item of a response that says that `request` succeeded. */
@@ -110,12 +123,8 @@ export function payloadOf<ResponseRead>(
 ): ResponseRead {
   const place = `ResponseMessage/BatchItem[${index}]`;
   const item = answerTo(response, request, index, definition.name);
-  checkAnswer(item, definition, place);
-  if (response.version.major !== request.version.major)
-    throw unexpected(
-      "ResponseMessage/ResponseHeader/ProtocolVersion",
-      "has another major version than the request",
-    );
+  checkAnswer(item, definition, place, textsIn(request.items[index]?.payload ?? []));
+  // The version in the response's header is not compared: servers put 2.x there, and the item is that of the request.
   return definition.response.decodeItems(item.payload ?? [], `${place}/ResponsePayload`);
 }
 
@@ -139,7 +148,7 @@ function answerTo(
     throw unexpected(`ResponseMessage/BatchItem[${index}]`, "has another with its ID");
   if (found !== undefined) return checkId(found, asked, index);
   const failed = items.find((item) => isFailure(item.resultStatus));
-  if (failed !== undefined) throw refusal(failed, name);
+  if (failed !== undefined) throw refusal(failed, name, textsIn(request.items[index]?.payload ?? []));
   throw unexpected(`ResponseMessage/BatchItem[${index}]`, "is missing");
 }
 
@@ -154,14 +163,19 @@ function sameId(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
   return a !== undefined && b !== undefined && Buffer.compare(a, b) === 0;
 }
 
-function checkAnswer(item: ResponseItem, definition: OperationDefinition, place: string): void {
+function checkAnswer(
+  item: ResponseItem,
+  definition: OperationDefinition,
+  place: string,
+  sentTexts: readonly string[],
+): void {
   const { operation, resultStatus } = item;
   const failed = isFailure(resultStatus);
   if (operation === undefined ? !failed : operation !== definition.operation)
     throw unexpected(`${place}/Operation`, `is ${operationName(operation)}, not ${definition.name}`);
   if (item.messageExtension?.criticalityIndicator === true)
     throw unexpected(`${place}/MessageExtension`, "is critical, and not understood");
-  if (failed) throw refusal(item, definition.name);
+  if (failed) throw refusal(item, definition.name, sentTexts);
   if (resultStatus !== ResultStatus.Success)
     throw unexpected(`${place}/ResultStatus`, `is ${enumerationName(Tag.ResultStatus, resultStatus)}`);
 }
@@ -174,16 +188,31 @@ function operationName(operation: number | undefined): string {
   return operation === undefined ? "missing" : enumerationName(Tag.Operation, operation);
 }
 
-function refusal(item: ResponseItem, name: string): KmipResultError {
+function refusal(item: ResponseItem, name: string, sentTexts: readonly string[]): KmipResultError {
+  const operation = item.operation === undefined ? name : operationName(item.operation);
+  const shown = [...sentTexts, ...versionTexts, operation.replaceAll(" ", "")];
   return new KmipResultError({
-    operation: item.operation === undefined ? name : operationName(item.operation),
+    operation,
     reason: enumerationName(Tag.ResultReason, item.resultReason ?? ResultReason.GeneralFailure),
-    resultMessage: oneLine(item.resultMessage ?? ""),
+    resultMessage: oneLine(item.resultMessage ?? "", shown),
   });
 }
 
+const versionTexts = supportedVersions.map(formatVersion);
+
 /** Keeps a server's words from breaking out of their line in a log, from filling it, and from quoting a plaintext. */
-function oneLine(text: string): string {
+function oneLine(text: string, shown: readonly string[]): string {
   const line = text.slice(0, 4 * resultMessageLimit).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
-  return withoutPayload(line).trim().slice(0, resultMessageLimit);
+  return withoutPayload(line, shown).trim().slice(0, resultMessageLimit);
+}
+
+/**
+ * The Text Strings that a request sent: identifiers, names and attribute names. None is secret, for what is encrypted
+ * and decrypted travels as Byte Strings, and a Credential is in the header.
+ */
+function textsIn(items: readonly Item[]): string[] {
+  return items.flatMap((item) => {
+    if (item.type === ItemType.Structure) return textsIn(item.value);
+    return item.type === ItemType.TextString ? [item.value] : [];
+  });
 }

@@ -31,7 +31,8 @@ import type { ProtocolVersion } from "./version.ts";
 /** Message Extension, section 6.16. Who does not understand a critical one must not act on the message. */
 const messageExtension = structure({
   vendorIdentification: required(Tag.VendorIdentification, textString),
-  criticalityIndicator: required(Tag.CriticalityIndicator, boolean),
+  /** Required; some servers leave it out. Absent is false. */
+  criticalityIndicator: optional(Tag.CriticalityIndicator, boolean),
   vendorExtension: required(Tag.VendorExtension, anyStructure),
 });
 

@@ -1,23 +1,23 @@
 /**
- * Which version of KMIP to speak on a connection: Discover Versions (KMIP 1.4 section 4.26), sent as 1.1, the
- * version that brought it. A server that does not know the operation, or only older messages, speaks 1.0.
+ * Which version of KMIP to speak to a server: Discover Versions (KMIP 1.4 section 4.26), sent in one version after
+ * another until the server reads it, and remembered. Servers refuse a version that is not theirs in many ways: with
+ * a Result Reason, by closing the connection, with or without a reply before, or by not answering at all.
  */
-import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
-import { call, type Call } from "./batch.ts";
+import { KmipResultError, NetworkError, ProviderError, TimeoutError, toProviderError } from "../errors.ts";
+import { call, type Call, type RequestOptions } from "./batch.ts";
 import { discoverVersionsOperation } from "./operations/index.ts";
 import {
   compareVersions,
   formatVersion,
   isAtLeast,
-  isSupportedVersion,
   parseVersion,
   type ProtocolVersion,
   supportedVersions,
 } from "./version.ts";
 
-/** What a server told of its versions. */
+/** What a server replied to Discover Versions. */
 export interface Discovered {
-  /** The version of the reply's header. */
+  /** The version in the header of the reply. Proves nothing where the reply is a refusal. */
   readonly version: ProtocolVersion;
   readonly answer: KmipResultError | readonly ProtocolVersion[];
 }
@@ -25,77 +25,201 @@ export interface Discovered {
 /** Sends one Discover Versions under a version, and reads the reply or the refusal. */
 export type Discover = (version: ProtocolVersion, request: Call) => Promise<Discovered>;
 
-const oldest = parseVersion("1.0");
-const firstToKnow = parseVersion("1.1");
-const newest = parseVersion("1.4");
+/** How a {@link Negotiator} is made. */
+export interface NegotiatorOptions {
+  /** Header fields of each Discover Versions, as a Credential. Default: none. */
+  readonly header?: RequestOptions;
+  /**
+   * For how long the first reply is waited for before the next version is tried, in ms; half as long again after each
+   * silence. Default: 1000.
+   */
+  readonly silenceMs?: number;
+}
 
-/** The Result Reasons with which servers say "I do not know this operation" or "this version". */
-const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
-const unknownReasons: ReadonlySet<string> = new Set([...unknownOperation, "Invalid Message"]);
-
-/** Agrees on versions, and remembers in which one each server is to be asked. */
+/** Agrees on versions, and remembers them by server. */
 export interface Negotiator {
   /**
-   * Agrees on the newest version that both sides speak.
-   * @param server for the message, and to be known by.
-   * @throws KMIP_VERSION where there is none; KMIP_RESULT where the server refuses for another reason; what `discover` throws.
+   * The version agreed with `server` before, without a message; otherwise the newest version that both sides speak,
+   * with as many messages on this connection as it takes. Where this throws, the connection must be closed: it may owe
+   * a reply. After CLOSED or TIMEOUT the next call, on a new connection, goes on with the next version.
+   * @param server names it in messages, and is the key of what is remembered.
+   * @throws KMIP_VERSION where no version is common; KMIP_RESULT where the server refuses for another reason; TIMEOUT
+   *   where there is no reply in a short time; what `discover` throws.
    */
   negotiate(server: string, discover: Discover): Promise<ProtocolVersion>;
+  /** The version agreed with `server`, where one is remembered. */
+  agreed(server: string): ProtocolVersion | undefined;
+  /** Forgets `server`: for one that was replaced, or that refuses messages of the version agreed. */
+  forget(server: string): void;
+}
+
+/**
+ * The versions in which a server is asked, in this order. 1.2 is read by nearly every server that can Encrypt. The last
+ * ones can't, and are asked so that the message tells the truth.
+ */
+const askedIn: readonly ProtocolVersion[] = (["1.2", "1.4", "1.3", "1.1", "1.0"] as const).map(parseVersion);
+const oldest = parseVersion("1.0");
+/** The first version with Encrypt. */
+const oldestUsable = parseVersion("1.2");
+
+/** Result Reasons by which servers say that they do not know the operation, which 1.0 has not. */
+const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
+/** Result Reasons by which servers refuse a version. */
+const refusesVersion: ReadonlySet<string> = new Set([
+  ...unknownOperation,
+  "Invalid Message",
+  "General Failure",
+]);
+
+const firstSilenceMs = 1000;
+const longestSilenceMs = 4000;
+const silenceGrowth = 1.5;
+
+/** How a server treated one version. */
+type Refusal =
+  | { readonly kind: "reply"; readonly header: ProtocolVersion; readonly error: KmipResultError }
+  | { readonly kind: "closed" | "silent"; readonly error: ProviderError };
+
+/** The negotiation with one server, over as many connections as it takes. */
+interface Progress {
+  agreed: ProtocolVersion | undefined;
+  /** How the versions asked in this round were refused. Shared by connections that negotiate at the same time. */
+  readonly refusals: Map<ProtocolVersion, Refusal>;
+  /** All versions were tried before, in vain. */
+  hasFailed: boolean;
+  silenceMs: number;
 }
 
 /** Makes a negotiator that knows no server yet. */
-export function createNegotiator(): Negotiator {
-  const beginnings = new Map<string, ProtocolVersion>();
-  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions });
+export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
+  const servers = new Map<string, Progress>();
+  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions }, options.header);
+  const silenceMs = options.silenceMs ?? firstSilenceMs;
+  const progressOf = (server: string): Progress => {
+    const known = servers.get(server);
+    if (known !== undefined) return known;
+    const progress: Progress = { agreed: undefined, refusals: new Map(), hasFailed: false, silenceMs };
+    servers.set(server, progress);
+    return progress;
+  };
+
   return {
+    agreed: (server) => servers.get(server)?.agreed,
+    forget: (server) => void servers.delete(server),
     negotiate: async (server, discover) => {
-      const first = beginnings.get(server) ?? firstToKnow;
-      const asked = [first];
-      for (let spoken = first; ; asked.push(spoken)) {
-        const { version, answer } = await discover(spoken, request).catch((error: unknown) => {
-          // Some servers hang up on a version that is not theirs, after a word or without: the next connection
-          // begins where this one ended, or with the other end of what is spoken here.
-          if (toProviderError(error).code === "CLOSED")
-            beginnings.set(server, spoken === first ? otherThan(spoken) : spoken);
-          throw error;
-        });
-        const next = answer instanceof KmipResultError ? betterThan(asked, version) : undefined;
-        if (next !== undefined) {
-          spoken = next;
-          continue;
-        }
-        beginnings.set(server, spoken);
-        return answer instanceof KmipResultError
-          ? versionOfRefusal(version, answer)
-          : newestOf(answer, server);
-      }
+      const progress = progressOf(server);
+      if (progress.agreed !== undefined) return progress.agreed;
+      const version = await ask(server, progress, (asked) => discover(asked, request));
+      // A server that closed or was silent for another reason (a certificate, an outage) seems to read 1.0 only, where it
+      // recovers at that turn: that must not be remembered. A version without Encrypt is of no use to remember anyway.
+      if (isAtLeast(version, oldestUsable)) progress.agreed = version;
+      return version;
     },
   };
 }
 
-function otherThan(version: ProtocolVersion): ProtocolVersion {
-  return compareVersions(version, firstToKnow) === 0 ? newest : firstToKnow;
+/** Asks in one version after another, on one connection. */
+async function ask(
+  server: string,
+  progress: Progress,
+  discover: (version: ProtocolVersion) => Promise<Discovered>,
+): Promise<ProtocolVersion> {
+  for (let isFirst = true; ; isFirst = false) {
+    const { refusals } = progress;
+    const version = askedIn.find((each) => !refusals.has(each)) ?? oldest;
+    const refusal = await askIn(version, progress, discover, isFirst);
+    if (!("kind" in refusal)) return newestOf(refusal, server);
+    if (refusal.kind === "reply" && !refusesVersion.has(refusal.error.reason)) throw refusal.error;
+    refusals.set(version, refusal);
+    if (askedIn.every((each) => refusals.has(each))) {
+      const all = askedIn.flatMap((each) => refusals.get(each) ?? []);
+      refusals.clear();
+      progress.hasFailed = true;
+      return conclude(server, all);
+    }
+    // A reply that is still owed would be taken for the next one's.
+    if (refusal.kind !== "reply") throw progress.hasFailed ? exhausted(server, refusal) : refusal.error;
+  }
 }
 
-/** In which version to ask again a server that refused in `told`: in its own, or in the usual one. */
-function betterThan(asked: readonly ProtocolVersion[], told: ProtocolVersion): ProtocolVersion | undefined {
-  return [told, firstToKnow].find(
-    (version) =>
-      isSupportedVersion(version) &&
-      isAtLeast(version, firstToKnow) &&
-      asked.every((other) => compareVersions(other, version) !== 0),
-  );
+/** The versions that the server tells, or how it refused this one. */
+async function askIn(
+  version: ProtocolVersion,
+  progress: Progress,
+  discover: (version: ProtocolVersion) => Promise<Discovered>,
+  isFirst: boolean,
+): Promise<Refusal | readonly ProtocolVersion[]> {
+  try {
+    const { version: header, answer } = await inTime(discover(version), progress.silenceMs);
+    return answer instanceof KmipResultError ? { kind: "reply", header, error: answer } : answer;
+  } catch (error) {
+    const failure = toProviderError(error);
+    if (failure instanceof SilenceError) {
+      progress.silenceMs = Math.min(progress.silenceMs * silenceGrowth, longestSilenceMs);
+      return { kind: "silent", error: failure };
+    }
+    // A server that closes after its refusal has not judged the version that was asked on the closed connection.
+    if (failure.code === "CLOSED" && isFirst) return { kind: "closed", error: failure };
+    throw failure;
+  }
 }
 
-function isNewer(version: ProtocolVersion): boolean {
-  return isSupportedVersion(version) && compareVersions(version, firstToKnow) > 0;
+/** No reply in the time that this file gives one; told apart from the end of the caller's time. */
+class SilenceError extends TimeoutError {
+  constructor() {
+    super("connect", "no reply to the first KMIP message");
+  }
 }
 
-function versionOfRefusal(version: ProtocolVersion, refusal: KmipResultError): ProtocolVersion {
-  // Read under a newer version of its own, and the operation not known: then that version is spoken.
-  if (unknownOperation.has(refusal.reason) && isNewer(version)) return version;
-  if (unknownReasons.has(refusal.reason) || compareVersions(version, oldest) === 0) return oldest;
-  throw refusal;
+async function inTime<T>(reply: Promise<T>, ms: number): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new SilenceError()), ms);
+  // Lost later, when the connection is closed: nobody waits for it then.
+  reply.catch(() => undefined);
+  try {
+    return await Promise.race([reply, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What it means that every version was refused. */
+function conclude(server: string, refusals: readonly Refusal[]): ProtocolVersion {
+  const replies = refusals.filter((refusal) => refusal.kind === "reply");
+  const last = refusals.at(-1);
+  // It reads messages of 1.0, which has no Discover Versions.
+  const reads10 = last?.kind === "reply" && unknownOperation.has(last.error.reason);
+  const [first] = replies;
+  if (first === undefined || last === undefined) throw exhausted(server, last ?? refusals[0]);
+  const isUnknown = replies.every(({ error }) => unknownOperation.has(error.reason));
+  const isSame = replies.every(({ header }) => compareVersions(header, first.header) === 0);
+  // It does not know the operation, and always replies in the same version of its own.
+  if (reads10 && isUnknown && isSame && replies.length === refusals.length && isSpoken(first.header))
+    return first.header;
+  if (reads10) return oldest;
+  const { reason, resultMessage } = first.error;
+  if (reason === "General Failure") throw first.error;
+  const said = resultMessage === "" ? reason : `${reason}: ${resultMessage}`;
+  throw new ProviderError("KMIP_VERSION", `${server} refuses KMIP 1.0, 1.1, 1.2, 1.3 and 1.4 (${said})`, {
+    details: { endpoint: server, reason },
+  });
+}
+
+function isSpoken(version: ProtocolVersion): boolean {
+  return version.major === 1 && isAtLeast(version, oldest) && version.minor <= 4;
+}
+
+/** The failure of a server that reads no version: its last one, in words that say so. */
+function exhausted(server: string, refusal: Refusal | undefined): ProviderError {
+  if (refusal?.kind !== "closed") return refusal?.error ?? new SilenceError();
+  const { error } = refusal;
+  const message = `${server} closes the connection on a message of KMIP 1.0, 1.1, 1.2, 1.3 and 1.4; it may have refused the client certificate (--client-cert)`;
+  return new NetworkError("CLOSED", message, {
+    endpoint: server,
+    sent: true,
+    cause: error,
+    clientCertificate: error instanceof NetworkError ? error.clientCertificate : undefined,
+  });
 }
 
 function newestOf(theirs: readonly ProtocolVersion[], server: string): ProtocolVersion {

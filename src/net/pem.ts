@@ -5,6 +5,8 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { ProviderError } from "../errors.ts";
+import { quotePath, shellWord } from "../text/quote.ts";
+import { childrenOf, DerTag, oidOf, readDerItems } from "./der.ts";
 
 /** Bundles of all public CAs are some 250 KB. */
 const maxFileBytes = 1024 * 1024;
@@ -15,10 +17,10 @@ const maxFileBytes = 1024 * 1024;
  */
 export async function readPemFile(file: string): Promise<Buffer> {
   const bytes = await readBounded(file).catch((error: unknown) => {
-    throw new ProviderError("TLS_FILES", `${file}: ${readFailure(error)}`);
+    throw new ProviderError("TLS_FILES", `${quotePath(file)}: ${readFailure(error)}`);
   });
-  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${file}: is longer than 1 MiB`);
-  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${file}: is empty`);
+  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${quotePath(file)}: is longer than 1 MiB`);
+  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${quotePath(file)}: is empty`);
   return bytes;
 }
 
@@ -42,20 +44,23 @@ const readFailures: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
   ENOTDIR: "there is no such file",
   EISDIR: "is not a file",
+  EFBIG: "is longer than 1 MiB",
   ELOOP: "is a symbolic link that leads to itself",
   ENAMETOOLONG: "the path is too long",
 };
 
-function readFailure(error: unknown): string {
+/** Why a file could not be read, in words that do not repeat its path. */
+export function readFailure(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
   if (code === "EACCES" || code === "EPERM")
-    return `can't be read by this user (uid ${process.getuid?.() ?? "unknown"}): permission denied`;
-  return readFailures[code] ?? `can't be read (${code})`;
+    return `cannot be read by this user (uid ${process.getuid?.() ?? "unknown"}): permission denied`;
+  return readFailures[code] ?? `cannot be read (${code})`;
 }
 
 const certificate =
   /(?<=^|^\u00EF\u00BB\u00BF)-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gm;
-const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----[^-]+-----END \1-----/;
+/** One that OpenSSL encrypted in its own way has headers, with hyphens in them. */
+const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----(?:(?!-----)[\s\S])+-----END \1-----/;
 
 /** The certificates of a file, in its order. */
 export function certificateBlocks(pem: Buffer): string[] {
@@ -77,23 +82,47 @@ export function isEncryptedKey(pem: Buffer): boolean {
   return /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED/.test(pem.toString("latin1"));
 }
 
-/** The whole length of the DER item that begins `bytes`: its length in one byte, or in the 1 or 2 after it. */
-function derBytes(bytes: Buffer): number {
-  const [, first = 0, high = 0, low = 0] = bytes;
-  if (first === 0x82) return 4 + high * 0x100 + low;
-  return first === 0x81 ? 3 + high : 2 + first;
-}
-
 /** What a file without the wanted block is, in words that say what to do. */
-export function describeWrongPem(pem: Buffer, wanted: "certificate" | "private key"): string {
-  const text = pem.toString("latin1");
-  // DER: a SEQUENCE that is as long as the file.
-  if (pem[0] === 0x30 && derBytes(pem) === pem.length)
-    return `is DER, not PEM: convert it with "openssl ${wanted === "certificate" ? "x509" : "pkey"} -inform der -in … -out …"`;
+export function describeWrongPem(file: string, bytes: Buffer, wanted: "certificate" | "private key"): string {
+  const text = bytes.toString("latin1");
+  if (/-----BEGIN (?:PKCS7|PKCS #7 SIGNED DATA|CMS)-----/.test(text)) return advisePkcs7(file, "pem");
+  const der = describeDer(file, bytes, wanted);
+  if (der !== undefined) return der;
+  if (bytes.subarray(0, 4).equals(javaKeystore)) return "is a Java keystore: export it as PKCS #12";
+  if (/^(?:\u00FF\u00FE|\u00FE\u00FF|-\0)/.test(text)) return "is text in UTF-16: save it as UTF-8";
+  if (text.includes("-----BEGIN OPENSSH PRIVATE KEY-----"))
+    return "holds a key in OpenSSH's own format: give the key that the certificate was requested with, in PEM";
+  if (
+    text.includes("-----BEGIN CERTIFICATE REQUEST-----") ||
+    text.includes("-----BEGIN NEW CERTIFICATE REQUEST-----")
+  )
+    return `holds a certificate request, and no ${wanted}: give the certificate that was issued for it, and its key`;
   if (wanted === "certificate" && text.includes("PRIVATE KEY-----"))
     return "holds a private key, and no certificate: are certificate and key swapped?";
   if (wanted === "private key" && text.includes("CERTIFICATE-----"))
     return "holds a certificate, and no private key: are certificate and key swapped?";
   if (text.includes("-----BEGIN")) return `holds PEM, but no whole ${wanted}`;
   return `is not PEM: there is no "-----BEGIN" line`;
+}
+
+const javaKeystore = Buffer.from("feedfeed", "hex");
+const signedData = "1.2.840.113549.1.7.2";
+
+/** Undefined where the file is not one item of DER. */
+function describeDer(file: string, bytes: Buffer, wanted: "certificate" | "private key"): string | undefined {
+  try {
+    const [whole, ...others] = readDerItems(bytes);
+    const [first] = childrenOf(whole, DerTag.sequence);
+    if (others.length > 0) return undefined;
+    if (first?.tag === DerTag.oid && oidOf(first) === signedData) return advisePkcs7(file, "der");
+  } catch {
+    return undefined;
+  }
+  const command = wanted === "certificate" ? "x509" : "pkey";
+  return `is DER, not PEM: convert it with "openssl ${command} -inform der -in ${shellWord(file)} -out ${shellWord(`${file}.pem`)}"`;
+}
+
+function advisePkcs7(file: string, form: "der" | "pem"): string {
+  const [from, to] = [shellWord(file), shellWord(`${file}.pem`)];
+  return `is PKCS #7: take the certificates out with "openssl pkcs7 -inform ${form} -print_certs -in ${from} -out ${to}"`;
 }

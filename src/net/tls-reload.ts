@@ -31,15 +31,15 @@ export interface TlsWatchOptions {
   readonly onExpiry: (expiry: Expiry) => void;
 }
 
-/** What came of a look: a refusal with its reason. */
-export type Look = "taken" | "unchanged" | ProviderError;
+/** What came of reading the files: a new set is in use, or the same, or the set was refused for this reason. */
+export type ReloadResult = "loaded" | "unchanged" | ProviderError;
 
 /** The watch. */
 export interface TlsWatch {
   /** Looks at the files at once, and begins to watch; resolves when looked. */
   start(): Promise<void>;
   /** Looks at once, and says what came of it: for SIGHUP. */
-  reload(): Promise<Look>;
+  reload(): Promise<ReloadResult>;
   /** Ends. */
   stop(): void;
 }
@@ -68,15 +68,15 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
 
-  async function look(isAsked: boolean): Promise<Look> {
+  async function look(isAsked: boolean): Promise<ReloadResult> {
     if (isStopped) return "unchanged";
     clearTimeout(timer);
-    let seen: Look = "unchanged";
+    let seen: ReloadResult = "unchanged";
     try {
       const bytes = await readInTime();
       if (bytes.fingerprint !== current?.fingerprint) {
         await takeUp(bytes);
-        seen = "taken";
+        seen = "loaded";
       }
       refusal = undefined;
     } catch (error) {
@@ -106,7 +106,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   }
 
   /** One look at a time. */
-  function enqueue(isAsked: boolean): Promise<Look> {
+  function enqueue(isAsked: boolean): Promise<ReloadResult> {
     const seen = looking.then(() => look(isAsked));
     looking = seen;
     return seen;

@@ -5,8 +5,8 @@
 import * as v from "valibot";
 import { type ErrorDetails, RestError } from "../errors.ts";
 import { withoutPayload } from "../text/untrusted.ts";
-import { type HttpReply, requestIdOf } from "./exchange.ts";
-import { isAboutRequest, isPassingStatus } from "./retry.ts";
+import { type HttpReply, requestIdOf } from "./connection.ts";
+import { classOfStatus } from "./statuses.ts";
 
 /** The parts of `error_code`. */
 export interface ErrorCodeParts {
@@ -52,18 +52,19 @@ const errorBody = v.object({
  * The error that a reply of another status than 200 is.
  * @param call the call's name, as `encrypt`
  * @param endpoint `host:port`
+ * @param path the call's path, whose identifiers may be shown where the API's words name them. Default: none are shown.
  */
-export function restErrorOf(reply: HttpReply, call: string, endpoint: string): RestError {
+export function restErrorOf(reply: HttpReply, call: string, endpoint: string, path = ""): RestError {
   const parsed = v.safeParse(errorBody, parseJson(reply.body));
   const body = parsed.success ? parsed.output : {};
   const code = body.error_code === undefined ? undefined : decodeErrorCode(body.error_code);
-  const said = messagesOf(body.errors ?? []);
+  const said = messagesOf(body.errors ?? [], path.split("/"));
   const words = [`${call} answered by ${endpoint} with status ${reply.status}${meaningOf(reply.status)}`];
   if (code !== undefined) words.push(`(${code.category})`);
   return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
     status: reply.status,
     requestId: identifier(body.request_id) ?? requestIdOf(reply.headers),
-    retryable: isPassingStatus(reply.status) || reply.status >= 500,
+    retryable: reply.status >= 500 || classOfStatus(reply.status) === "not-now",
     details: { ...code, ...detailsOf(body.error_id, said), call, endpoint },
   });
 }
@@ -92,7 +93,7 @@ export function isJsonObject(bytes: Uint8Array): boolean {
 /** A refusal that is another's than the API's, as a proxy's page is, as REST_BODY; undefined for one of the API. */
 export function pageErrorOf(reply: HttpReply, call: string, endpoint: string): RestError | undefined {
   const { status, body, headers } = reply;
-  if (!isAboutRequest(status) || body.length === 0 || isJsonObject(body)) return undefined;
+  if (classOfStatus(status) !== "request" || body.length === 0 || isJsonObject(body)) return undefined;
   const message = `${call} answered by ${endpoint} with status ${status} and a page that is not the API's`;
   return new RestError("REST_BODY", message, { status, requestId: requestIdOf(headers) });
 }
@@ -107,13 +108,13 @@ function identifier(text: string | undefined): string | undefined {
 }
 
 /** The messages in one line of at most 256 characters. */
-function messagesOf(errors: readonly unknown[]): string {
+function messagesOf(errors: readonly unknown[], names: readonly string[]): string {
   const texts = errors.slice(0, 8).filter((one) => typeof one === "string");
-  const line = texts.map((text) => plain(text.slice(0, 1_024))).join("; ");
+  const line = texts.map((text) => plain(text.slice(0, 1_024), names)).join("; ");
   return line.slice(0, 256);
 }
 
 /** On one line, and cleared of what it may quote. */
-function plain(text: string): string {
-  return withoutPayload(text.replaceAll(/[^\x20-\x7e]+/g, " ").trim());
+function plain(text: string, names: readonly string[]): string {
+  return withoutPayload(text.replaceAll(/[^\x20-\x7e]+/g, " ").trim(), names);
 }

@@ -1,7 +1,8 @@
 /**
- * The outline of a JWE in compact form (RFC 7516, section 7.1): five base64url parts. What is in them is the KMS's
- * affair; this only tells what can't be a ciphertext of its.
+ * The form of a JWE in compact form (RFC 7516, section 7.1): five base64url parts, and how long a plaintext they can hold.
+ * Only the KMS can read it; this tells what can't be a ciphertext of the KMS, or not its plaintext.
  */
+import * as v from "valibot";
 
 /** header.encrypted key.iv.ciphertext.tag: with `dir` the encrypted key is empty, and an empty text has no ciphertext. */
 const compactForm = /^[\w-]+\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+$/;
@@ -9,4 +10,31 @@ const compactForm = /^[\w-]+\.[\w-]*\.[\w-]+\.[\w-]*\.[\w-]+$/;
 /** Whether a text has the form of a compact JWE. */
 export function isCompactJwe(text: string): boolean {
   return compactForm.test(text);
+}
+
+const header = v.object({ enc: v.string(), zip: v.optional(v.unknown()) });
+
+/** The block of AES-CBC, which pads by 1 to 16 bytes. */
+const blockBytes = 16;
+
+/**
+ * The shortest and the longest plaintext that a compact JWE can hold, in bytes, by its content encryption (RFC 7518,
+ * section 5.1). Undefined where its header does not say, or the plaintext was compressed.
+ */
+export function plaintextBytes(jwe: string): { readonly least: number; readonly most: number } | undefined {
+  const [head = "", , , ciphertext = ""] = jwe.split(".");
+  const parsed = v.safeParse(header, parseHeader(head));
+  if (!parsed.success || parsed.output.zip !== undefined) return undefined;
+  const length = Buffer.from(ciphertext, "base64url").length;
+  if (/^A\d{3}GCM$/.test(parsed.output.enc)) return { least: length, most: length };
+  if (/^A\d{3}CBC-HS\d{3}$/.test(parsed.output.enc)) return { least: length - blockBytes, most: length - 1 };
+  return undefined;
+}
+
+function parseHeader(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, "base64url").toString("utf8")) as unknown;
+  } catch {
+    return undefined;
+  }
 }

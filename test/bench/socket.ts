@@ -7,7 +7,7 @@ import { heading, loadCells, loadColumns, table, target } from "./report.ts";
 
 type Call = "Status" | "Encrypt" | "Decrypt";
 
-/** A caller whose requests do not have the plain form that the short way of unary calls is for. */
+/** A caller whose requests do not have the plain form that the fast path is for. */
 const connectByConnect = (sock: string): Promise<Caller> =>
   connectCaller(sock, undefined, "application/GRPC");
 
@@ -78,7 +78,7 @@ export async function benchSocket(folder: string): Promise<void> {
   const kmip = await startPlugin(kmipSock, kmipFlags(kms, 0));
   const rest = await startPlugin(restSock, restFlags(kms, "http2", 0));
 
-  // The same servers and encryptors without the short way of unary calls: what any Connect server costs.
+  // The same servers and encryptors without the fast path: what any Connect server costs.
   const nothingByConnect = await connectByConnect(nothingSock);
   const kmipByConnect = await connectByConnect(kmipSock);
   const lines: string[][] = [];

@@ -218,7 +218,9 @@ async function befall(run: Run, fault: Fault): Promise<void> {
 
 /** Probes so far that found trouble. */
 async function badProbes({ plugin }: World): Promise<number> {
-  const counts = ["passing", "final"].map((outcome) => plugin.metric("probe_total", `outcome="${outcome}"`));
+  const counts = ["transient", "permanent"].map((outcome) =>
+    plugin.metric("probe_total", `outcome="${outcome}"`),
+  );
   return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
 }
 

@@ -305,7 +305,7 @@ describe("check of the files", () => {
     const all = await findings(t, await clientCertificate(t, { notAfter: inDays(5.5) }));
     const dates = all.get("dates");
     assert.equal(dates?.status, "warning");
-    assert.match(dates?.message ?? "", /cert\.pem ends first, in 5 days/);
+    assert.match(dates?.message ?? "", /cert\.pem expires first, in 5 days/);
     assert.equal(all.get("round trip")?.status, "ok");
   });
 
@@ -324,7 +324,10 @@ describe("check of the files", () => {
     const file = files["client-cert"] ?? "";
     const other = await kms.authority.issue({ commonName: "other" });
     writeFileSync(file, `${readFileSync(file, "utf8")}\n${other.cert}`);
-    assertFailed(await findings(t, files), "chain", /certificate 2 is not the issuer of certificate 1/);
+    const chain = (await findings(t, files)).get("chain");
+    // serve sends it all the same, and most servers accept it: the handshake says whether this one does.
+    assert.equal(chain?.status, "warning");
+    assert.match(chain?.message ?? "", /certificate 2 is not the issuer of certificate 1/);
   });
 
   test("takes a chain in the right order", async (t) => {
@@ -364,7 +367,7 @@ describe("check of the way to the KMS", () => {
   test("tells a server that is silent during the handshake", async (t) => {
     const { address } = await startSilentServer(t);
     const all = await findings(t, { "serv-addr": address, timeout: "200ms" });
-    assertFailed(all, "tls", /does not end the TLS handshake within --timeout/);
+    assertFailed(all, "tls", /does not complete the TLS handshake within --timeout/);
   });
 
   for (const protocol of ["kmip", "rest"] as const) {
@@ -516,7 +519,7 @@ describe("check of the socket", () => {
   test("tells a file that is not a socket", async (t) => {
     const sock = path.join(temporaryFolder(t), "file");
     writeFileSync(sock, "");
-    assertFailed(await findings(t, { sock }), "socket", /is there and is not a socket/);
+    assertFailed(await findings(t, { sock }), "socket", /exists and is not a socket/);
   });
 
   test("tells a folder that is a file", async (t) => {
@@ -544,7 +547,7 @@ describe("check of the socket", () => {
     const { socketPath } = await startServer(t);
     const all = await findings(t, { sock: socketPath });
     assert.equal(all.get("socket")?.status, "warning");
-    assert.match(all.get("socket")?.message ?? "", /a process answers on/);
+    assert.match(all.get("socket")?.message ?? "", /a process listens on/);
     assert.match(all.get("socket")?.advice ?? "", /--replace/);
   });
 
@@ -558,6 +561,37 @@ describe("check of the socket", () => {
     const sock = `@okms-test-${crypto.randomUUID()}`;
     assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /no permissions/);
     await startServer(t, { socket: { path: sock } });
-    assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /a process answers/);
+    assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /a process listens/);
+  });
+});
+
+describe("the dates of the key", () => {
+  const table: [string, Parameters<KeyStore["update"]>[1]["dates"], RegExp][] = [
+    [
+      "a Protect Stop Date in 20 days",
+      { protectStop: inDays(20.1) },
+      /is in 20 days: the KMS will refuse Encrypt/,
+    ],
+    ["a Deactivation Date in 3 days", { deactivation: inDays(3.1) }, /is in 3 days: the KMS will deactivate/],
+  ];
+  for (const [what, dates = {}, message] of table)
+    test(`are told: ${what} is a warning`, async (t) => {
+      const { id } = kms.keys.create({ dates });
+      const all = await findings(t, { "encryption-key-id": id });
+      assert.equal(all.get("key dates")?.status, "warning");
+      assert.match(all.get("key dates")?.message ?? "", message);
+    });
+
+  test("are told: after the Protect Stop Date the round trip fails for that reason", async (t) => {
+    const { id } = kms.keys.create({ dates: { protectStop: inDays(-3) } });
+    const all = await findings(t, { "encryption-key-id": id });
+    const words = /Protect Stop Date, .*, has passed: the KMS refuses Encrypt, and Decrypt still works/;
+    assert.match(all.get("key dates")?.message ?? "", words);
+    assert.match(all.get("round trip")?.message ?? "", words);
+  });
+
+  test("are not told where none is near", async (t) => {
+    const { id } = kms.keys.create({ dates: { protectStop: inDays(31.1), deactivation: inDays(400.1) } });
+    assert.equal((await findings(t, { "encryption-key-id": id })).has("key dates"), false);
   });
 });

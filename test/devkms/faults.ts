@@ -2,6 +2,7 @@
  * The switches by which a test makes the embedded KMS misbehave: one object, read by both faces at every
  * request, changed while the KMS runs.
  */
+import { type KmipQuirks, noQuirks } from "./kmip-quirks.ts";
 
 /** An operation refused by its Result Reason (KMIP); REST has its own in {@link RestFaults}. */
 export interface Refusal {
@@ -45,11 +46,15 @@ export interface Faults {
   count: number | undefined;
   /** Ids of keys that this client may not use: Permission Denied, or 403. `count` does not apply. */
   readonly deniedKeys: Set<string>;
+  /** Decrypt gives these bytes, whatever it is asked, as a KMS whose replies have slipped. */
+  decryptsTo: Buffer | undefined;
   /** Do not set the ID placeholder on Locate and Create, as PyKMIP does not. */
   noPlaceholder: boolean;
   /** Hang up on a KMIP message of several operations; `count` does not apply. */
   noBatches: boolean;
   rest: RestFaults;
+  /** What the KMIP face does as some real servers do. */
+  readonly kmip: KmipQuirks;
 }
 
 /** What befalls one request. */
@@ -57,16 +62,17 @@ export type Fault = "refuse" | "silent" | "closeAfterRequest" | "halfFrame" | "g
 
 /** A KMS that does everything right. */
 export function createFaults(): Faults {
-  return { ...harmless(), deniedKeys: new Set() };
+  return { ...harmless(), deniedKeys: new Set(), kmip: noQuirks() };
 }
 
 /** Puts every switch back. */
 export function resetFaults(faults: Faults): void {
   faults.deniedKeys.clear();
+  Object.assign(faults.kmip, noQuirks());
   Object.assign(faults, harmless());
 }
 
-function harmless(): Omit<Faults, "deniedKeys"> {
+function harmless(): Omit<Faults, "deniedKeys" | "kmip"> {
   return {
     delayMs: 0,
     refuse: undefined,
@@ -75,6 +81,7 @@ function harmless(): Omit<Faults, "deniedKeys"> {
     halfFrame: false,
     garbage: false,
     count: undefined,
+    decryptsTo: undefined,
     noPlaceholder: false,
     noBatches: false,
     rest: {},

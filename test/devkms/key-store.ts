@@ -19,6 +19,13 @@ export type KeyObjectType = "SymmetricKey" | "SecretData" | "PublicKey" | "Priva
 /** What a key may be used for. */
 export type KeyUsage = "Encrypt" | "Decrypt";
 
+/** Dates that bound the use of a key (KMIP 1.4 sections 3.24 to 3.27): held to by the KMIP face. */
+export interface KeyDates {
+  readonly processStart?: Date;
+  readonly protectStop?: Date;
+  readonly deactivation?: Date;
+}
+
 /** A key. Read it anew after a change: {@link KeyStore.update} puts another object in its place. */
 export interface StoredKey {
   /** UUID: Unique Identifier in KMIP, service key id in REST. */
@@ -37,6 +44,8 @@ export interface StoredKey {
   readonly createdAt: Date;
   /** When the key came into each state that it has been in. */
   readonly stateDates: Readonly<Partial<Record<KeyState, Date>>>;
+  /** When its use begins and ends, where that is set. */
+  readonly dates: KeyDates;
   /** Other attributes of a KMIP client's choosing: attribute name to the hexadecimal TTLV of its values. */
   readonly attributes: Readonly<Record<string, readonly string[]>>;
 }
@@ -55,10 +64,12 @@ export interface NewKey {
   readonly algorithm?: KeyAlgorithm;
   /** Default: SymmetricKey. */
   readonly objectType?: KeyObjectType;
+  /** Default: none. */
+  readonly dates?: KeyDates;
 }
 
 /** What may change in a key. */
-export type KeyChange = Partial<Pick<StoredKey, "names" | "state" | "usage" | "attributes">>;
+export type KeyChange = Partial<Pick<StoredKey, "names" | "state" | "usage" | "attributes" | "dates">>;
 
 /** The keys. Everything is synchronous: when a method returns, the folder holds what it did. */
 export interface KeyStore {
@@ -73,11 +84,18 @@ export interface KeyStore {
    * @throws Error where there is no such key
    */
   update(id: string, change: KeyChange): StoredKey;
+  /**
+   * Puts other bytes in a key's place, under its identifier, as a restored backup or an in-place Re-key does: random
+   * ones, or `material`.
+   * @returns the former bytes, with which a second call undoes it
+   */
+  exchangeMaterial(id: string, material?: Buffer): Buffer;
   /** Forgets a key altogether. */
   remove(id: string): void;
 }
 
-interface KeyRecord extends Omit<StoredKey, "material" | "secret" | "createdAt" | "stateDates"> {
+interface KeyRecord extends Omit<StoredKey, "material" | "secret" | "createdAt" | "stateDates" | "dates"> {
+  readonly dates?: Readonly<Record<string, string>>;
   readonly createdAt: string;
   readonly stateDates: Readonly<Partial<Record<KeyState, string>>>;
   readonly materialHex: string;
@@ -96,6 +114,9 @@ function toRecord(key: StoredKey): KeyRecord {
     ...key,
     createdAt: key.createdAt.toISOString(),
     stateDates: Object.fromEntries(dates) as KeyRecord["stateDates"],
+    dates: Object.fromEntries(
+      Object.entries(key.dates as Record<string, Date>).map(([name, date]) => [name, date.toISOString()]),
+    ),
     materialHex: key.material.toString("hex"),
   };
 }
@@ -106,6 +127,9 @@ function fromRecord({ materialHex, ...record }: KeyRecord): StoredKey {
     ...record,
     createdAt: new Date(record.createdAt),
     stateDates: Object.fromEntries(dates) as StoredKey["stateDates"],
+    dates: Object.fromEntries(
+      Object.entries(record.dates ?? {}).map(([name, date]) => [name, new Date(date)]),
+    ) as KeyDates,
   };
   return withMaterial(key, Buffer.from(materialHex, "hex"));
 }
@@ -146,7 +170,8 @@ export function openKeyStore(folder?: string): KeyStore {
       const { algorithm = "AES", objectType = "SymmetricKey" } = options;
       const createdAt = new Date();
       const facts = { id: randomUUID(), names: name === undefined ? [] : [name], algorithm, objectType };
-      const life = { state, createdAt, stateDates: { [state]: createdAt }, attributes: {} };
+      const { dates = {} } = options;
+      const life = { dates, state, createdAt, stateDates: { [state]: createdAt }, attributes: {} };
       return put(withMaterial({ ...facts, lengthBits, usage, ...life }, randomBytes(lengthBits / 8)));
     },
     get: (id) => keys.get(id),
@@ -159,6 +184,12 @@ export function openKeyStore(folder?: string): KeyStore {
       const stateDates = changedState ? { ...key.stateDates, [change.state]: new Date() } : key.stateDates;
       if (change.state === "Destroyed") key.material.fill(0);
       return put(withMaterial({ ...key, ...change, stateDates }, key.material));
+    },
+    exchangeMaterial(id, material) {
+      const key = keys.get(id);
+      if (key === undefined) throw new Error(`no key ${id}`);
+      put(withMaterial(key, material ?? randomBytes(key.material.length)));
+      return key.material;
     },
     remove(id) {
       keys.get(id)?.material.fill(0);

@@ -13,13 +13,15 @@ import {
 } from "../../src/kmip/messages.ts";
 import {
   BatchErrorContinuationOption,
+  Operation,
   ResultReason,
   ResultStatus,
 } from "../../src/kmip/spec/enumerations.ts";
-import { compareVersions, formatVersion, isAtLeast, type ProtocolVersion } from "../../src/kmip/version.ts";
+import { type Item, ItemType } from "../../src/kmip/ttlv/item.ts";
+import { formatVersion, type ProtocolVersion } from "../../src/kmip/version.ts";
 import type { Faults, Refusal } from "./faults.ts";
 import type { KeyStore } from "./key-store.ts";
-import { type KmipContext, KmipFailure } from "./kmip-context.ts";
+import { isOwnVersion, type KmipContext, KmipFailure } from "./kmip-context.ts";
 import { operationIdentifier, runOperation } from "./kmip-operations.ts";
 
 /** What requests are carried out with. */
@@ -56,13 +58,23 @@ export function operationsOf(request: RequestMessage): string[] {
   return request.items.map(({ operation }) => operationIdentifier(operation));
 }
 
+/** Whether the version of a request is one of this server. */
+export function isSpoken({ version }: RequestMessage, { maxVersion, faults }: KmipServerState): boolean {
+  return isOwnVersion(version, maxVersion, faults);
+}
+
 /** @throws KmipFailure where the message as a whole can't be carried out */
-function checkRequest(request: RequestMessage, maxVersion: ProtocolVersion): void {
+function checkRequest(request: RequestMessage, state: KmipServerState): void {
   const { version, items } = request;
-  if (version.major !== maxVersion.major || !isAtLeast(version, { major: 1, minor: 0 }))
-    throw new KmipFailure(ResultReason.InvalidMessage, `KMIP ${formatVersion(version)} is not supported`);
-  if (compareVersions(version, maxVersion) > 0)
-    throw new KmipFailure(ResultReason.InvalidMessage, `KMIP ${formatVersion(version)} is not supported`);
+  if (!isSpoken(request, state)) {
+    const { versionRefusal } = state.faults.kmip;
+    const reason = Object.entries(ResultReason).find(([name]) => name === versionRefusal)?.[1];
+    throw new KmipFailure(
+      reason ?? ResultReason.InvalidMessage,
+      `KMIP ${formatVersion(version)} is not supported`,
+    );
+  }
+  checkCredential(request, state);
   if (items.length === 0) throw new KmipFailure(ResultReason.InvalidMessage, "there is no batch item");
   if (items.length > 1 && items.some(({ uniqueBatchItemId }) => uniqueBatchItemId === undefined))
     throw new KmipFailure(ResultReason.InvalidMessage, "a batch item has no Unique Batch Item ID");
@@ -70,6 +82,27 @@ function checkRequest(request: RequestMessage, maxVersion: ProtocolVersion): voi
     throw new KmipFailure(ResultReason.FeatureNotSupported, "asynchronous operations are not supported");
   if (request.batchErrorContinuationOption === BatchErrorContinuationOption.Undo)
     throw new KmipFailure(ResultReason.FeatureNotSupported, "Undo is not supported");
+}
+
+/** @throws KmipFailure where this server wants a Credential, and the request has another or none */
+function checkCredential(request: RequestMessage, { faults }: KmipServerState): void {
+  const { credential, discoversWithoutCredential } = faults.kmip;
+  if (credential === undefined) return;
+  const isDiscover = request.items.every(({ operation }) => operation === Operation.DiscoverVersions);
+  if (isDiscover && discoversWithoutCredential) return;
+  const wanted = JSON.stringify([credential.username, credential.password]);
+  if (JSON.stringify(textsIn(request.authentication ?? [])) !== wanted)
+    throw new KmipFailure(
+      ResultReason.AuthenticationNotSuccessful,
+      "a user name and a password are required",
+    );
+}
+
+function textsIn(items: readonly Item[]): string[] {
+  return items.flatMap((item) => {
+    if (item.type === ItemType.Structure) return textsIn(item.value);
+    return item.type === ItemType.TextString ? [item.value] : [];
+  });
 }
 
 function toFailure(error: unknown): KmipFailure {
@@ -116,21 +149,36 @@ function runBatch(
   return answers;
 }
 
+/** The version in the header of a refusal of the whole message. */
+function refusalVersion(
+  { version }: RequestMessage,
+  { maxVersion, faults }: KmipServerState,
+): ProtocolVersion {
+  const { refusalHeader, versions } = faults.kmip;
+  if (refusalHeader === "2.1") return { major: 2, minor: 1 };
+  if (refusalHeader === "1.0") return { major: 1, minor: 0 };
+  return versions !== undefined || isOwnVersion(version, maxVersion, faults) ? version : maxVersion;
+}
+
+/** A Message Extension without the Criticality Indicator that it must have. */
+const extension = { vendorIdentification: "okms-devkms", vendorExtension: [] };
+
 /**
  * Carries out a request and gives the response. Throws nothing: what fails is in the response.
  * @param refuse refuse the operations that it names in place of carrying them out
  */
 export function answer(request: RequestMessage, state: KmipServerState, refuse?: Refusal): Uint8Array {
   try {
-    checkRequest(request, state.maxVersion);
+    checkRequest(request, state);
   } catch (error) {
     const { reason, message } = toFailure(error);
-    const { version } = request;
-    const isKnown = version.major === 1 && version.minor >= 0 && isAtLeast(state.maxVersion, version);
-    return respond(isKnown ? version : state.maxVersion, [failureItem(undefined, reason, message)]);
+    return respond(refusalVersion(request, state), [failureItem(undefined, reason, message)]);
   }
-  const items = runBatch(request, state, refuse);
-  const response = respond(request.version, items);
+  const { addsExtension, replyHeader } = state.faults.kmip;
+  const ran = runBatch(request, state, refuse);
+  const items = addsExtension ? ran.map((item) => ({ ...item, messageExtension: extension })) : ran;
+  const version = replyHeader === undefined ? request.version : { major: 2, minor: 0 };
+  const response = respond(version, items);
   const { maximumResponseSize: limit } = request;
   if (limit === undefined || response.length <= limit) return response;
   const tooLarge = request.items

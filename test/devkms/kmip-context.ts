@@ -3,7 +3,7 @@
  * (KMIP 1.4 section 4), the look-up of a key, and how one of them fails.
  */
 import { ResultReason } from "../../src/kmip/spec/enumerations.ts";
-import { formatVersion, type ProtocolVersion } from "../../src/kmip/version.ts";
+import { formatVersion, isAtLeast, type ProtocolVersion } from "../../src/kmip/version.ts";
 import type { Faults } from "./faults.ts";
 import type { KeyStore, StoredKey } from "./key-store.ts";
 
@@ -54,4 +54,11 @@ export function findKey(context: KmipContext, uniqueIdentifier: string | undefin
 export function notInVersion(what: string, version: ProtocolVersion): KmipFailure {
   const message = `${what} is not in KMIP ${formatVersion(version)}`;
   return new KmipFailure(ResultReason.OperationNotSupported, message);
+}
+
+/** Whether a server speaks a version of KMIP 1. */
+export function isOwnVersion(version: ProtocolVersion, maxVersion: ProtocolVersion, faults: Faults): boolean {
+  const { versions } = faults.kmip;
+  if (versions !== undefined) return versions.some((own) => own === formatVersion(version));
+  return version.major === 1 && version.minor >= 0 && isAtLeast(maxVersion, version);
 }

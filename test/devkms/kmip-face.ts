@@ -4,14 +4,22 @@
  */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, createServer as createListener, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { createServer, type TLSSocket } from "node:tls";
 import { createFramer, type Framer } from "../../src/kmip/ttlv/framer.ts";
 import { parseVersion, type VersionText } from "../../src/kmip/version.ts";
-import { type Fault, type Faults, takeFault } from "./faults.ts";
+import { asksToResume, handshakeFailure } from "./client-hello.ts";
+import { type Fault, type Faults, type Refusal, takeFault } from "./faults.ts";
 import type { KeyStore } from "./key-store.ts";
-import { answer, type KmipServerState, operationsOf, receive, refuseMessage } from "./kmip-batch.ts";
+import {
+  answer,
+  isSpoken,
+  type KmipServerState,
+  operationsOf,
+  receive,
+  refuseMessage,
+} from "./kmip-batch.ts";
 
 /** PEM texts of a TLS server that asks for client certificates. */
 export interface ServerTls {
@@ -65,19 +73,57 @@ interface Reply {
   readonly end?: boolean;
 }
 
+/** What the KMS knows of a connection. */
+interface Peer {
+  readonly openedAt: number;
+  readonly isResumed: boolean;
+  /** The reply to the request before, of a server whose replies slip. */
+  heldBack: Uint8Array | undefined;
+}
+
 /** What goes back for a request, the fault that befalls it included. */
-function replyTo(message: Uint8Array, state: KmipServerState, count: (operations: string[]) => void): Reply {
+function replyTo(
+  message: Uint8Array,
+  peer: Peer,
+  state: KmipServerState,
+  count: (operations: string[]) => void,
+): Reply {
   const received = receive(message, state.maxVersion);
   if ("refusal" in received) return { bytes: received.refusal, end: true };
-  const operations = operationsOf(received.request);
+  const { request } = received;
+  const operations = operationsOf(request);
   count(operations);
-  if (state.faults.noBatches && operations.length > 1) return { end: true };
-  const fault: Fault | undefined = takeFault(state.faults, "kmip", operations);
+  const { faults } = state;
+  if (faults.noBatches && operations.length > 1) return { end: true };
+  const { versionRefusal, closesAfterReply } = faults.kmip;
+  if (!isSpoken(request, state)) {
+    if (versionRefusal === "silence") return {};
+    if (versionRefusal === "hang-up") return { end: true };
+    const end = versionRefusal === "hang-up after a word" || closesAfterReply;
+    return { bytes: answer(request, state), end };
+  }
+  const fault: Fault | undefined = takeFault(faults, "kmip", operations);
   if (fault === "silent") return {};
   if (fault === "closeAfterRequest") return { end: true };
   if (fault === "garbage") return { bytes: garbage() };
-  const response = answer(received.request, state, fault === "refuse" ? state.faults.refuse : undefined);
-  return { bytes: fault === "halfFrame" ? response.subarray(0, response.length >>> 1) : response };
+  const response = answer(request, state, fault === "refuse" ? faults.refuse : refusalOfPeer(peer, faults));
+  if (fault === "halfFrame") return { bytes: response.subarray(0, response.length >>> 1) };
+  return { bytes: faults.kmip.slips ? slipped(peer, response) : response, end: closesAfterReply };
+}
+
+/** The refusal that every request on such a connection gets. */
+function refusalOfPeer({ openedAt, isResumed }: Peer, { kmip }: Faults): Refusal | undefined {
+  if (kmip.resumption === "Permission Denied" && isResumed) return { reason: "PermissionDenied" };
+  const { goodForMs } = kmip;
+  return goodForMs !== undefined && performance.now() - openedAt > goodForMs
+    ? { reason: "GeneralFailure", message: "the session has ended" }
+    : undefined;
+}
+
+function slipped(peer: Peer, response: Uint8Array): Uint8Array {
+  const before = peer.heldBack ?? response;
+  peer.heldBack = response;
+  return before;
 }
 
 function framesOf(framer: Framer, chunk: Uint8Array): Uint8Array[] | { readonly error: unknown } {
@@ -91,6 +137,11 @@ function framesOf(framer: Framer, chunk: Uint8Array): Uint8Array[] | { readonly 
 /** Serves one connection to its end. A request waits until the one before it is answered, as does the socket. */
 function serve(socket: TLSSocket, state: KmipServerState, count: (operations: string[]) => void): void {
   const framer = createFramer();
+  const peer: Peer = {
+    openedAt: performance.now(),
+    isResumed: socket.isSessionReused(),
+    heldBack: undefined,
+  };
   let hasEnded = false;
 
   const send = ({ bytes, end }: Reply): void => {
@@ -108,7 +159,7 @@ function serve(socket: TLSSocket, state: KmipServerState, count: (operations: st
   const answerAll = (frames: readonly Uint8Array[]): void => {
     for (const [index, frame] of frames.entries()) {
       if (hasEnded) return;
-      const reply = replyTo(frame, state, count);
+      const reply = replyTo(frame, peer, state, count);
       if (state.faults.delayMs > 0) return void sendLater(reply, frames.slice(index + 1));
       send(reply);
     }
@@ -147,10 +198,21 @@ export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace>
     rejectUnauthorized: true,
     minVersion: "TLSv1.2",
   });
-  server.on("connection", (socket: Socket) => {
+  // A plain listener in front, which may look at a ClientHello before TLS does.
+  const listener = createListener((socket) => {
     accepted += 1;
     raw.add(socket);
-    socket.on("close", () => raw.delete(socket)).setNoDelay(true);
+    socket.on("close", () => raw.delete(socket)).on("error", () => socket.destroy());
+    socket.setNoDelay(true);
+    const { resumption } = faults.kmip;
+    if (resumption !== "alert" && resumption !== "hang-up") return void server.emit("connection", socket);
+    socket.once("data", (hello: Buffer) => {
+      if (asksToResume(hello))
+        return void (resumption === "alert" ? socket.end(handshakeFailure) : socket.destroy());
+      socket.pause();
+      socket.unshift(hello);
+      server.emit("connection", socket);
+    });
   });
   // Without a listener nothing happens either; a client that is refused is the client's to report.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
@@ -159,8 +221,8 @@ export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace>
     socket.on("close", () => secure.delete(socket)).on("error", () => socket.destroy());
     serve(socket, state, count);
   });
-  server.listen(options.port ?? 0, "127.0.0.1");
-  await once(server, "listening");
+  listener.listen(options.port ?? 0, "127.0.0.1");
+  await once(listener, "listening");
 
   const cutConnections = (): number => {
     const connections = secure.size;
@@ -168,7 +230,7 @@ export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace>
     return connections;
   };
   return {
-    port: (server.address() as AddressInfo).port,
+    port: (listener.address() as AddressInfo).port,
     requests: () => ({ ...requests }),
     messages: () => ({ ...messages }),
     connections: () => secure.size,
@@ -176,7 +238,7 @@ export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace>
     cutConnections,
     setTls: (tls) => server.setSecureContext({ ...tls, minVersion: "TLSv1.2" }),
     close() {
-      const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+      const closed = new Promise<void>((resolve) => void listener.close(() => resolve()));
       cutConnections();
       return closed;
     },

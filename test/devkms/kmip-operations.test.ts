@@ -365,10 +365,8 @@ for (const [option, expected] of [
     const options = option === undefined ? {} : { batchErrorContinuationOption: option };
     const { items } = await client.batch("1.4", [discover, failing, discover], options);
     assert.equal(items.length, expected);
-    assert.deepEqual(
-      items.map(({ uniqueBatchItemId }) => uniqueBatchItemId?.at(-1)),
-      [0, 1, 2].slice(0, expected),
-    );
+    const ids = items.map(({ uniqueBatchItemId }) => Buffer.from(uniqueBatchItemId ?? []).toString("hex"));
+    assert.equal(new Set(ids).size, expected);
   });
 
 test("Undo is refused as a whole, and nothing of the batch is done", async () => {

@@ -2,7 +2,7 @@
  * The operations of the embedded KMS, KMIP 1.4 section 4, on its key store. State changes and their refusals follow
  * sections 3.22 and 11; where the specification leaves a choice, PyKMIP's is taken. Get is not among them.
  */
-import { revocationReason } from "../../src/kmip/attributes.ts";
+import { type Attribute, revocationReason } from "../../src/kmip/attributes.ts";
 import { successItem } from "../../src/kmip/batch.ts";
 import type { ReadOf } from "../../src/kmip/grammar.ts";
 import type { RequestItem, ResponseItem } from "../../src/kmip/messages.ts";
@@ -17,6 +17,7 @@ import {
   StorageStatusMask,
 } from "../../src/kmip/spec/enumerations.ts";
 import { Tag } from "../../src/kmip/spec/tags.ts";
+import { ItemType } from "../../src/kmip/ttlv/item.ts";
 import { compareVersions, isAtLeast, parseVersion, supportedVersions } from "../../src/kmip/version.ts";
 import type { StoredKey } from "./key-store.ts";
 import {
@@ -28,7 +29,14 @@ import {
   modifyAttribute,
   newKeyOf,
 } from "./kmip-attributes.ts";
-import { findKey, type KmipContext, KmipFailure, notInVersion, setPlaceholder } from "./kmip-context.ts";
+import {
+  findKey,
+  isOwnVersion,
+  type KmipContext,
+  KmipFailure,
+  notInVersion,
+  setPlaceholder,
+} from "./kmip-context.ts";
 import { decrypt, encrypt } from "./kmip-crypto.ts";
 
 interface Handler {
@@ -96,9 +104,29 @@ function applyTo(
   return { uniqueIdentifier: key.id, attribute: result.attribute };
 }
 
+/** The attributes of a key, told as the quirks have it. */
+function toldAttributes(key: StoredKey, { version, faults }: KmipContext): readonly Attribute[] {
+  const { tellsNoName, enumerationsAs } = faults.kmip;
+  const own = attributesOf(key, version).filter(({ name }) => !tellsNoName || name !== "Name");
+  const tags: Readonly<Record<string, number>> = {
+    State: Tag.State,
+    "Object Type": Tag.ObjectType,
+    "Cryptographic Algorithm": Tag.CryptographicAlgorithm,
+  };
+  return own.map((one): Attribute => {
+    const meaning = tags[one.name];
+    if (enumerationsAs === undefined || meaning === undefined || one.value.type !== ItemType.Enumeration)
+      return one;
+    const { tag, value } = one.value;
+    return enumerationsAs === "Integer"
+      ? { ...one, value: { tag, type: ItemType.Integer, value } }
+      : { ...one, value: { tag, type: ItemType.TextString, value: enumerationName(meaning, value) } };
+  });
+}
+
 const handlers: readonly Handler[] = [
-  handler(operations.discoverVersionsOperation, ({ protocolVersions: asked }, { maxVersion }) => {
-    const own = supportedVersions.filter((version) => isAtLeast(maxVersion, version));
+  handler(operations.discoverVersionsOperation, ({ protocolVersions: asked }, { maxVersion, faults }) => {
+    const own = supportedVersions.filter((version) => isOwnVersion(version, maxVersion, faults));
     const common = own.filter((version) => asked.some((other) => compareVersions(version, other) === 0));
     return { protocolVersions: asked.length === 0 ? own : common };
   }),
@@ -123,11 +151,12 @@ const handlers: readonly Handler[] = [
   handler(operations.locateOperation, (request, context) => {
     const { offsetItems = 0, maximumItems, storageStatusMask = StorageStatusMask.OnlineStorage } = request;
     const isOnline = (storageStatusMask & StorageStatusMask.OnlineStorage) !== 0;
-    const all = context.keys
-      .list()
-      .filter((key) => isOnline && isLocated(key, request.attributes, context.version));
+    const { locateIgnoresName, locateRepeats } = context.faults.kmip;
+    const asked = request.attributes.filter(({ name }) => !locateIgnoresName || name !== "Name");
+    const all = context.keys.list().filter((key) => isOnline && isLocated(key, asked, context.version));
     const limit = maximumItems === undefined ? undefined : offsetItems + Math.max(0, maximumItems);
-    const found = all.slice(Math.max(0, offsetItems), limit).map(({ id }) => id);
+    const page = all.slice(Math.max(0, offsetItems), locateIgnoresName ? 1 : limit).map(({ id }) => id);
+    const found = locateRepeats ? page.flatMap((id) => [id, id]) : page;
     setPlaceholder(context, found.length === 1 ? found[0] : undefined);
     const counts = isAtLeast(context.version, parseVersion("1.3")) ? { locatedItems: all.length } : {};
     return { ...counts, uniqueIdentifiers: found };
@@ -135,7 +164,11 @@ const handlers: readonly Handler[] = [
   handler(operations.getAttributesOperation, ({ uniqueIdentifier, attributeNames }, context) => {
     const key = findKey(context, uniqueIdentifier);
     const wanted = new Set(attributeNames);
-    const attributes = attributesOf(key, context.version);
+    const attributes = toldAttributes(key, context);
+    const missing = attributeNames.find((name) => !attributes.some((one) => one.name === name));
+    const { refusesUnset } = context.faults.kmip;
+    if (refusesUnset !== undefined && missing !== undefined)
+      throw new KmipFailure(ResultReason[refusesUnset], `there is no ${missing}`);
     return {
       uniqueIdentifier: key.id,
       attributes: wanted.size === 0 ? attributes : attributes.filter(({ name }) => wanted.has(name)),

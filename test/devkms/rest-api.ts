@@ -81,7 +81,7 @@ export function answer(call: ApiCall, body: string, options: ApiOptions): ApiRep
   if (key === undefined || key.state === "Destroyed") return errorReply(404, "no such service key");
   if (options.faults.deniedKeys.has(key.id)) return errorReply(403, "access to the service key is denied");
   if (call.name === "getKey") return { status: 200, body: describe(key) };
-  return call.name === "encrypt" ? encrypt(key, body) : decrypt(key, body);
+  return call.name === "encrypt" ? encrypt(key, body) : decrypt(key, body, options.faults);
 }
 
 function encrypt(key: StoredKey, body: string): ApiReply {
@@ -91,14 +91,14 @@ function encrypt(key: StoredKey, body: string): ApiReply {
   return { status: 200, body: { ciphertext: sealJwe(key, Buffer.from(plaintext, "base64")) } };
 }
 
-function decrypt(key: StoredKey, body: string): ApiReply {
+function decrypt(key: StoredKey, body: string, { decryptsTo }: Faults): ApiReply {
   const ciphertext = fieldOf(body, "ciphertext");
   if (ciphertext === undefined) return errorReply(400, "ciphertext is missing");
   if (!isUsable(key, "Decrypt", ["Active", "Deactivated", "Compromised"]))
     return errorReply(403, "the key does not allow decrypt");
   const plaintext = openJwe(key, ciphertext);
   if (plaintext === undefined) return errorReply(400, "the ciphertext can't be decrypted");
-  return { status: 200, body: { plaintext: plaintext.toString("base64") } };
+  return { status: 200, body: { plaintext: (decryptsTo ?? plaintext).toString("base64") } };
 }
 
 function isUsable(key: StoredKey, usage: "Encrypt" | "Decrypt", states: readonly KeyState[]): boolean {

@@ -123,7 +123,7 @@ test("a bad certificate at the start: it listens, says why, and serves once the 
   await copyFile(kms.clientFiles.key, files.key);
   await copyFile(kms.clientFiles.cert, files.cert);
   served.program.kill("SIGHUP");
-  await served.program.untilLogged("the key is well");
+  await served.program.untilLogged("the key is healthy");
   await roundTrip(served);
 });
 
@@ -167,12 +167,12 @@ test("a socket that cannot be had ends it with 1 and one line that says why", as
   assert.equal(await readFile(file, "utf8"), "not a socket");
 });
 
-test("a socket that another process answers on is refused, and taken over with --replace", async (t) => {
+test("a socket that another process listens on is refused, and taken over with --replace", async (t) => {
   const first = await serving(t, flagList(kmipFlags()));
   const args = [...flagList(kmipFlags()), "--sock", first.sock];
   assert.equal((await startProgram(t, args).ended).code, 1);
   const second = startProgram(t, [...args, "--replace"]);
-  await second.untilLogged("the key is well");
+  await second.untilLogged("the key is healthy");
   first.program.kill("SIGTERM");
   assert.equal((await first.program.ended).code, 0);
   await roundTrip({ client: grpcClient(t, `unix:${first.sock}`) });
@@ -243,7 +243,7 @@ function oneMore(operation: string): () => Promise<void> {
 test("--http-addr serves health and metrics, and tells where", async (t) => {
   const { program } = await serving(t, [...flagList(kmipFlags()), "--http-addr", "127.0.0.1:0"]);
   const { address } = await program.untilLogged("the HTTP endpoint listens");
-  await program.untilLogged("the key is well");
+  await program.untilLogged("the key is healthy");
   for (const page of ["livez", "readyz", "metrics"]) {
     const reply = await fetch(`http://${String(address)}/${page}`);
     assert.equal(reply.status, 200, page);

@@ -50,7 +50,7 @@ test("a process that serves answers /livez, /readyz and /metrics, and `probe` fi
   const flags = flagList({ ...kmipFlagsOf(kms), "http-addr": "127.0.0.1:0" });
   const { program, sock } = await serving(t, flags);
   const { address } = await program.untilLogged("the HTTP endpoint listens");
-  await program.untilLogged("the key is well");
+  await program.untilLogged("the key is healthy");
   for (const where of ["livez", "readyz"])
     assert.equal((await fetch(`http://${String(address)}/${where}`)).status, 200, where);
   const probed = await runProgram(t, ["probe", "--sock", sock, "--count", "20", "--concurrency", "4"]);

@@ -27,8 +27,8 @@ export interface Program {
   stderr(): string;
   /** The lines of stderr so far that are JSON. */
   log(): LogLine[];
-  /** Resolves with the first line of the log, written or to come, that has this message. */
-  untilLogged(message: string | RegExp): Promise<LogLine>;
+  /** Resolves with the first line of the log, written or to come, that has this message; or with the `nth`. */
+  untilLogged(message: string | RegExp, nth?: number): Promise<LogLine>;
   kill(signal: NodeJS.Signals): void;
   /** Resolves when it has ended. */
   readonly ended: Promise<Ended>;
@@ -80,9 +80,9 @@ export function startProgram(t: TestContext, args: readonly string[], options: P
     stdout: () => texts.stdout,
     stderr: () => texts.stderr,
     log,
-    async untilLogged(message) {
+    async untilLogged(message, nth = 1) {
       for (;;) {
-        const found = log().find((line) => isMatch(line.msg, message));
+        const found = log().filter((line) => isMatch(line.msg, message))[nth - 1];
         if (found !== undefined) return found;
         if (hasEnded) throw new Error(`ended without a line ${String(message)}:\n${texts.stderr}`);
         await new Promise<void>((resolve) => {

@@ -112,7 +112,7 @@ function folderOf({ cert }: CertificateFiles): string {
 
 /** The trouble has ended; the next probe has yet to find out. */
 async function untilWell(served: Serving): Promise<void> {
-  await served.program.untilLogged("the key is well");
+  await served.program.untilLogged("the key is healthy");
   await roundTrip(served);
 }
 

@@ -17,12 +17,12 @@ afterEach(() => {
 after(() => kms.close());
 
 describe("a key is found", () => {
-  test("by its label, in one message", async () => {
+  test("by its label, in two messages", async () => {
     const key = kms.keys.create({ name: "kek", lengthBits: 128 });
     kms.keys.create({ name: "another" });
     await using encryptor = await encryptorFor(kms, { label: "kek" });
     assert.deepEqual(await encryptor.resolveKey(within()), { keyId: key.id, name: "kek", lengthBits: 128 });
-    assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes"]);
+    assert.deepEqual(encryptor.exchanges(), ["Locate", "GetAttributes"]);
   });
 
   test("by its identifier, in one message", async () => {
@@ -30,16 +30,6 @@ describe("a key is found", () => {
     await using encryptor = await encryptorFor(kms, { id: key.id });
     assert.deepEqual(await encryptor.resolveKey(within()), { keyId: key.id, name: "kek", lengthBits: 256 });
     assert.deepEqual(encryptor.exchanges(), ["GetAttributes"]);
-  });
-
-  test("by its label where the server keeps no ID placeholder, in three messages, then in two", async () => {
-    const key = kms.keys.create({ name: "kek" });
-    kms.faults.noPlaceholder = true;
-    await using encryptor = await encryptorFor(kms, { label: "kek" });
-    assert.equal((await encryptor.resolveKey(within())).keyId, key.id);
-    assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes", "GetAttributes"]);
-    assert.equal((await encryptor.resolveKey(within())).keyId, key.id);
-    assert.deepEqual(encryptor.exchanges(), ["Locate", "GetAttributes"]);
   });
 
   test("by its label where it has moved to another key since", async () => {
@@ -86,11 +76,11 @@ describe("a label", () => {
     });
   });
 
-  test("that very many keys have is KEY_AMBIGUOUS without a look at each", async () => {
+  test("that very many keys have is KEY_AMBIGUOUS without reading each", async () => {
     for (let nth = 0; nth < 30; nth += 1) kms.keys.create({ name: "kek" });
     await using encryptor = await encryptorFor(kms, { label: "kek" });
     await assert.rejects(encryptor.resolveKey(within()), { code: "KEY_AMBIGUOUS", message: /more than 8/ });
-    assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes"]);
+    assert.deepEqual(encryptor.exchanges(), ["Locate", "GetAttributes"]);
   });
 
   test("that only keys out of use have is KEY_NOT_ACTIVE", async () => {
@@ -107,9 +97,9 @@ describe("a label", () => {
       kms.keys.create({ name: "kek", state: "Deactivated" });
       const active = kms.keys.create({ name: "kek" });
       await using encryptor = await encryptorFor(kms, { label: "kek" });
-      // The batch's own Get Attributes has no placeholder and fails; of the next two the first, the old key's, is refused.
+      // The first Get Attributes is the old key's; where it may be about the names it is asked again without.
       kms.faults.refuse = { reason, operation: "GetAttributes" };
-      kms.faults.count = 2;
+      kms.faults.count = reason === "ItemNotFound" ? 3 : 1;
       assert.equal((await encryptor.resolveKey(within())).keyId, active.id);
     });
 
@@ -189,38 +179,127 @@ test("A refusal that says nothing of the key stays what it is", async () => {
   const { id } = kms.keys.create({ name: "kek" });
   kms.faults.refuse = { reason: "GeneralFailure", operation: "GetAttributes" };
   await using encryptor = await encryptorFor(kms, { id });
-  await assert.rejects(encryptor.resolveKey(within()), { code: "KMIP_RESULT", reason: "General Failure" });
+  await assert.rejects(encryptor.resolveKey(within()), {
+    code: "KMIP_RESULT",
+    refusal: { class: "other", name: "General Failure" },
+  });
 });
 
-test("A server that takes no batch is asked in two messages", async () => {
-  const key = kms.keys.create({ name: "kek" });
-  kms.faults.refuse = { reason: "FeatureNotSupported", operation: "Locate" };
-  kms.faults.count = 1;
-  await using encryptor = await encryptorFor(kms, { label: "kek" });
-  assert.equal((await encryptor.resolveKey(within())).keyId, key.id);
-  assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes", "Locate", "GetAttributes"]);
+describe("a server that ignores the Name in a Locate, and gives an unrelated key, is KEY_NOT_FOUND", () => {
+  test("with the name found", async () => {
+    const { id } = kms.keys.create({ name: "master" });
+    kms.faults.kmip.locateIgnoresName = true;
+    await using encryptor = await encryptorFor(kms, { label: "kek" });
+    await assert.rejects(encryptor.resolveKey(within()), {
+      code: "KEY_NOT_FOUND",
+      message: `the KMS was asked for the label "kek" and gave key ${id}, which has the name "master": the KMS ignores names; give the key by its identifier (--encryption-key-id)`,
+    });
+  });
+
+  test("where it tells no names either", async () => {
+    kms.keys.create({ name: "master" });
+    Object.assign(kms.faults.kmip, { locateIgnoresName: true, tellsNoName: true });
+    await using encryptor = await encryptorFor(kms, { label: "kek" });
+    await assert.rejects(encryptor.resolveKey(within()), { code: "KEY_NOT_FOUND", message: /has no name/ });
+  });
 });
 
-test("A server that hangs up on batches is asked in two messages, and soon gets no batch any more", async () => {
-  const key = kms.keys.create({ name: "kek" });
-  kms.faults.noBatches = true;
+test("A key whose server tells no names is found by its label, and confirmed once by a name that no key has", async () => {
+  const { id } = kms.keys.create({ name: "kek" });
+  kms.faults.kmip.tellsNoName = true;
   await using encryptor = await encryptorFor(kms, { label: "kek" });
-  const parts = ["Locate", "GetAttributes"];
-  for (const expected of [["Locate+GetAttributes", ...parts], ["Locate+GetAttributes", ...parts], parts]) {
-    assert.equal((await encryptor.resolveKey(within())).keyId, key.id);
+  for (const expected of [
+    ["Locate", "GetAttributes", "Locate"],
+    ["Locate", "GetAttributes"],
+  ]) {
+    assert.equal((await encryptor.resolveKey(within())).keyId, id);
     assert.deepEqual(encryptor.exchanges(), expected);
   }
 });
 
-test("A batch that was lost with its connection is no reason to send none", async () => {
-  kms.keys.create({ name: "kek" });
+test("An identifier that Locate gives twice is one key", async () => {
+  const { id } = kms.keys.create({ name: "kek" });
+  kms.faults.kmip.locateRepeats = true;
   await using encryptor = await encryptorFor(kms, { label: "kek" });
-  for (let lost = 0; lost < 3; lost += 1) {
-    kms.faults.noBatches = true;
-    await encryptor.resolveKey(within());
-    kms.faults.noBatches = false;
-    encryptor.exchanges();
-    await encryptor.resolveKey(within());
-    assert.deepEqual(encryptor.exchanges(), ["Locate+GetAttributes"]);
-  }
+  assert.equal((await encryptor.resolveKey(within())).keyId, id);
+});
+
+for (const reason of ["ItemNotFound", "InvalidField"] as const)
+  test(`A server that refuses all attributes with ${reason} since one is unset is asked for all, and so from then on`, async () => {
+    const { id } = kms.keys.create({ name: "kek" });
+    kms.faults.kmip.refusesUnset = reason;
+    await using encryptor = await encryptorFor(kms, { id });
+    for (const expected of [["GetAttributes", "GetAttributes"], ["GetAttributes"]]) {
+      assert.equal((await encryptor.resolveKey(within())).name, "kek");
+      assert.deepEqual(encryptor.exchanges(), expected);
+    }
+  });
+
+describe("what a server tells in another form than the specification's is read:", () => {
+  const table: [string, Partial<DevKms["faults"]["kmip"]>][] = [
+    ["enumerations as Integers", { enumerationsAs: "Integer" }],
+    ["enumerations as Text Strings", { enumerationsAs: "Text String" }],
+    ["a Message Extension without its Criticality Indicator", { addsExtension: true }],
+    ["a header of KMIP 2.0 on a reply to 1.4", { replyHeader: "2.0" }],
+  ];
+  for (const [what, quirks] of table)
+    test(what, async () => {
+      const { id } = kms.keys.create({ name: "kek" });
+      Object.assign(kms.faults.kmip, quirks);
+      await using encryptor = await encryptorFor(kms, { label: "kek" });
+      assert.equal((await encryptor.resolveKey(within())).keyId, id);
+      const wrapped = await encryptor.encrypt(Buffer.alloc(32, 1), id, within());
+      const back = await encryptor.decrypt({ ...wrapped, keyId: id }, within());
+      assert.deepEqual(Buffer.from(back), Buffer.alloc(32, 1));
+    });
+
+  test("a State as a Text String of a key that is not active", async () => {
+    const { id } = kms.keys.create({ state: "PreActive" });
+    kms.faults.kmip.enumerationsAs = "Text String";
+    await using encryptor = await encryptorFor(kms, { id });
+    await assert.rejects(encryptor.resolveKey(within()), { code: "KEY_NOT_ACTIVE", message: /Pre-Active/ });
+  });
+});
+
+function inDays(days: number): Date {
+  return new Date(Math.floor(Date.now() / 1000 + days * 86_400) * 1000);
+}
+
+describe("the dates of a key", () => {
+  test("are told", async () => {
+    const dates = { processStart: inDays(-1), protectStop: inDays(20), deactivation: inDays(40) };
+    const { id } = kms.keys.create({ dates });
+    await using encryptor = await encryptorFor(kms, { id });
+    assert.deepEqual((await encryptor.resolveKey(within())).dates, dates);
+  });
+
+  test("are no reason to refuse the key: the KMS's clock decides", async () => {
+    const { id } = kms.keys.create({ dates: { protectStop: inDays(-1) } });
+    await using encryptor = await encryptorFor(kms, { id });
+    assert.equal((await encryptor.resolveKey(within())).keyId, id);
+  });
+
+  test("say why Encrypt is refused after the Protect Stop Date, while Decrypt still works", async () => {
+    const { id } = kms.keys.create();
+    await using encryptor = await encryptorFor(kms, { id });
+    const wrapped = await encryptor.encrypt(Buffer.alloc(32, 1), id, within());
+    const protectStop = inDays(-1);
+    kms.keys.update(id, { dates: { protectStop } });
+    await assert.rejects(encryptor.encrypt(Buffer.alloc(32, 1), id, within()), {
+      code: "KEY_NOT_ACTIVE",
+      message: `key ${id}: its Protect Stop Date, ${protectStop.toISOString()}, has passed: the KMS refuses Encrypt, and Decrypt still works; choose another key`,
+    });
+    await encryptor.decrypt({ ...wrapped, keyId: id }, within());
+  });
+
+  test("say why Decrypt is refused before the Process Start Date", async () => {
+    const { id } = kms.keys.create();
+    await using encryptor = await encryptorFor(kms, { id });
+    const wrapped = await encryptor.encrypt(Buffer.alloc(32, 1), id, within());
+    kms.keys.update(id, { dates: { processStart: inDays(1) } });
+    await assert.rejects(encryptor.decrypt({ ...wrapped, keyId: id }, within()), {
+      code: "KEY_NOT_ACTIVE",
+      message: /Process Start Date, .*, has not come/,
+    });
+  });
 });

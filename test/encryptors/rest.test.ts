@@ -1,11 +1,13 @@
 /** The REST encryptor against the embedded KMS: which key, what is sent, what is refused, and in what words. */
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
-import { test } from "node:test";
+import { createHash, randomUUID } from "node:crypto";
+import { describe, test } from "node:test";
 import { createRestEncryptor } from "../../src/encryptors/rest.ts";
 import { jweHeader } from "../devkms/jwe.ts";
 import type { NewKey } from "../devkms/key-store.ts";
+import { spellings } from "../support/spellings.ts";
 import { callCount, seed, startKms, watch, withCode, within } from "../rest/harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 for (const http2 of [true, false]) {
   const name = http2 ? "HTTP/2" : "HTTP/1.1";
@@ -272,12 +274,11 @@ test("unknown annotations do not keep a value from being decrypted", async (t) =
 const badOptions: readonly { what: string; options: object; message: RegExp }[] = [
   { what: "a domain that is no UUID", options: { okmsId: "mine" }, message: /--okms-id/ },
   { what: "a key id that is no UUID", options: { key: { id: "kek" } }, message: /--encryption-key-id/ },
-  { what: "a server that is no URL", options: { servers: ["kms:443"] }, message: /--serv-addr/ },
 ];
 
 for (const { what, options, message } of badOptions)
   test(`an encryptor with ${what} can't be made`, () => {
-    const good = { servers: ["https://kms"], key: { label: "kek" }, okmsId: randomUUID() };
+    const good = { servers: [parseRestAddress("https://kms")], key: { label: "kek" }, okmsId: randomUUID() };
     assert.throws(() => createRestEncryptor({ ...good, ...options }), withCode("CONFIG", message));
   });
 
@@ -293,3 +294,36 @@ for (const [what, change, code, message] of [
     kms.keys.update(key.id, change);
     await assert.rejects(encryptor.encrypt(seed, key.id, within(5_000)), withCode(code, message));
   });
+
+for (const [what, length] of [
+  ["shorter", 31],
+  ["longer", 33],
+] as const)
+  test(`a plaintext that is ${what} than the JWE allows is REST_BODY`, async (t) => {
+    const kms = await startKms(t);
+    const key = kms.keys.create();
+    const { encryptor } = watch(t, kms, { key: { id: key.id } });
+    const wrapped = await encryptor.encrypt(seed, key.id, within(5_000));
+    kms.faults.decryptsTo = Buffer.alloc(length, 1);
+    await assert.rejects(encryptor.decrypt({ ...wrapped, keyId: key.id }, within(5_000)), {
+      code: "REST_BODY",
+      message: `decrypt: the KMS gave ${length} bytes for a JWE of 32`,
+    });
+  });
+
+const digest = createHash("sha256").update("seed").digest();
+
+describe("an API that quotes the plaintext leaves nothing of it in the failure, where it is spelled", () => {
+  for (const [how, spell] of spellings)
+    test(how, async (t) => {
+      const kms = await startKms(t);
+      const key = kms.keys.create();
+      kms.faults.refuse = { reason: "InvalidField", message: `bad data ${spell(digest)}, sorry` };
+      const { encryptor } = watch(t, kms, { key: { id: key.id } });
+      await assert.rejects(encryptor.encrypt(seed, key.id, within(5_000)), (error) => {
+        const said = /: bad data (.*)$/su.exec(String(error))?.[1] ?? assert.fail(String(error));
+        assert.match(said, /^(?:<Buffer )?(?:\[\d+ characters\]|[^\p{L}\p{N}])+(?:sorry)?$/u);
+        return true;
+      });
+    });
+});

@@ -1,154 +1,271 @@
-/** Negotiation: which version comes of what a server answers to Discover Versions. */
+/**
+ * Version agreement with servers that speak each set of versions and refuse the others in each manner seen in the field,
+ * over real connections to the embedded KMS; and what a single answer means.
+ */
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
-import { KmipResultError, NetworkError, ProviderError } from "../../src/errors.ts";
-import { createNegotiator, type Discovered } from "../../src/kmip/negotiate.ts";
-import { formatVersion, type ProtocolVersion } from "../../src/kmip/version.ts";
+import { after, before, describe, test } from "node:test";
+import { KmipResultError, NetworkError, ProviderError, toProviderError } from "../../src/errors.ts";
+import { createRequest, payloadOf } from "../../src/kmip/batch.ts";
+import { openConnection } from "../../src/kmip/connection.ts";
+
+import { decodeResponse, encodeRequest } from "../../src/kmip/messages.ts";
+import {
+  createNegotiator,
+  type Discover,
+  type Discovered,
+  type Negotiator,
+} from "../../src/kmip/negotiate.ts";
+import { discoverVersionsOperation } from "../../src/kmip/operations/index.ts";
+import {
+  formatVersion,
+  parseVersion,
+  type ProtocolVersion,
+  type VersionText,
+} from "../../src/kmip/version.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
+import { loadTlsMaterial, secureContextOf } from "../../src/net/tls.ts";
+import { type DevKms, startDevKms } from "../devkms/devkms.ts";
+import { resetFaults } from "../devkms/faults.ts";
+import type { VersionRefusal } from "../devkms/kmip-quirks.ts";
+
+const never = new AbortController().signal;
+const all = ["1.0", "1.1", "1.2", "1.3", "1.4"] as const;
+
+/** Every non-empty set of versions, the oldest first. */
+const sets: readonly VersionText[][] = Array.from({ length: 31 }, (_, index) =>
+  all.filter((_version, bit) => ((index + 1) & (1 << bit)) !== 0),
+);
+
+let kms: DevKms;
+let secureContext: ReturnType<typeof secureContextOf>;
+before(async () => {
+  kms = await startDevKms({ rest: false });
+  secureContext = secureContextOf(await loadTlsMaterial(kms.clientFiles));
+});
+after(() => kms.close());
+
+function discovered(read: () => readonly ProtocolVersion[], header: ProtocolVersion): Discovered {
+  try {
+    return { version: header, answer: read() };
+  } catch (error) {
+    if (error instanceof KmipResultError) return { version: header, answer: error };
+    throw error;
+  }
+}
+
+/** Negotiates on one connection, which is closed then. */
+async function onConnection(negotiator: Negotiator): Promise<ProtocolVersion> {
+  const endpoint = parseKmipAddress(kms.kmipAddress);
+  const connection = await openConnection({
+    endpoint,
+    secureContext,
+    signal: never,
+    maxMessageBytes: 1 << 16,
+  });
+  const discover: Discover = async (spoken, asked) => {
+    const request = createRequest(spoken, [asked]);
+    const reply = decodeResponse(await connection.exchange(encodeRequest(request)).reply);
+    return discovered(
+      () => payloadOf(reply, request, 0, discoverVersionsOperation).protocolVersions,
+      reply.version,
+    );
+  };
+  try {
+    return await negotiator.negotiate(endpoint.name, discover);
+  } finally {
+    connection.destroy(new ProviderError("CANCELED", "the test is done with it"));
+    await connection.closed;
+  }
+}
+
+/** What comes of it in the end: connections are made anew as long as they are lost. */
+async function outcome(): Promise<string | ProviderError> {
+  const negotiator = createNegotiator({ silenceMs: 60 });
+  let failure: ProviderError | undefined;
+  for (let dials = 0; dials < 7; dials += 1)
+    try {
+      return formatVersion(await onConnection(negotiator));
+    } catch (error) {
+      failure = toProviderError(error);
+      if (failure.code !== "CLOSED" && failure.code !== "TIMEOUT") return failure;
+    }
+  assert.ok(failure);
+  return failure;
+}
+
+const manners: readonly VersionRefusal[] = [
+  "InvalidMessage",
+  "OperationNotSupported",
+  "GeneralFailure",
+  "hang-up",
+  "hang-up after a word",
+  "silence",
+];
+
+for (const manner of manners)
+  for (const header of ["asked", "1.0", "2.1"] as const) {
+    if (header !== "asked" && (manner === "hang-up" || manner === "silence")) continue;
+    describe(`a server that refuses other versions by ${manner}, with ${header} in the header, and speaks`, () => {
+      for (const versions of sets)
+        test(`${versions.join(", ")} is agreed with on the newest`, async (t) => {
+          t.after(() => resetFaults(kms.faults));
+          Object.assign(kms.faults.kmip, { versions, versionRefusal: manner, refusalHeader: header });
+          assert.equal(await outcome(), versions.at(-1));
+        });
+    });
+  }
+
+describe("a server that speaks no version of KMIP 1 fails with", () => {
+  const table: [VersionRefusal, string, RegExp][] = [
+    ["InvalidMessage", "KMIP_VERSION", /refuses KMIP 1\.0, 1\.1, 1\.2, 1\.3 and 1\.4 \(Invalid Message/],
+    ["GeneralFailure", "KMIP_RESULT", /General Failure: KMIP 1\.2 is not supported/],
+    ["hang-up", "CLOSED", /closes the connection on a message of KMIP 1\.0, 1\.1, 1\.2, 1\.3 and 1\.4/],
+    [
+      "hang-up after a word",
+      "KMIP_VERSION",
+      /refuses KMIP 1\.0, 1\.1, 1\.2, 1\.3 and 1\.4 \(Invalid Message/,
+    ],
+    ["silence", "TIMEOUT", /no reply to the first KMIP message/],
+  ];
+  for (const [versionRefusal, code, message] of table)
+    test(`${code} where it refuses by ${versionRefusal}`, async (t) => {
+      t.after(() => resetFaults(kms.faults));
+      Object.assign(kms.faults.kmip, { versions: [], versionRefusal });
+      const failure = await outcome();
+      assert.ok(failure instanceof ProviderError);
+      assert.equal(failure.code, code);
+      assert.match(failure.message, message);
+    });
+});
+
+test("a version agreed is remembered: the next connection needs no Discover Versions, until the server is forgotten", async () => {
+  const negotiator = createNegotiator();
+  const asked = (): number => kms.kmipRequests()["DiscoverVersions"] ?? 0;
+  const begin = asked();
+  assert.equal(negotiator.agreed(kms.kmipAddress), undefined);
+  for (let dials = 0; dials < 3; dials += 1)
+    assert.equal(formatVersion(await onConnection(negotiator)), "1.4");
+  assert.equal(asked(), begin + 1);
+  negotiator.forget(kms.kmipAddress);
+  await onConnection(negotiator);
+  assert.equal(asked(), begin + 2);
+});
+
+test("connections that negotiate at the same time with a server that hangs up do not skip a version", async (t) => {
+  t.after(() => resetFaults(kms.faults));
+  Object.assign(kms.faults.kmip, { versions: ["1.4"], versionRefusal: "hang-up" });
+  const negotiator = createNegotiator();
+  const several = [1, 2, 3].map(() => onConnection(negotiator));
+  const ended = await Promise.allSettled(several);
+  assert.ok(ended.some(({ status }) => status === "rejected"));
+  assert.equal(formatVersion(await onConnection(negotiator)), "1.4");
+});
+
+test("a refusal that is not about versions is thrown with the server's reason and words, whatever its header", async (t) => {
+  t.after(() => resetFaults(kms.faults));
+  for (const refusalHeader of ["asked", "1.0", "2.1"] as const) {
+    resetFaults(kms.faults);
+    Object.assign(kms.faults.kmip, { credential: { username: "u", password: "p" }, refusalHeader });
+    const failure = await outcome();
+    assert.ok(failure instanceof KmipResultError);
+    assert.equal(failure.reason, "Authentication Not Successful");
+    assert.equal(failure.resultMessage, "a user name and a password are required");
+  }
+});
 
 function version(text: string): ProtocolVersion {
-  const [major, minor] = text.split(".").map(Number);
-  assert.ok(major !== undefined && minor !== undefined);
+  const [major = 0, minor = 0] = text.split(".").map(Number);
   return { major, minor };
 }
 
-function refusal(reason: string): KmipResultError {
-  return new KmipResultError({ operation: "Discover Versions", reason, resultMessage: "" });
-}
-
-/** The version of a reply's header with what it says; or, in place of a reply, the connection is lost. */
-type Answer = [string, KmipResultError | readonly string[]] | "hangs up";
-
-const lost = new NetworkError("CLOSED", "kms:5696 closed the connection", {
-  endpoint: "kms:5696",
-  sent: true,
-});
-
 /** A server that gives these answers in turn; remembers under which versions it was asked. */
-function serverOf(...answers: Answer[]): {
-  asked: string[];
-  negotiate: () => Promise<string>;
+function scripted(...answers: [header: string, answer: KmipResultError | readonly string[]][]): {
+  readonly asked: string[];
+  readonly negotiate: () => Promise<string>;
 } {
   const asked: string[] = [];
   const negotiator = createNegotiator();
-  const discover = async (spoken: ProtocolVersion): Promise<Discovered> => {
+  const discover: Discover = async (spoken) => {
     asked.push(formatVersion(spoken));
-    const next = answers.shift();
-    assert.ok(next, "asked once more than expected");
-    if (next === "hangs up") throw lost;
-    const [told, answer] = next;
+    const [header, answer] = answers.shift() ?? assert.fail("asked once more than expected");
     return {
-      version: version(told),
+      version: version(header),
       answer: answer instanceof KmipResultError ? answer : answer.map((text) => version(text)),
     };
   };
   return { asked, negotiate: async () => formatVersion(await negotiator.negotiate("kms:5696", discover)) };
 }
 
-describe("the version agreed on is", () => {
-  const table: [string, string, [string, KmipResultError | readonly string[]][]][] = [
-    ["the newest that both speak", "1.4", [["1.1", ["1.4", "1.3", "1.2", "1.1", "1.0"]]]],
-    ["the newest, in whatever order the server tells them", "1.3", [["1.1", ["1.0", "1.3", "1.2"]]]],
-    [
-      "the newest that is spoken here, where the server speaks newer ones",
-      "1.4",
-      [["1.1", ["2.1", "2.0", "1.4"]]],
-    ],
-    ["the only one that the server tells", "1.2", [["1.1", ["1.2"]]]],
-    [
-      "1.0 where the server does not know the operation",
-      "1.0",
-      [["1.1", refusal("Operation Not Supported")]],
-    ],
-    ["1.0 where the server does not know the version", "1.0", [["1.0", refusal("Invalid Message")]]],
-    ["1.0 where a 1.0 server refuses for a reason of its own", "1.0", [["1.0", refusal("General Failure")]]],
-    [
-      "found with a second question where the server only takes newer messages",
-      "1.4",
-      [
-        ["1.3", refusal("Invalid Message")],
-        ["1.3", ["1.4", "1.3"]],
-      ],
-    ],
-    [
-      "that of the header where the server does not know the operation in its own version either",
-      "1.4",
-      [
-        ["1.4", refusal("Operation Not Supported")],
-        ["1.4", refusal("Operation Not Supported")],
-      ],
-    ],
-  ];
-  for (const [name, expected, answers] of table)
-    test(name, async () => {
-      assert.equal(await serverOf(...answers).negotiate(), expected);
-    });
+test("the newest version that both speak is agreed, in whatever order and beside whichever others the server tells it", async () => {
+  for (const [expected, told] of [
+    ["1.4", ["1.4", "1.3", "1.2", "1.1", "1.0"]],
+    ["1.3", ["1.0", "1.3", "1.2"]],
+    ["1.4", ["2.1", "2.0", "1.4"]],
+    ["1.2", ["1.2"]],
+  ] as const)
+    assert.equal(await scripted(["1.2", told]).negotiate(), expected);
 });
 
-test("Discover Versions is sent as 1.1, and a second time as what the server told", async () => {
-  const server = serverOf(["1.4", refusal("Invalid Message")], ["1.4", ["1.4"]]);
-  await server.negotiate();
-  assert.deepEqual(server.asked, ["1.1", "1.4"]);
+test("the versions are asked in the order 1.2, 1.4, 1.3, 1.1, 1.0", async () => {
+  const refused = new KmipResultError({
+    operation: "Discover Versions",
+    reason: "Invalid Message",
+    resultMessage: "",
+  });
+  const server = scripted(
+    ["1.0", refused],
+    ["1.0", refused],
+    ["1.0", refused],
+    ["1.0", refused],
+    ["1.0", ["1.0"]],
+  );
+  assert.equal(await server.negotiate(), "1.0");
+  assert.deepEqual(server.asked, ["1.2", "1.4", "1.3", "1.1", "1.0"]);
 });
 
-describe("a server that hangs up on versions that are not its own is asked on the next connection", () => {
-  test("in the version that it refused in, and so from then on", async () => {
-    const server = serverOf(
-      ["1.4", refusal("Invalid Message")],
-      "hangs up",
-      ["1.4", ["1.4"]],
-      ["1.4", ["1.4"]],
-    );
-    await assert.rejects(server.negotiate(), lost);
-    assert.equal(await server.negotiate(), "1.4");
-    assert.equal(await server.negotiate(), "1.4");
-    assert.deepEqual(server.asked, ["1.1", "1.4", "1.4", "1.4"]);
+test("a server that knows no Discover Versions and always replies in one version is spoken to in that one", async () => {
+  const unknown = new KmipResultError({
+    operation: "Discover Versions",
+    reason: "Operation Not Supported",
+    resultMessage: "",
   });
-
-  test("in the newest and the usual one by turns where it said nothing", async () => {
-    const server = serverOf("hangs up", "hangs up", "hangs up", ["1.4", ["1.4"]]);
-    for (let lives = 0; lives < 3; lives += 1) await assert.rejects(server.negotiate(), lost);
-    assert.equal(await server.negotiate(), "1.4");
-    assert.deepEqual(server.asked, ["1.1", "1.4", "1.1", "1.4"]);
-  });
-
-  test("in the same as before where the connection was given up here", async () => {
-    const givenUp = new ProviderError("CANCELED", "the caller left");
-    const negotiator = createNegotiator();
-    const asked: string[] = [];
-    const giveUp = async (spoken: ProtocolVersion): Promise<never> => {
-      asked.push(formatVersion(spoken));
-      throw givenUp;
-    };
-    for (let time = 0; time < 2; time += 1)
-      await assert.rejects(negotiator.negotiate("kms:5696", giveUp), givenUp);
-    assert.deepEqual(asked, ["1.1", "1.1"]);
-  });
-
-  test("in the newest, and an older server is still agreed with", async () => {
-    const old = serverOf("hangs up", ["1.2", refusal("Invalid Message")], ["1.2", ["1.2"]]);
-    await assert.rejects(old.negotiate(), lost);
-    assert.equal(await old.negotiate(), "1.2");
-    assert.deepEqual(old.asked, ["1.1", "1.4", "1.2"]);
-    const oldest = serverOf(
-      "hangs up",
-      ["1.0", refusal("Invalid Message")],
-      ["1.0", refusal("Invalid Message")],
-    );
-    await assert.rejects(oldest.negotiate(), lost);
-    assert.equal(await oldest.negotiate(), "1.0");
-    assert.deepEqual(oldest.asked, ["1.1", "1.4", "1.1"]);
-  });
+  const server = scripted(...Array.from({ length: 5 }, () => ["1.4", unknown] as [string, KmipResultError]));
+  assert.equal(await server.negotiate(), "1.4");
 });
 
-test("A refusal that says nothing of versions is handed on", async () => {
-  const denied = refusal("Permission Denied");
-  await assert.rejects(serverOf(["1.1", denied]).negotiate(), denied);
+test("the caller's own end says nothing of the server: the same version is asked again", async () => {
+  const left = new ProviderError("CANCELED", "the caller left");
+  const negotiator = createNegotiator();
+  const asked: string[] = [];
+  const leave: Discover = async (spoken) => {
+    asked.push(formatVersion(spoken));
+    throw left;
+  };
+  for (let time = 0; time < 2; time += 1) await assert.rejects(negotiator.negotiate("kms:5696", leave), left);
+  assert.deepEqual(asked, ["1.2", "1.2"]);
 });
 
-test("A server with no version in common is named, with what it speaks", async () => {
-  await assert.rejects(serverOf(["1.1", ["2.0", "2.1"]]).negotiate(), {
+test("a server with no version in common is named, with what it speaks", async () => {
+  await assert.rejects(scripted(["1.2", ["2.0", "2.1"]]).negotiate(), {
     code: "KMIP_VERSION",
     message: "KMIP 1.0 to 1.4 are spoken here; kms:5696 speaks only 2.0, 2.1",
   });
-  await assert.rejects(serverOf(["1.1", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
+  await assert.rejects(scripted(["1.2", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
 });
+
+for (const closed of [1, 2, 3, 4, 5, 6])
+  test(`a server that closes ${closed} connections for another reason, and then speaks every version, is agreed with on 1.4`, async () => {
+    const negotiator = createNegotiator();
+    const unknown = { operation: "Discover Versions", reason: "Operation Not Supported", resultMessage: "" };
+    let dials = 0;
+    const discover: Discover = async (spoken) => {
+      if (dials <= closed) throw new NetworkError("CLOSED", "closed", { endpoint: "kms:5696", sent: true });
+      // Discover Versions exists from 1.1 on.
+      const answer = formatVersion(spoken) === "1.0" ? new KmipResultError(unknown) : all.map(parseVersion);
+      return { version: spoken, answer };
+    };
+    const outcomes: string[] = [];
+    for (dials = 1; dials <= closed + 2; dials += 1)
+      outcomes.push(await negotiator.negotiate("kms:5696", discover).then(formatVersion, ({ code }) => code));
+    assert.equal(outcomes.at(-1), "1.4", outcomes.join(" "));
+  });

@@ -150,14 +150,14 @@ test("a reload tells again what is wrong, each time", async (t) => {
   assert.equal(told[1], told[2]);
 });
 
-test("a reload gives what came of it: taken, unchanged, or the reason of a refusal", async (t) => {
+test("a reload gives what came of it: loaded, unchanged, or the reason of a refusal", async (t) => {
   const { watch, files, folder } = await watched(t, await issue(), 60_000);
   await watch.start();
   assert.equal(await watch.reload(), "unchanged");
   await writeFile(files.key, "rubbish");
   assert.match(String(await watch.reload()), /key\.pem: is not PEM/);
   await writeCertificateFiles(folder, await issue(), authority.caPem);
-  assert.equal(await watch.reload(), "taken");
+  assert.equal(await watch.reload(), "loaded");
 });
 
 test("a set that is half written is not complained about when the other half follows", async (t) => {

@@ -72,7 +72,7 @@ async function sendRaw(endpoint: HttpEndpoint, bytes: string): Promise<string> {
 
 describe("/livez", () => {
   test("is 200 while the socket is listened on, whatever the key's state", async (t) => {
-    const { url } = await start(t, { snapshot: { state: "final", healthz: "the key is destroyed" } });
+    const { url } = await start(t, { snapshot: { state: "permanent", healthz: "the key is destroyed" } });
     const { status, text } = await get(`${url}/livez`);
     assert.deepEqual([status, text], [200, "ok\n"]);
   });
@@ -85,11 +85,11 @@ describe("/livez", () => {
 
 describe("/readyz", () => {
   const rows: readonly (readonly [KeySnapshot["state"], number])[] = [
-    ["starting", 503],
+    ["unknown", 503],
     ["ok", 200],
     ["grace", 200],
-    ["unwell", 503],
-    ["final", 503],
+    ["transient", 503],
+    ["permanent", 503],
   ];
   for (const [state, expected] of rows) {
     test(`is ${expected} in the state ${state}`, async (t) => {
@@ -122,18 +122,18 @@ describe("/readyz", () => {
     assert.doesNotMatch(text, /b3f1c6de/);
   });
 
-  test("names the part that failed when verbose, and the code of the trouble but not its details", async (t) => {
-    const trouble = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
+  test("names the part that failed when verbose, and the code of the failure but not its details", async (t) => {
+    const failure = new ProviderError("CONNECT", "nothing listens on kms.internal:5696", { retryable: true });
     const snapshot: KeySnapshot = {
-      state: "unwell",
+      state: "transient",
       healthz: "the KMS cannot be reached [CONNECT]",
-      trouble,
+      failure,
     };
     const { url } = await start(t, { snapshot });
     const { status, text } = await get(`${url}/readyz?verbose=1`);
     assert.equal(status, 503);
     assert.match(text, /^\[-\]key failed: the KMS cannot be reached \[CONNECT\]$/m);
-    assert.match(text, /^trouble: CONNECT$/m);
+    assert.match(text, /^failure: CONNECT$/m);
     assert.match(text, /^key_id_hash: none yet$/m);
     assert.match(text, /^readyz check failed$/m);
     assert.doesNotMatch(text, /kms\.internal/);
@@ -256,7 +256,7 @@ describe("the HTTP endpoint", () => {
     assert.equal(endpoint.address(), `127.0.0.1:${port}`);
   });
 
-  test("lets whoever comes in, and one that is in use stay, however many others hold connections", async (t) => {
+  test("accepts each new connection and keeps one that is in use, however many others hold connections", async (t) => {
     const { endpoint, url } = await start(t);
     const port = Number(endpoint.address()?.split(":").at(-1));
     const ask = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -275,6 +275,51 @@ describe("the HTTP endpoint", () => {
       kept.write(ask);
       await answered;
       assert.equal((await get(`${url}/livez`)).status, 200);
+    }
+  });
+
+  test("closes a client that sends thousands of requests at once, and answers others meanwhile", async (t) => {
+    let rendered = 0;
+    const metrics = createMetrics({ version: "test", protocol: "kmip" });
+    const render = (): Promise<string> => {
+      rendered += 1;
+      return metrics.render();
+    };
+    const { endpoint, url } = await start(t, { metrics: { render, contentType: metrics.contentType } });
+    const many = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(4000);
+    for (let round = 0; round < 5; round += 1) {
+      const socket = connect(Number(endpoint.address()?.split(":").at(-1)), "127.0.0.1");
+      socket.on("error", () => undefined).resume();
+      // Not events.once, which rejects where the connection is reset before it is closed.
+      const closed = new Promise((resolve) => socket.once("close", resolve));
+      socket.write(many);
+      await closed;
+      assert.equal((await get(`${url}/livez`)).status, 200);
+    }
+    assert.ok(rendered <= 5, `rendered ${rendered} times`);
+  });
+
+  test("gives scrapes of the same second the same page, and later ones a new one", async (t) => {
+    let rendered = 0;
+    const render = async (): Promise<string> => `page ${(rendered += 1)}\n`;
+    const { url } = await start(t, { metrics: { render, contentType: "text/plain" } });
+    const texts = await Promise.all(
+      Array.from({ length: 10 }, async () => (await get(`${url}/metrics`)).text),
+    );
+    assert.deepEqual([...new Set(texts)], ["page 1\n"]);
+    const now = performance.now();
+    t.mock.method(performance, "now", () => now + 2000);
+    assert.equal((await get(`${url}/metrics`)).text, "page 2\n");
+  });
+
+  test("answers one request after another on one connection", async (t) => {
+    const { endpoint } = await start(t);
+    const socket = connect(Number(endpoint.address()?.split(":").at(-1)), "127.0.0.1");
+    t.after(() => socket.destroy());
+    for (let index = 0; index < 100; index += 1) {
+      const answered = once(socket, "data");
+      socket.write("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n");
+      assert.match(String(await answered), /^HTTP\/1\.1 200 /);
     }
   });
 

@@ -59,7 +59,7 @@ function failure(method: string, status: unknown, message: unknown): CallError {
 
 /**
  * Connects to a plugin's socket. `timeoutMs` is sent as grpc-timeout with each call. A `contentType` in another case
- * than the usual one is answered by Connect's own handlers, not by the plugin's short way.
+ * than the usual one is answered by Connect's own handlers, not by the plugin's fast path.
  */
 export async function connectCaller(
   socketPath: string,

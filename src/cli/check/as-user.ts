@@ -7,6 +7,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { isSea } from "node:sea";
 import type { Settings } from "../../config/settings.ts";
+import { quote } from "../../text/quote.ts";
 
 /** What the checks are run with. */
 export interface AsUserOptions {
@@ -25,8 +26,8 @@ export async function checkAsUser({ user, settings, env, stdout, stderr }: AsUse
     return 2;
   };
   if (process.geteuid?.() !== 0) return complain("--user needs root, to become that user");
-  const group = spawnSync("id", ["--group", user], { encoding: "utf8" });
-  if (group.status !== 0) return complain(`--user ${user}: there is no such user`);
+  const group = spawnSync("id", ["--group", "--", user], { encoding: "utf8" });
+  if (group.status !== 0) return complain(`--user ${quote(user)}: there is no such user`);
   const child = spawn(
     "setpriv",
     [

@@ -9,8 +9,11 @@ import { createEncryptor } from "../../encryptors/index.ts";
 import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { failed, ok, skipped } from "./finding.ts";
+import { encryptorConfigOf } from "../encryptor-config.ts";
+import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
+import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
+import { checkEarlierValue } from "./earlier-value.ts";
 
 /** The checks of this file, in the order in which they build on one another. */
 const names = ["protocol", "key", "kind", "state", "usage", "round trip"] as const;
@@ -52,9 +55,12 @@ export async function checkKey(
   other?: Sample,
 ): Promise<KeyChecked> {
   let agreed = "";
-  const encryptor = createEncryptor(config, (event: KmsEvent) => {
-    if (event.type === "connection" && event.change === "opened") agreed = event.message;
-  });
+  const encryptor = createEncryptor(
+    encryptorConfigOf(config, () => material),
+    (event: KmsEvent) => {
+      if (event.type === "connection" && event.change === "opened") agreed = event.message;
+    },
+  );
   try {
     encryptor.setTlsMaterial(material);
     const found = await resolve(encryptor, config);
@@ -67,14 +73,22 @@ export async function checkKey(
       ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
       ok("state", "active"),
       ok("usage", "Encrypt and Decrypt"),
+      ...keyDates(found.key),
       finding,
     ];
     if (sample === undefined) return { findings };
     if (other !== undefined) findings.push(await sameKey(encryptor, keyId, other, config));
+    const earlier = await checkEarlierValue(encryptor, keyId, config.stateDir, contextFor(config));
+    if (earlier !== undefined) findings.push(earlier);
     return { findings, sample };
   } finally {
     await encryptor.close();
   }
+}
+
+/** A finding for each date that is near; that the KMS refuses by now is what the round trip shows. */
+function keyDates({ dates = {} }: KeyInfo): Finding[] {
+  return dateWarnings(dates).map(({ message }) => warning("key dates", message, dateAdvice));
 }
 
 type Resolved = { readonly key: KeyInfo } | { readonly error: ProviderError };

@@ -1,11 +1,11 @@
 /** Runs the checks in the order in which they build on one another, and prints each as soon as it is known. */
-import type { Config } from "../../config/config.ts";
+import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
 import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { checkKey, skipKey, type Sample } from "./key.ts";
-import { checkServer, endpointOf } from "./network.ts";
+import { checkServer } from "./network.ts";
 import { checkSocket } from "./socket.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 
@@ -40,8 +40,7 @@ async function* check(options: CheckOptions): AsyncGenerator<Finding> {
   for (const message of warnings) {
     yield { name: "flags", status: "warning", message };
   }
-  const { clientCert: cert, clientKey: key, ca } = config;
-  const { findings, material } = await checkFiles({ cert, key, ca });
+  const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   yield* checkServers(config, material);
   yield await checkSocket({ ...config, isUnit });
@@ -57,7 +56,7 @@ async function* checkServers(config: Config, material: TlsMaterial | undefined):
   const isOnly = config.servers.length === 1;
   let sample: Sample | undefined;
   for (const server of config.servers) {
-    const endpoint = endpointOf(server, config.protocol);
+    const endpoint = server.name;
     const atServer = (finding: Finding): Finding =>
       isOnly ? finding : { ...finding, name: `${finding.name} ${endpoint}` };
     const way = await checkServer(server, config, material);
@@ -74,8 +73,8 @@ async function* checkServers(config: Config, material: TlsMaterial | undefined):
 }
 
 /** Of the column of names. */
-function widthFor({ config: { servers, protocol } }: CheckOptions): number {
+function widthFor({ config: { servers } }: CheckOptions): number {
   const longest = servers.length === 1 ? "tcp" : "round trip";
-  const names = servers.map((server) => `${longest} ${endpointOf(server, protocol)}`);
+  const names = servers.map(({ name }) => `${longest} ${name}`);
   return Math.max("api resources".length, ...names.map(({ length }) => length));
 }

@@ -1,4 +1,5 @@
 /** One plugin process of what `config` makes, put together from its settings. */
+import type { ListenAddress } from "../../net/address.ts";
 import type { Invocation } from "../command.ts";
 import { defaults, runsPod } from "./kinds.ts";
 import type { Kind } from "./kinds.ts";
@@ -10,17 +11,20 @@ export function instanceOf(
   { settings }: Pick<Invocation, "settings">,
   kind: Kind,
   instance: Omit<InstanceOptions, "serveArguments">,
-  overrides: Readonly<Record<string, string>> = {},
+  overrides: { readonly "encryption-key-id"?: string; readonly httpAddr?: ListenAddress | undefined } = {},
 ): InstanceOptions {
   const { config, sock } = instance;
-  // A Pod's liveness is asked over HTTP: there has to be something to ask.
-  const httpAddr =
-    overrides["http-addr"] ?? config?.httpAddr ?? (runsPod(kind) ? defaults.httpAddr : undefined);
+  const { httpAddr = config?.httpAddr ?? defaultHttpAddr(kind), ...flags } = overrides;
   const files = config === undefined ? {} : materialFiles(config);
-  const given = { ...overrides, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr }) };
+  const given = { ...flags, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr.name }) };
   return {
     ...instance,
     config: config === undefined ? undefined : { ...config, httpAddr },
     serveArguments: serveArguments(settings, given),
   };
+}
+
+/** A Pod's liveness is asked for over HTTP: there has to be something to ask. */
+export function defaultHttpAddr(kind: Kind): ListenAddress | undefined {
+  return runsPod(kind) ? defaults.httpAddr : undefined;
 }

@@ -8,7 +8,8 @@ export const defaults = {
   name,
   providerName: "okms-encryption-provider",
   exec: `/usr/local/bin/${name}`,
-  httpAddr: "127.0.0.1:8088",
+  /** Of a Pod, whose liveness the kubelet asks for over HTTP. */
+  httpAddr: { name: "127.0.0.1:8088", host: "127.0.0.1", port: 8088 },
 } as const;
 
 /** What can be made. */

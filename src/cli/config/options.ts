@@ -9,7 +9,6 @@ import { quote } from "../../text/quote.ts";
 import { checkResources } from "../check/encryption-config-resources.ts";
 import type { Invocation } from "../command.ts";
 import { absoluteSock, checkSockLength } from "../kms-endpoint.ts";
-import { serveFlags } from "../serve-flags.ts";
 import { defaults, installsPlugin, kinds, runsPod } from "./kinds.ts";
 import type { Kind } from "./kinds.ts";
 import { instanceOf } from "./instance.ts";
@@ -43,8 +42,8 @@ function readCommon(read: SettingsReader, kind: Kind): Omit<ConfigOptions, "inst
   return {
     kind,
     resources: readResources(read),
-    apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }, 3000),
-    exec: readAbsolute(read, "exec", isSea() ? process.execPath : defaults.exec),
+    apiTimeoutMs: read.durationMs("api-timeout", { min: 100, max: 600_000 }),
+    exec: read.given("exec") === undefined && isSea() ? process.execPath : readAbsolute(read, "exec", ""),
     node: readNode(read),
     user: readName(read, "user"),
     image: readMatching(read, "image", /^\S*$/, "holds a space") ?? "",
@@ -55,13 +54,13 @@ function readCommon(read: SettingsReader, kind: Kind): Omit<ConfigOptions, "inst
 
 function readInstance(invocation: Invocation, kind: Kind): InstanceOptions {
   const { read } = invocation;
-  const providerName = readName(read, "provider-name") ?? defaults.providerName;
+  const providerName = readName(read, "provider-name") ?? "";
   const name =
     (runsPod(kind)
       ? readMatching(read, "instance", podName, "is no name of a Pod: small letters, digits, - and . only")
-      : readName(read, "instance")) ?? defaults.name;
+      : readName(read, "instance")) ?? "";
   const config = installsPlugin(kind) ? readServe(invocation) : undefined;
-  const given = absoluteSock(config?.sock ?? read.path("sock") ?? serveFlags.sock.fallback);
+  const given = absoluteSock(config?.sock ?? read.path("sock") ?? "");
   // systemd says at every start that the legacy folder is the other one.
   const sock = kind === "systemd" ? given.replace(/^\/var\/run\//, "/run/") : given;
   if (runsPod(kind)) checkPod(read, config);
@@ -81,14 +80,16 @@ function checkPod(read: SettingsReader, config: Config | undefined): void {
   for (const [flag, file] of Object.entries(config === undefined ? {} : materialFiles(config)))
     checkMountable(read, `--${flag}`, file);
   checkGroupIsNumber(read);
-  if (config?.httpAddr?.endsWith(":0") === true)
+  if (config?.httpAddr?.port === 0)
     read.complain("--http-addr needs a port that is known: the kubelet asks there whether the Pod lives");
 }
 
 function readResources(read: SettingsReader): string[] {
-  const resources = readList(read.text("resources") ?? "secrets");
+  const resources = readList(read.text("resources") ?? "");
   if (resources.length === 0) read.complain("Invalid value for --resources: it names none");
-  const { status, message } = checkResources([{ path: "--resources", resources, kinds: [], kms: [] }]);
+  const { status, message } = checkResources([
+    { path: "--resources", resources, kinds: [], names: [], kms: [] },
+  ]);
   if (status === "failed") read.complain(`Invalid value for ${message}`);
   return resources;
 }

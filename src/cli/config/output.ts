@@ -47,7 +47,13 @@ export function materialFiles(config: Config): Record<string, string> {
   return {
     "client-cert": path.resolve(config.clientCert),
     "client-key": path.resolve(config.clientKey),
+    ...(config.clientKeyPasswordFile !== undefined && {
+      "client-key-password-file": path.resolve(config.clientKeyPasswordFile),
+    }),
     ...(config.ca !== undefined && { ca: path.resolve(config.ca) }),
+    ...(config.kmipPasswordFile !== undefined && {
+      "kmip-password-file": path.resolve(config.kmipPasswordFile),
+    }),
   };
 }
 

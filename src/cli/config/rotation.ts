@@ -4,13 +4,14 @@
  * not grow with each rotation.
  */
 import { checkKeyId } from "../../config/config.ts";
+import type { ListenAddress } from "../../net/address.ts";
 import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
 import type { Invocation } from "../command.ts";
 import { absoluteSock, checkSockLength } from "../kms-endpoint.ts";
-import { defaults, runsPod } from "./kinds.ts";
+import { defaults } from "./kinds.ts";
 import type { Kind } from "./kinds.ts";
-import { instanceOf } from "./instance.ts";
+import { defaultHttpAddr, instanceOf } from "./instance.ts";
 import type { InstanceOptions } from "./output.ts";
 import { readName } from "./words.ts";
 
@@ -78,7 +79,7 @@ export function nextInstance(
   };
   return instanceOf(invocation, kind, instance, {
     "encryption-key-id": keyId,
-    ...nextHttpAddr(kind, current.config?.httpAddr),
+    httpAddr: nextHttpAddr(current.config?.httpAddr ?? defaultHttpAddr(kind)),
   });
 }
 
@@ -104,10 +105,8 @@ function suffixOf(keyId: string, { name, providerName, sock }: InstanceOptions):
 }
 
 /** Two plugins on one host cannot share a port; 0 is any that is free. */
-function nextHttpAddr(kind: Kind, httpAddr: string | undefined): Record<string, string> {
-  const address = httpAddr ?? (runsPod(kind) ? defaults.httpAddr : undefined);
-  if (address === undefined) return {};
-  const port = Number(/\d+$/.exec(address)?.[0]);
-  if (port === 0) return {};
-  return { "http-addr": address.replace(/\d+$/, String(port === 65_535 ? port - 1 : port + 1)) };
+function nextHttpAddr(address: ListenAddress | undefined): ListenAddress | undefined {
+  if (address === undefined || address.port === 0) return address;
+  const port = address.port === 65_535 ? address.port - 1 : address.port + 1;
+  return { ...address, port, name: address.name.replace(/\d+$/, String(port)) };
 }

@@ -4,7 +4,6 @@
  */
 import path from "node:path";
 import { Document } from "yaml";
-import { splitAddress } from "../../net/addresses.ts";
 import { programName } from "../help.ts";
 import type { Instance, OutputFile } from "./output.ts";
 import { materialFolders } from "./output.ts";
@@ -88,10 +87,9 @@ export function staticPod(instance: Instance, { image, selinuxType }: StaticPodO
  * as the API server would ask for.
  */
 function probes({ config, sock }: Instance): Record<string, unknown> {
-  const { host, port } = splitAddress(config.httpAddr ?? "");
   return {
     livenessProbe: {
-      httpGet: { host, port, path: "/livez" },
+      httpGet: { host: config.httpAddr?.host, port: config.httpAddr?.port, path: "/livez" },
       periodSeconds: 10,
       timeoutSeconds: 5,
       failureThreshold: 6,

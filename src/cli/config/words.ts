@@ -12,7 +12,7 @@ export function readName(read: SettingsReader, flag: string): string | undefined
   );
 }
 
-/** The value as it was given; one that does not match adds a complaint. */
+/** The value as it was given, or the default; one that does not match adds a complaint. */
 export function readMatching(
   read: SettingsReader,
   flag: string,
@@ -22,5 +22,5 @@ export function readMatching(
   const given = read.given(flag);
   if (given !== undefined && !pattern.test(given.text))
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} ${complaint}`);
-  return given?.text;
+  return read.text(flag);
 }

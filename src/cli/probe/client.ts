@@ -9,7 +9,7 @@ import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
 import { plainSock } from "../../config/config.ts";
 import { lookAt } from "../../server/socket/socket-path.ts";
-import { quote } from "../../text/quote.ts";
+import { quote, quoteReply } from "../../text/quote.ts";
 import { selinuxAdvice } from "../selinux.ts";
 
 /** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
@@ -114,7 +114,7 @@ async function isNoSocket(path: string): Promise<boolean> {
 
 function explainCall(error: unknown, method: string, timeoutMs: number): Explanation {
   const { code, rawMessage } = ConnectError.from(error);
-  const said = `${Code[code]}: ${quote(rawMessage, mostSaid)}`;
+  const said = `${Code[code]}: ${quoteReply(rawMessage, mostSaid)}`;
   switch (code) {
     case Code.DeadlineExceeded:
       return {

@@ -246,6 +246,17 @@ export function enumerationName(tag: number, value: number): string {
   return enumerations.get(tag)?.get(value) ?? hexadecimal(value);
 }
 
+/** The value with this name under a tag; case, spaces and hyphens do not matter. Undefined where no value has the name. */
+export function enumerationValue(tag: number, name: string): number | undefined {
+  const wanted = lettersOf(name);
+  const found = [...(enumerations.get(tag) ?? [])].find(([, each]) => lettersOf(each) === wanted);
+  return found?.[0];
+}
+
+function lettersOf(name: string): string {
+  return name.toLowerCase().replaceAll(/[^a-z\d]/g, "");
+}
+
 /** Whether an Integer under this tag is a bit mask. */
 export function isMask(tag: number): boolean {
   return masks.has(tag);

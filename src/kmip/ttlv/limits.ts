@@ -6,10 +6,14 @@ export interface TtlvLimits {
   readonly maxDepth?: number;
   /** A whole message with its header, in bytes. Default: 1 MiB. */
   readonly maxMessageBytes?: number;
+  /** Items of a message in all, the root and the Structures included. Default: 16 384. */
+  readonly maxItems?: number;
 }
 
 export const defaultMaxDepth = 32;
 export const defaultMaxMessageBytes = 1 << 20;
+/** An item takes some 100 bytes of memory once decoded, and 8 on the wire. */
+export const defaultMaxItems = 1 << 14;
 
 /** Tag (3), Type (1), Length (4), KMIP 1.4 section 9.1.1. */
 export const headerBytes = 8;

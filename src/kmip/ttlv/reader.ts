@@ -8,6 +8,7 @@ import { hexadecimal } from "../spec/names.ts";
 import { type Item, ItemType } from "./item.ts";
 import {
   defaultMaxDepth,
+  defaultMaxItems,
   defaultMaxMessageBytes,
   extensionTagByte,
   headerBytes,
@@ -23,6 +24,8 @@ interface Source {
   readonly text: Buffer;
   readonly view: DataView;
   readonly maxDepth: number;
+  /** How many more items may follow. */
+  itemsLeft: number;
   /** Where the next item starts. */
   at: number;
 }
@@ -102,6 +105,8 @@ function readItem(source: Source, end: number, depth: number): Item {
   const start = source.at;
   if (depth > source.maxDepth)
     throw fault(source, "TTLV_DEPTH", `deeper than ${source.maxDepth} items`, start);
+  if (source.itemsLeft === 0) throw fault(source, "TTLV_LENGTH", "too many items in a message", start);
+  source.itemsLeft -= 1;
   if (end - start < headerBytes)
     throw fault(source, start === 0 ? "TTLV_TRUNCATED" : "TTLV_LENGTH", "no room for a header", start);
   const tag = readTag(source, start);
@@ -146,6 +151,7 @@ export function decodeItem(bytes: Uint8Array, limits: TtlvLimits = {}): Item {
     text: Buffer.from(buffer, byteOffset, byteLength),
     view: new DataView(buffer, byteOffset, byteLength),
     maxDepth: limits.maxDepth ?? defaultMaxDepth,
+    itemsLeft: limits.maxItems ?? defaultMaxItems,
     at: 0,
   };
   const maxMessageBytes = limits.maxMessageBytes ?? defaultMaxMessageBytes;

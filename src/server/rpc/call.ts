@@ -1,13 +1,12 @@
-/**
- * What is known of one call while it runs: made when its headers are there, filled on the way through Connect,
- * told to log and metrics when it has been answered.
- */
+/** What is known of one call while it runs: from its headers to its answer, then reported to log and metrics. */
 import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, createContextKey } from "@connectrpc/connect";
 import type { ContextKey } from "@connectrpc/connect";
 import type { CallContext } from "../../encryptors/encryptor.ts";
-import type { Budget } from "./deadline.ts";
-import { startBudget } from "./deadline.ts";
+import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
+import type { CallSlot } from "./admission.ts";
+import { type Budget, settleWithin, startBudget } from "./deadline.ts";
+import { causeForLog, toConnectError } from "./errors.ts";
 
 /** The outcome of a call by gRPC's own names, as grpc-go writes them: `OK`, `InvalidArgument`. */
 export type CodeName = "OK" | keyof typeof Code;
@@ -15,6 +14,7 @@ export type CodeName = "OK" | keyof typeof Code;
 /** One call, from its headers to its answer. */
 export interface Call {
   readonly method: DescMethod;
+  readonly slot: CallSlot;
   readonly budget: Budget;
   /** `performance.now()` at its headers. */
   readonly startedAt: number;
@@ -28,30 +28,63 @@ export interface Call {
   error?: unknown;
 }
 
+/** What is reported of a call. */
+export type EndedCall = Pick<Call, "method" | "startedAt" | "uid" | "keyId" | "error">;
+
 /** Where Connect's context holds the call. */
 export const callKey: ContextKey<Call | undefined> = createContextKey<Call | undefined>(undefined, {
   description: "call",
 });
 
 /** Begins a call; its budget is the least of `limitsMs`. */
-export function beginCall(method: DescMethod, ...limitsMs: readonly (number | undefined)[]): Call {
-  return { method, budget: startBudget(...limitsMs), startedAt: performance.now() };
+export function beginCall(
+  method: DescMethod,
+  slot: CallSlot,
+  ...limitsMs: readonly (number | undefined)[]
+): Call {
+  return { method, slot, budget: startBudget(...limitsMs), startedAt: performance.now() };
 }
 
-/** What bounds the call, as an encryptor wants it. */
+/** What bounds the call, in the form that an encryptor takes. */
 export function contextOf(call: Call): CallContext {
   const { signal, deadline } = call.budget;
   return call.uid === undefined ? { signal, deadline } : { signal, deadline, uid: call.uid };
 }
 
-/** The name of a gRPC code. */
-export function codeName(code: Code): CodeName {
-  return Code[code] as keyof typeof Code;
+/**
+ * Runs a call's handler within its slot and its budget, whatever the handler does, and notes how it ended.
+ * @throws ConnectError what the caller may see
+ */
+export async function runCall<T>(call: Call, request: object, handle: () => Promise<T>): Promise<T> {
+  noteUid(call, request);
+  const usesKms = call.method.parent === KeyManagementService && call.method.name !== "Status";
+  try {
+    // The others answer from memory: an overload must not look to the API server like a key that is gone.
+    if (usesKms) call.slot.enterKms();
+    try {
+      const result = await settleWithin(handle(), call.budget.signal);
+      call.code = "OK";
+      return result;
+    } finally {
+      if (usesKms) call.slot.leaveKms();
+    }
+  } catch (error) {
+    const reply = toConnectError(error);
+    call.error = causeForLog(error);
+    call.code = codeName(reply.code);
+    throw reply;
+  }
+}
+
+/** The name of a gRPC code; 0 is OK. */
+export function codeName(code: number): CodeName {
+  return code === 0 ? "OK" : ((Code[code] as keyof typeof Code | undefined) ?? "Unknown");
 }
 
 const maxUidLength = 64;
 
-/** A uid fit for a line of the log: kube-apiserver's UUIDs unchanged, anything else cut and made printable. */
-export function printableUid(uid: string): string {
-  return uid.slice(0, maxUidLength).replaceAll(/[^\w.:-]/g, "?");
+/** kube-apiserver's UUIDs unchanged, anything else cut and made printable. */
+function noteUid(call: Call, request: object): void {
+  if ("uid" in request && typeof request.uid === "string" && request.uid !== "")
+    call.uid = request.uid.slice(0, maxUidLength).replaceAll(/[^\w.:-]/g, "?");
 }

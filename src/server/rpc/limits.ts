@@ -1,20 +1,17 @@
 /**
- * The limits of KMS v2 as kube-apiserver enforces them (k8s.io/apiserver, kmsv2 envelope: validateEncryptedObject
- * and its parts), held both ways: a request beyond them is refused before the KMS sees it, and a reply beyond
- * them is an error here, with its reason, instead of one there.
+ * The limits of KMS v2 held both ways: a request beyond them is refused before the KMS sees it, and a reply beyond
+ * them fails here, with its reason, instead of in kube-apiserver.
  */
+import {
+  maxAnnotationsBytes,
+  maxCiphertextBytes,
+  maxKeyIdBytes,
+  maxPlaintextBytes,
+} from "../../encryptors/limits.ts";
+import type { UnwrapRequest, Wrapped } from "../../encryptors/encryptor.ts";
 import { ProviderError } from "../../errors.ts";
 import type { ErrorCode } from "../../errors.ts";
-import type { UnwrapRequest, Wrapped } from "../../encryptors/encryptor.ts";
 
-/** Longest key_id, in bytes of UTF-8. */
-export const maxKeyIdBytes = 1024;
-/** Longest ciphertext, in bytes. */
-export const maxCiphertextBytes = 1024;
-/** Longest plaintext, in bytes: with a 16-byte tag it makes the longest ciphertext. A seed has 32. */
-export const maxPlaintextBytes = maxCiphertextBytes - 16;
-/** Annotations, names plus values, in bytes. */
-export const maxAnnotationsBytes = 32_768;
 /** Largest message read from the socket, in bytes: twice what the parts of a Decrypt add up to at most. */
 export const maxMessageBytes = 64 * 1024;
 
@@ -26,7 +23,7 @@ const maxDomainNameBytes = 253;
 export function checkPlaintext(plaintext: Uint8Array): void {
   if (plaintext.length === 0) throw new ProviderError("REQUEST_PLAINTEXT_EMPTY", "plaintext is empty");
   if (plaintext.length > maxPlaintextBytes) {
-    throw tooMuch("REQUEST_PLAINTEXT_TOO_LONG", "plaintext", plaintext.length, maxPlaintextBytes);
+    throw tooLong("REQUEST_PLAINTEXT_TOO_LONG", "plaintext", plaintext.length, maxPlaintextBytes);
   }
 }
 
@@ -37,15 +34,15 @@ export function checkUnwrapRequest(request: UnwrapRequest): void {
   const { length } = request.ciphertext;
   if (length === 0) throw new ProviderError("REQUEST_CIPHERTEXT_EMPTY", "ciphertext is empty");
   if (length > maxCiphertextBytes) {
-    throw tooMuch("REQUEST_CIPHERTEXT_TOO_LONG", "ciphertext", length, maxCiphertextBytes);
+    throw tooLong("REQUEST_CIPHERTEXT_TOO_LONG", "ciphertext", length, maxCiphertextBytes);
   }
   const keyIdBytes = Buffer.byteLength(request.keyId);
   if (keyIdBytes === 0) throw new ProviderError("REQUEST_KEY_ID_INVALID", "key_id is empty");
   if (keyIdBytes > maxKeyIdBytes) {
-    throw tooMuch("REQUEST_KEY_ID_INVALID", "key_id", keyIdBytes, maxKeyIdBytes);
+    throw tooLong("REQUEST_KEY_ID_INVALID", "key_id", keyIdBytes, maxKeyIdBytes);
   }
-  const complaint = annotationsComplaint(request.annotations);
-  if (complaint !== undefined) throw new ProviderError("REQUEST_ANNOTATIONS_INVALID", complaint);
+  const fault = annotationsFault(request.annotations);
+  if (fault !== undefined) throw new ProviderError("REQUEST_ANNOTATIONS_INVALID", fault);
 }
 
 /** @throws RESPONSE_TOO_LARGE where kube-apiserver would refuse what Encrypt gave */
@@ -53,22 +50,22 @@ export function checkWrapped(wrapped: Wrapped, keyId: string): void {
   const { length } = wrapped.ciphertext;
   if (length === 0) throw new ProviderError("INTERNAL", "the encryptor gave an empty ciphertext");
   if (length > maxCiphertextBytes) {
-    throw tooMuch("RESPONSE_TOO_LARGE", "ciphertext", length, maxCiphertextBytes);
+    throw tooLong("RESPONSE_TOO_LARGE", "ciphertext", length, maxCiphertextBytes);
   }
   checkKeyId(keyId);
-  const complaint = annotationsComplaint(wrapped.annotations);
-  if (complaint !== undefined) throw new ProviderError("RESPONSE_TOO_LARGE", complaint);
+  const fault = annotationsFault(wrapped.annotations);
+  if (fault !== undefined) throw new ProviderError("RESPONSE_TOO_LARGE", fault);
 }
 
 /** @throws RESPONSE_TOO_LARGE where the KMS's identifier cannot be a key_id */
 export function checkKeyId(keyId: string): void {
   const keyIdBytes = Buffer.byteLength(keyId);
   if (keyIdBytes === 0) throw new ProviderError("INTERNAL", "the KMS gave the key an empty identifier");
-  if (keyIdBytes > maxKeyIdBytes) throw tooMuch("RESPONSE_TOO_LARGE", "key_id", keyIdBytes, maxKeyIdBytes);
+  if (keyIdBytes > maxKeyIdBytes) throw tooLong("RESPONSE_TOO_LARGE", "key_id", keyIdBytes, maxKeyIdBytes);
 }
 
 /** What is wrong with annotations; undefined where nothing is. Never holds a name or a value. */
-function annotationsComplaint(annotations: Wrapped["annotations"]): string | undefined {
+function annotationsFault(annotations: Wrapped["annotations"]): string | undefined {
   let total = 0;
   for (const [name, value] of Object.entries(annotations)) {
     if (!isDomainName(name)) return "an annotation's name is not a fully qualified domain name";
@@ -83,7 +80,7 @@ function isDomainName(name: string): boolean {
   return name.length <= maxDomainNameBytes && domainName.test(name);
 }
 
-function tooMuch(code: ErrorCode, what: string, length: number, limit: number): ProviderError {
+function tooLong(code: ErrorCode, what: string, length: number, limit: number): ProviderError {
   return new ProviderError(code, `${what} has ${length} bytes, ${limit} are allowed`, {
     details: { length, limit },
   });

@@ -1,12 +1,8 @@
 /**
- * The server that kube-apiserver connects to: Connect's routes (gRPC and Connect protocol) over cleartext
- * HTTP/2 on a Unix socket. Built before it listens; drained before it ends. HTTP/1.1 is not spoken.
+ * The server that kube-apiserver connects to: gRPC and the Connect protocol over cleartext HTTP/2 on a Unix socket.
+ * Built before it listens; drained before it ends. Leaves out HTTP/1.1.
  */
-import type { Http2Server, ServerHttp2Session } from "node:http2";
-import { constants, createServer } from "node:http2";
 import type { Socket } from "node:net";
-import { createConnectRouter, createServiceImplSpec } from "@connectrpc/connect";
-import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../../gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ServerReflectionAlpha } from "../../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
@@ -15,33 +11,25 @@ import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
-import { logCall } from "./call-log.ts";
-import { createUnaryMethods, type UnaryMethod } from "./grpc-unary.ts";
-import { createHealthService } from "./health.ts";
-import { createCallInterceptor, createPlaces } from "./interceptors.ts";
 import type { KeyStatus } from "../key/key-status.ts";
-import { createKmsService } from "./kms-service.ts";
-import { maxMessageBytes } from "./limits.ts";
-import { createOpenCalls } from "./open-calls.ts";
-import { createReflectionServices } from "./reflection.ts";
-import { createRequestHandler } from "./request-handler.ts";
+import { connectionsWithin } from "../open-files.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
+import { type Admission, createAdmission } from "./admission.ts";
+import { logCall } from "./call-log.ts";
+import { createConnectHandler } from "./connect.ts";
+import { createFastMethods } from "./fast-path.ts";
+import { createHealthService } from "./health.ts";
+import { createSessionServer } from "./http2-server.ts";
+import { createKmsService } from "./kms-service.ts";
+import { createReflectionServices } from "./reflection.ts";
+import { createRequestHandler, type RequestHandler } from "./request-handler.ts";
 
-/**
- * Calls that a client may take back, at once and per second. Node's own limit (1000, then 33 a second) is for strangers,
- * and ends the connection with every call on it: kube-apiserver has one, and takes back whatever runs out of time.
- */
-const streamResetBurst = 10_000;
-const streamResetRate = 2_000;
-/** Memory that one HTTP/2 session may take, in MB: Node ends a session that takes more. */
-const maxSessionMemoryMb = 4;
-/** Longest time until a client has begun to speak HTTP/2, in ms: one that never does would keep its place for ever. */
-const maxSilenceMs = 10_000;
 /** Calls open at once, beyond which none is even read: each takes some 40 KB until its answer is written. */
 const maxOpenCalls = 2048;
-/** Headers of one request, in bytes. kube-apiserver sends some 250. */
-const maxHeaderBytes = 16 * 1024;
+/** Connections at most, and as part of the files that may be open. kube-apiserver has one or two. */
+const connectionLimits = { least: 8, most: 512 };
+const connectionFiles = 1 / 2;
 
 /** How a {@link KmsServer} is made. */
 export interface KmsServerOptions {
@@ -51,9 +39,11 @@ export interface KmsServerOptions {
   readonly metrics: Metrics;
   /** Longest time of a call, and of the drain at the end, in ms. */
   readonly timeoutMs: number;
-  /** Most calls to the KMS inside at once. */
+  /** Most calls to the KMS at once. */
   readonly maxInflight: number;
-  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "env">;
+  readonly socket: Pick<UnixSocketOptions, "path" | "mode" | "group" | "replace" | "insecureDir" | "env">;
+  /** Most connections. Default: 512, or what the limit of open files allows. */
+  readonly maxConnections?: number;
 }
 
 /** The server. */
@@ -65,89 +55,48 @@ export interface KmsServer {
    * closes every connection. Resolves when all are closed. Idempotent.
    */
   close(): Promise<void>;
-  /** Calls to the KMS that are inside now. */
+  /** Calls to the KMS that run now. */
   inflight(): number;
   /** Connections that are open now. */
   connections(): number;
   /** The path that is listened on, `@name` for an abstract socket; undefined before `listen` and after `close`. */
   address(): string | undefined;
-  /** Whether somebody who connects to that path gets here, as far as is known. */
+  /** Whether a client that connects to that path reaches this process, as far as is known. */
   isReachable(): boolean;
 }
 
 /** Builds the server; it takes no connection before `listen`. */
 export function createKmsServer(options: KmsServerOptions): KmsServer {
-  const { logger, metrics } = options;
-  const sessions: Sessions = new Map();
+  const { logger, metrics, maxInflight, timeoutMs } = options;
+  const maxConnections = options.maxConnections ?? connectionsWithin(connectionFiles, connectionLimits);
   const connections = new Set<Socket>();
   const draining = new AbortController();
-  const places = createPlaces(options.maxInflight, (delta) => {
-    metrics.inflight(delta);
+  const admission = createAdmission({
+    maxOpen: Math.max(maxOpenCalls, 2 * maxInflight),
+    maxInflight,
+    onInflight: (delta) => metrics.inflight(delta),
+    onDisplaced() {
+      metrics.rejected("session");
+      logger.warn("a client that left its calls unfinished was closed: too few slots were free");
+    },
   });
-  const http2 = createHttp2Server(options, createRoutes(), sessions);
+  const handle = createHandler(options, admission, draining.signal);
+  const http2 = createSessionServer({ admission, handle, logger, metrics, maxInflight });
   let socket: ListeningSocket | undefined;
   let closing: Promise<void> | undefined;
 
-  function createRoutes(): Routes {
-    const reflection = createReflectionServices(
-      [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha],
-      draining.signal,
-    );
-    const limits = { readMaxBytes: maxMessageBytes, writeMaxBytes: maxMessageBytes };
-    const interceptors = [createCallInterceptor(places)];
-    const kmsService = createKmsService(options.encryptor, options.status);
-    const { handlers } = createConnectRouter({
-      grpcWeb: false,
-      ...limits,
-      // kube-apiserver compresses nothing, and what is not decompressed cannot be a bomb.
-      acceptCompression: [],
-      interceptors,
-    })
-      .service(KeyManagementService, kmsService)
-      .service(Health, createHealthService(options.status, draining.signal))
-      .service(ServerReflection, reflection.v1)
-      .service(ServerReflectionAlpha, reflection.v1alpha);
-    const spec = createServiceImplSpec<typeof KeyManagementService>(KeyManagementService, kmsService);
-    return { handlers, unary: createUnaryMethods(spec, { ...limits, interceptors }) };
-  }
-
-  function onSocketEvent(event: SocketEvent): void {
-    switch (event.type) {
-      case "rebound":
-        metrics.socketRebind();
-        logger.warn("the socket file was gone and has been made again", { path: options.socket.path });
-        break;
-      case "mended":
-        // A warning may be folded with the last one; that the trouble is over must not be.
-        logger.info("the socket file is there again", { path: options.socket.path });
-        break;
-      case "taken-over":
-        logger.warn(
-          "another process has taken the socket over: its clients are sent there, and this process takes the path " +
-            "back only when nobody answers on it; end this process when it is not needed",
-          { path: options.socket.path },
-        );
-        for (const session of sessions.keys()) session.close();
-        break;
-      case "trouble":
-        logger.error(
-          "the socket file is gone and cannot be made again for now",
-          { path: options.socket.path },
-          event.error,
-        );
-        break;
-      case "dropped":
-        metrics.rejected("connection");
-        logger.warn("a connection too many was closed");
-        // The one that is of least use goes as well, so that whoever tries again gets in.
-        longestUnused(sessions)?.close();
-    }
-  }
-
   function onConnection(connection: Socket): void {
+    if (admission.sessions() >= maxConnections) {
+      metrics.rejected("connection");
+      logger.warn("too many connections: the least useful one was closed", { limit: maxConnections });
+      if (!admission.closeLeastUseful()) {
+        connection.destroy();
+        return;
+      }
+    }
     connections.add(connection);
     connection.once("close", () => connections.delete(connection));
-    http2.emit("connection", connection);
+    http2.accept(connection);
   }
 
   async function drain(): Promise<void> {
@@ -155,113 +104,102 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
     const closed = [...connections].map((connection) => closeWhenWritten(connection));
-    for (const session of sessions.keys()) session.close();
+    http2.goAway();
     const timer = setTimeout(() => {
       for (const connection of connections) connection.destroy();
-    }, options.timeoutMs);
+    }, timeoutMs);
     await Promise.all(closed);
     clearTimeout(timer);
   }
 
   return {
     async listen() {
+      const report = createSocketReporter(options, http2.goAway);
+      // Beyond, the kernel's queue is emptied without a session for each.
+      const hardLimit = Math.ceil(1.25 * maxConnections);
       socket = await listenOnSocket({
         ...options.socket,
+        maxConnections: hardLimit,
         onConnection,
-        onEvent: onSocketEvent,
+        onEvent: report,
       });
       logger.info("listening", { path: socket.address, origin: socket.origin });
-      if (socket.origin === "abstract") {
+      if (socket.origin === "abstract")
         logger.warn("an abstract socket has no permissions: any local process of this network may connect");
-      }
     },
     close: () => (closing ??= drain()),
-    inflight: places.taken,
+    inflight: admission.inflight,
     connections: () => connections.size,
     address: () => socket?.address,
     isReachable: () => socket?.isThere === true,
   };
 }
 
-/** Those that are open, in the order of their coming, with the moment of their last call in ms of `performance.now()`. */
-type Sessions = Map<ServerHttp2Session, number>;
-
-/** Who answers what. */
-interface Routes {
-  readonly handlers: readonly UniversalHandler[];
-  readonly unary: ReadonlyMap<string, UnaryMethod>;
-}
-
-function createHttp2Server(options: KmsServerOptions, routes: Routes, sessions: Sessions): Http2Server {
-  const { logger, metrics } = options;
-  const server = createServer({
-    maxSessionMemory: maxSessionMemoryMb,
-    streamResetBurst,
-    streamResetRate,
-    settings: {
-      // More than there are places, so that a caller hears of an overload instead of waiting for a stream.
-      maxConcurrentStreams: Math.max(256, 2 * options.maxInflight),
-      maxHeaderListSize: maxHeaderBytes,
-      enablePush: false,
-    },
-  });
-  const handle = createRequestHandler({
-    ...routes,
-    timeoutMs: options.timeoutMs,
-    openCalls: createOpenCalls({
-      most: Math.max(maxOpenCalls, 2 * options.maxInflight),
-      onSessionClosed() {
-        metrics.rejected("session");
-        logger.warn("a client that left its calls unfinished was closed: places were short");
-      },
-    }),
+/** What answers the requests: the fast path, and Connect's handlers for all services. */
+function createHandler(
+  options: KmsServerOptions,
+  admission: Admission,
+  draining: AbortSignal,
+): RequestHandler {
+  const { encryptor, status, logger, metrics, timeoutMs } = options;
+  const services = [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha];
+  const kms = createKmsService(encryptor, status);
+  const reflection = createReflectionServices(services, draining);
+  return createRequestHandler({
+    services,
+    fastMethods: createFastMethods(kms),
+    connect: createConnectHandler(kms, (router) =>
+      router
+        .service(Health, createHealthService(status, draining))
+        .service(ServerReflection, reflection.v1)
+        .service(ServerReflectionAlpha, reflection.v1alpha),
+    ),
+    timeoutMs,
+    admission,
     onEnd(call, code) {
       metrics.request(call.method.name, code, (performance.now() - call.startedAt) / 1000);
-      if (call.error instanceof ProviderError && call.error.code === "OVERLOADED")
+      if (call.error instanceof ProviderError && call.error.kind === "overload")
         metrics.rejected("overloaded");
       logCall(logger, call, code);
     },
   });
-  server.on("stream", (stream, headers) => {
-    const session = stream.session as ServerHttp2Session | undefined;
-    if (session !== undefined && sessions.has(session)) sessions.set(session, performance.now());
-    handle(stream, headers);
-  });
-  server.on("session", (session) => {
-    sessions.set(session, -Infinity);
-    const silence = setTimeout(() => {
-      metrics.rejected("session");
-      logger.debug("a client that said nothing was closed");
-      session.destroy();
-    }, maxSilenceMs).unref();
-    session.once("remoteSettings", () => {
-      clearTimeout(silence);
-    });
-    session.once("close", () => {
-      clearTimeout(silence);
-      sessions.delete(session);
-    });
-  });
-  // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
-  server.on("sessionError", (error) => {
-    if (isFarewell(error)) return;
-    metrics.rejected("session");
-    logger.debug("a client's session broke", { reason: error.message });
-  });
-  return server;
 }
 
-/** The first of those without any call, or the one whose last call is the longest ago. */
-function longestUnused(sessions: Sessions): ServerHttp2Session | undefined {
-  let oldest: [ServerHttp2Session, number] | undefined;
-  for (const entry of sessions)
-    if (!entry[0].closed && (oldest === undefined || entry[1] < oldest[1])) oldest = entry;
-  return oldest?.[0];
-}
-
-/** Some clients, Connect's among them, say good-bye with GOAWAY(CANCEL): nothing was refused and nothing broke. */
-function isFarewell(error: Error): boolean {
-  return error.message === `Session closed with error code ${constants.NGHTTP2_CANCEL}`;
+/** Makes what reports the socket's events. `onTakenOver`: the clients are to go to another process. */
+function createSocketReporter(
+  { logger, metrics, socket: { path } }: KmsServerOptions,
+  onTakenOver: () => void,
+): (event: SocketEvent) => void {
+  return (event) => {
+    switch (event.type) {
+      case "rebound":
+        metrics.socketRebind();
+        logger.warn("the socket file was gone and has been made again", { path });
+        break;
+      case "recovered":
+        // A warning may be folded with the last one; the recovery must not be.
+        logger.info("the socket file is there again", { path });
+        break;
+      case "taken-over":
+        logger.warn(
+          "another process has taken the socket over: its clients are sent there, and this process takes the path " +
+            "back only when nobody answers on it; end this process when it is not needed",
+          { path },
+        );
+        onTakenOver();
+        break;
+      case "failed":
+        logger.error("the socket file is gone and cannot be made again for now", { path }, event.error);
+        break;
+      case "accept-failed":
+        metrics.rejected("connection");
+        logger.error("the socket cannot accept a connection", { path }, event.error);
+        break;
+      case "dropped":
+        metrics.rejected("connection");
+        logger.warn("too many connections: a new one was closed");
+    }
+  };
 }
 
 /** Closes a connection as soon as its last answer and the GOAWAY are written: not when its client cares to. */

@@ -1,39 +1,31 @@
 /**
- * The listening Unix socket, and its file over a long life: bound aside and renamed into place, so that there is
- * no moment with a wrong mode or without a listener; made again when it is deleted; given up to a process that
- * takes it over. Also abstract sockets (`@name`) and systemd's (sd_listen_fds(3)), which have no file of ours.
+ * The listening Unix socket and its file: bound beside its path and renamed into place, so that there is no moment
+ * with a wrong mode or without a listener; made again when it is deleted; given up to a process that takes it over.
+ * Also abstract sockets (`@name`) and systemd's (sd_listen_fds(3)), which have no file of ours.
  */
 import { randomBytes } from "node:crypto";
 import { lchown, rename, unlink } from "node:fs/promises";
 import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import path from "node:path";
-import { ProviderError, toProviderError } from "../../errors.ts";
-import type { FileIdentity } from "./socket-path.ts";
+import { ProviderError } from "../../errors.ts";
+import type { FileIdentity, SocketDecision } from "./socket-path.ts";
 import {
   checkPathLength,
+  decideSocketPath,
   folderOf,
-  groupId,
   isErrno,
   isSameFile,
   lookAt,
+  occupiedError,
   prepareFolder,
   reasonOf,
   socketError,
-  whoAnswers,
 } from "./socket-path.ts";
+import { checkRegularly, watchFile, type WatchEvent } from "./socket-watch.ts";
 
-/** Time between two looks at the socket's file, in ms: a file that is deleted is back within two of them. */
-const watchIntervalMs = 1000;
-/**
- * How many looks in a row must find nobody at a path that another process took over, before it is taken back:
- * more than that process needs to make its own file again.
- */
-const looksBeforeTakingBack = 5;
 /** First file descriptor that systemd passes: SD_LISTEN_FDS_START. */
 const systemdFd = 3;
-/** Connections at most. kube-apiserver has one or two; a flood must leave files for the KMS's. */
-const maxConnections = 512;
 
 /** How a socket is listened on. */
 export interface UnixSocketOptions {
@@ -45,9 +37,13 @@ export interface UnixSocketOptions {
   readonly group?: string | undefined;
   /** Take the path over from a process that still answers on it. */
   readonly replace: boolean;
+  /** Accept a folder that others may write to. Default: false. */
+  readonly insecureDir?: boolean | undefined;
+  /** Connections at most: one more is closed as soon as it is accepted. Default: no limit. */
+  readonly maxConnections?: number;
   /** Gets each connection. */
   readonly onConnection: (socket: Socket) => void;
-  /** Hears what happens after `listenOnSocket` has resolved. Must not throw. */
+  /** Called for what happens after `listenOnSocket` has resolved. Must not throw. */
   readonly onEvent: (event: SocketEvent) => void;
   /** Where systemd's variables are read, and removed. Default: process.env. */
   readonly env?: NodeJS.ProcessEnv;
@@ -55,17 +51,18 @@ export interface UnixSocketOptions {
 
 /**
  * `rebound`: the file was gone and is there again. `taken-over`: another process has put its own in place; this
- * one serves what it has, and takes the path back only when nobody answers on it for 5 s. `trouble`: the file is
- * gone and cannot be made again for now, or not by this process. `mended`: that is over. `dropped`: a connection too
- * many was closed.
+ * one serves the clients that it has, and takes the path back only when no process listens there for 5 s. `failed`: the
+ * file is gone and cannot be made again for now, or not by this process. `recovered`: that is over. `dropped`: a new
+ * connection was closed, for there are too many. `accept-failed`: the kernel gave none, for want of files say.
  */
 export type SocketEvent =
-  | { readonly type: "rebound" | "taken-over" | "mended" | "dropped" }
-  | { readonly type: "trouble"; readonly error: ProviderError };
+  | WatchEvent
+  | { readonly type: "dropped" }
+  | { readonly type: "accept-failed"; readonly error: Error };
 
 /** A socket that is listened on. */
 export interface ListeningSocket {
-  /** As --sock gives it; Node does not tell where systemd bound its own. */
+  /** As --sock gives it; Node does not know where systemd bound its own. */
   readonly address: string;
   /** Who bound it. */
   readonly origin: "file" | "abstract" | "systemd";
@@ -75,7 +72,7 @@ export interface ListeningSocket {
   close(): Promise<void>;
 }
 
-/** Listens. @throws SOCKET where the socket cannot be had, with what to do */
+/** Listens. @throws SOCKET where the socket cannot be created, with what to do */
 export async function listenOnSocket(options: UnixSocketOptions): Promise<ListeningSocket> {
   const passed = passedSockets(options.env ?? process.env);
   if (passed > 1)
@@ -85,7 +82,7 @@ export async function listenOnSocket(options: UnixSocketOptions): Promise<Listen
   return await listenOnFile({ ...options, path: path.resolve(options.path) });
 }
 
-/** How many sockets systemd passed to this process. Its variables are removed, so that no child believes them. */
+/** How many sockets systemd passed to this process. Its variables are removed, so that no child process takes them for its own. */
 function passedSockets(env: NodeJS.ProcessEnv): number {
   const isForUs = env["LISTEN_PID"] === String(process.pid);
   const count = isForUs ? Number(env["LISTEN_FDS"] ?? 0) : 0;
@@ -106,15 +103,15 @@ async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSock
     throw socketError("systemd passed a network socket: give ListenStream= in the socket unit a path");
   }
   const { path: file, onEvent } = options;
-  const looks = file.startsWith("@") ? undefined : lookNowAndThen(() => expectAtPath(file), onEvent);
+  const watch = file.startsWith("@") ? undefined : checkRegularly(() => expectAtPath(file), onEvent);
   return {
     address: file,
     origin: "systemd",
     get isThere() {
-      return looks?.isWell !== false;
+      return watch?.isHealthy !== false;
     },
     async close() {
-      await looks?.stop();
+      await watch?.stop();
       await closed(server);
     },
   };
@@ -153,10 +150,8 @@ interface Bound {
 }
 
 async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket> {
-  checkPathLength(options.path);
-  const gid = options.group === undefined ? undefined : await groupId(options.group);
-  await prepareFolder(folderOf(options.path), gid);
-  await checkFree(options.path, options.replace);
+  const { gid } = await decideFree(options);
+  await prepareFolder(folderOf(options.path), gid, options.insecureDir);
   let bound = await bind(options, gid);
 
   const watch = watchFile({
@@ -165,7 +160,7 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
     onEvent: options.onEvent,
     async rebind() {
       const old = bound.server;
-      await prepareFolder(folderOf(options.path), gid);
+      await prepareFolder(folderOf(options.path), gid, options.insecureDir);
       bound = await bind(options, gid);
       old.close();
     },
@@ -175,7 +170,7 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
     address: options.path,
     origin: "file",
     get isThere() {
-      return watch.isWell;
+      return watch.isHealthy;
     },
     async close() {
       await watch.stop();
@@ -191,26 +186,15 @@ async function removeOwn(file: string, identity: FileIdentity): Promise<void> {
   if (found.kind === "socket" && isSameFile(found.identity, identity)) await unlink(file);
 }
 
-/** @throws SOCKET where something else stands at the path, or somebody answers there and is not to be replaced */
-async function checkFree(file: string, replace: boolean): Promise<void> {
-  const found = await lookAt(file);
-  if (found.kind === "nothing") return;
-  if (found.kind === "folder") throw socketError(`${file} is a folder: add the name of a file to --sock`);
-  if (found.kind === "other")
-    throw socketError(`${file} is there and is not a socket: remove it, or choose another --sock`);
-  if (replace) return;
-  const answer = await whoAnswers(file);
-  if (answer === "somebody") {
-    throw socketError(`another process answers on ${file}: stop it, or take its place with --replace`);
-  }
-  if (answer === "unknown") {
-    throw socketError(
-      `it cannot be told whether somebody answers on ${file}: remove the file, or take its place with --replace`,
-    );
-  }
+/** @throws SOCKET where the path cannot be used, or another process listens there that is not to be replaced */
+async function decideFree(options: UnixSocketOptions): Promise<SocketDecision> {
+  const decision = await decideSocketPath(options);
+  const isTaken = decision.state === "occupied" || decision.state === "unknown";
+  if (isTaken && !options.replace) throw occupiedError(options.path, decision.state);
+  return decision;
 }
 
-/** Binds beside the path with its mode, sets the group, and renames into place: the path never has another. */
+/** Binds beside the path with its mode, sets the group, and renames into place: the path never has another mode. */
 async function bind(options: UnixSocketOptions, gid: number | undefined): Promise<Bound> {
   // No longer than the path itself, which fits.
   const mostLetters = Math.max(path.basename(options.path).length - 1, 1);
@@ -227,10 +211,10 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
         process.umask(before);
       }
     });
-    // Not through a link: who may write to the folder could have put one here, to a file of root's.
+    // Not through a link: a user who may write to the folder could have put one here, to a file of root's.
     if (gid !== undefined) await lchown(aside, -1, gid);
     // Two that are started at once may both have found the path free.
-    await checkFree(options.path, options.replace);
+    await decideFree(options);
     const found = await lookAt(aside);
     if (found.kind !== "socket") throw socketError(`the socket was removed while it was made: ${aside}`);
     await rename(aside, options.path);
@@ -244,95 +228,19 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
   }
 }
 
-interface WatchOptions {
-  readonly path: string;
-  readonly isOurs: (identity: FileIdentity) => boolean;
-  readonly rebind: () => Promise<void>;
-  readonly onEvent: (event: SocketEvent) => void;
-}
-
-/** Keeps the file where it is. By looking, because a watch is lost with the folder it is set on. */
-function watchFile(options: WatchOptions): Looks {
-  let isTakenOver = false;
-  let looksWithNobody = 0;
-
-  async function look(isStopped: () => boolean): Promise<void> {
-    const found = await lookAt(options.path);
-    if (found.kind === "socket" && options.isOurs(found.identity)) return;
-    if (found.kind === "socket" && (await whoAnswers(options.path)) !== "nobody") {
-      looksWithNobody = 0;
-      if (!isTakenOver) options.onEvent({ type: "taken-over" });
-      isTakenOver = true;
-      return;
-    }
-    if (found.kind === "other" || found.kind === "folder")
-      throw socketError(`${options.path} is there and is not a socket: remove it`);
-    looksWithNobody += 1;
-    if (isStopped() || (isTakenOver && looksWithNobody < looksBeforeTakingBack)) return;
-    await options.rebind();
-    isTakenOver = false;
-    looksWithNobody = 0;
-    options.onEvent({ type: "rebound" });
-  }
-  return lookNowAndThen(look, options.onEvent);
-}
-
-/** Looks that are made again and again. */
-interface Looks {
-  /** Whether the last one found nothing wrong. */
-  readonly isWell: boolean;
-  stop(): Promise<void>;
-}
-
-/** Tells each trouble that a look throws once. */
-function lookNowAndThen(
-  look: (isStopped: () => boolean) => Promise<void>,
-  onEvent: UnixSocketOptions["onEvent"],
-): Looks {
-  let told = "";
-  let looking: Promise<void> | undefined;
-  let isStopped = false;
-
-  async function lookSafely(): Promise<void> {
-    try {
-      await look(() => isStopped);
-      if (told !== "") onEvent({ type: "mended" });
-      told = "";
-    } catch (caught) {
-      const error = toProviderError(caught);
-      if (error.message !== told) onEvent({ type: "trouble", error });
-      told = error.message;
-    } finally {
-      looking = undefined;
-    }
-  }
-
-  const timer = setInterval(() => {
-    looking ??= lookSafely();
-  }, watchIntervalMs).unref();
-
-  return {
-    get isWell() {
-      return told === "";
-    },
-    async stop() {
-      isStopped = true;
-      clearInterval(timer);
-      await looking;
-    },
-  };
-}
-
 function newServer(options: UnixSocketOptions): Server {
   const server = createServer(options.onConnection);
-  server.maxConnections = maxConnections;
+  if (options.maxConnections !== undefined) server.maxConnections = options.maxConnections;
   server.on("drop", () => {
     options.onEvent({ type: "dropped" });
+  });
+  server.on("error", (error) => {
+    if (server.listening) options.onEvent({ type: "accept-failed", error });
   });
   return server;
 }
 
-/** Resolves once the server listens. Later errors of accept(2) are left to the next look at the file. */
+/** Resolves once the server listens. */
 async function listening(server: Server, listen: () => void): Promise<void> {
   const done = Promise.withResolvers<void>();
   server.once("listening", done.resolve);
@@ -340,7 +248,6 @@ async function listening(server: Server, listen: () => void): Promise<void> {
   listen();
   await done.promise;
   server.off("error", done.reject);
-  server.on("error", () => undefined);
 }
 
 /** Stops listening; connections stay, so their end is not waited for. */

@@ -113,13 +113,52 @@ describe("a list of attributes", () => {
   });
 
   test("with a value of a wrong type is refused only by who asks for that value", () => {
-    const wrong = customAttribute("State", { tag: 0, type: ItemType.TextString, value: "Active" });
+    const wrong = customAttribute("State", { tag: 0, type: ItemType.Boolean, value: true });
     const mixed = [...list, throughBytes(wrong)];
     assert.equal(attributeValue(mixed, "Name")?.value, "first");
     assert.throws(() => attributeValue(mixed, "State"), {
       code: "KMIP_UNEXPECTED",
-      message: 'Attribute "State": is of type Text String, not Enumeration',
+      message: 'Attribute "State": is of type Boolean, not Enumeration',
     });
+  });
+});
+
+function text(value: string): Item {
+  return { tag: 0, type: ItemType.TextString, value };
+}
+
+describe("an attribute of another type than the specification's is read where its meaning is plain:", () => {
+  const table: [string, AttributeName, Item, unknown][] = [
+    ["State as a name", "State", text("Active"), 2],
+    ["State as a name without its hyphen", "State", text("PreActive"), 1],
+    ["State as a number in text", "State", text("0x00000002"), 2],
+    ["State as an Integer", "State", { tag: 0, type: ItemType.Integer, value: 2 }, 2],
+    ["Object Type as a name", "Object Type", text("Symmetric Key"), 2],
+    ["Object Type as an Integer", "Object Type", { tag: 0, type: ItemType.Integer, value: 2 }, 2],
+    ["the algorithm as a name", "Cryptographic Algorithm", text("AES"), 3],
+    [
+      "the length as a Long Integer",
+      "Cryptographic Length",
+      { tag: 0, type: ItemType.LongInteger, value: 256n },
+      256,
+    ],
+    [
+      "the usage as an Enumeration",
+      "Cryptographic Usage Mask",
+      { tag: 0, type: ItemType.Enumeration, value: 12 },
+      12,
+    ],
+    ["a date as a Long Integer", "Protect Stop Date", { tag: 0, type: ItemType.LongInteger, value: 5n }, 5n],
+    ["a Name as a Text String", "Name", text("kek"), { value: "kek", type: 1 }],
+  ];
+  for (const [what, name, item, expected] of table)
+    test(what, () => {
+      assert.deepEqual(attributeValue([throughBytes(customAttribute(name, item))], name), expected);
+    });
+
+  test("a State of no known name is refused", () => {
+    const odd = throughBytes(customAttribute("State", text("resting")));
+    assert.throws(() => attributeValue([odd], "State"), { code: "KMIP_UNEXPECTED" });
   });
 });
 

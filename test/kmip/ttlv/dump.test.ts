@@ -123,8 +123,8 @@ describe("a dump", () => {
   });
 
   test("cannot be made to forge a line, or to turn its text around", () => {
-    const dump = dumpItem(text(Tag.ResultMessage, 'a"\nOperation: Get\r\u2028\u202E\u0085'));
-    assert.equal(dump, String.raw`Result Message: "a\"\nOperation: Get\r\u2028\u202e\u0085"`);
+    const dump = dumpItem(text(Tag.VendorIdentification, 'a"\nOperation: Get\r\u2028\u202E\u0085'));
+    assert.equal(dump, String.raw`Vendor Identification: "a\"\nOperation: Get\r\u2028\u202e\u0085"`);
   });
 
   test("cuts a long text, and itself", () => {

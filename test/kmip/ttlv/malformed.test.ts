@@ -268,6 +268,14 @@ const malformed: readonly Malformed[] = [
     limits: { maxDepth: 2 },
   },
   {
+    name: "more items than the caller's own limit",
+    hex: nested(3),
+    code: "TTLV_LENGTH",
+    offset: 16,
+    path: "CompromiseDate/CompromiseDate/CompromiseDate",
+    limits: { maxItems: 2 },
+  },
+  {
     name: "a message over the caller's own limit",
     hex: nested(3),
     code: "TTLV_LENGTH",
@@ -304,6 +312,20 @@ describe("malformed bytes", () => {
     const larger = new Uint8Array((1 << 20) + 8);
     larger.set(largest);
     assert.throws(() => decodeItem(larger), { code: "TTLV_LENGTH" });
+  });
+
+  test("a message of too many items is refused before all of them are decoded", () => {
+    const item = encodeItem({ tag: 0x540001, type: ItemType.TextString, value: "" });
+    const message = Buffer.alloc((1 << 20) - 8);
+    Buffer.from("42007b010000000000", "hex").copy(message);
+    message.writeUInt32BE(message.length - 8, 4);
+    for (let at = 8; at < message.length; at += item.length) Buffer.from(item).copy(message, at);
+    // 130,000 items: their values alone would be some 15 MB.
+    const before = process.memoryUsage().heapUsed;
+    assert.throws(() => decodeItem(message), { code: "TTLV_LENGTH", message: /too many items/ });
+    assert.ok(process.memoryUsage().heapUsed - before < 8 << 20);
+    const limits = { maxItems: 200_000 };
+    assert.equal((decodeItem(message, limits).value as unknown[]).length, message.length / 8 - 1);
   });
 
   test("a fault is told without any byte of a value", () => {

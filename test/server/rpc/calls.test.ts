@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { status as GrpcStatus } from "@grpc/grpc-js";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
-import { KmipResultError, NetworkError, ProviderError, RestError } from "../../../src/errors.ts";
+import { NetworkError, ProviderError, type RefusalClass } from "../../../src/errors.ts";
 import { connectClient, grpcClient, startServer } from "../harness.ts";
 import { frame, openSession, openStream, replyOf, roundTrip } from "../raw-http2.ts";
 
@@ -94,34 +94,49 @@ describe("a request beyond the limits is refused with its own code", () => {
   });
 });
 
-const kmip = (reason: string): Error =>
-  new KmipResultError({ operation: "Encrypt", reason, resultMessage: "secret words" });
-const rest = (httpStatus: number): Error =>
-  new RestError("REST_STATUS", "secret words", { status: httpStatus });
+/** Refusals as the encryptors give them. */
+const kmip = (name: string, refusalClass: RefusalClass): Error =>
+  new ProviderError("KMIP_RESULT", "secret words", { refusal: { class: refusalClass, name } });
+const rest = (httpStatus: number, refusalClass: RefusalClass): Error =>
+  new ProviderError("REST_STATUS", "secret words", {
+    refusal: { class: refusalClass, name: `status ${httpStatus}` },
+  });
 
 describe("an error of the KMS becomes a gRPC code and a fixed text", () => {
   for (const [error, code, text] of [
-    [kmip("Item Not Found"), "NotFound", "the KMS refused the operation: Item Not Found [KMIP_RESULT]"],
     [
-      kmip("Permission Denied"),
+      kmip("Item Not Found", "not-found"),
+      "NotFound",
+      "the KMS refused the operation: Item Not Found [KMIP_RESULT]",
+    ],
+    [
+      kmip("Permission Denied", "permission-denied"),
       "PermissionDenied",
       "the KMS refused the operation: Permission Denied [KMIP_RESULT]",
     ],
     [
-      kmip("Cryptographic Failure"),
+      kmip("Cryptographic Failure", "invalid-argument"),
       "InvalidArgument",
       "the KMS refused the operation: Cryptographic Failure [KMIP_RESULT]",
     ],
     [
-      kmip("Wrong Key Lifecycle State"),
+      kmip("Wrong Key Lifecycle State", "failed-precondition"),
       "FailedPrecondition",
       "the KMS refused the operation: Wrong Key Lifecycle State [KMIP_RESULT]",
     ],
-    [kmip("General Failure"), "Internal", "the KMS refused the operation: General Failure [KMIP_RESULT]"],
-    [rest(401), "PermissionDenied", "the KMS refused the request with status 401 [REST_STATUS]"],
-    [rest(404), "NotFound", "the KMS refused the request with status 404 [REST_STATUS]"],
-    [rest(429), "ResourceExhausted", "the KMS refused the request with status 429 [REST_STATUS]"],
-    [rest(503), "Unavailable", "the KMS refused the request with status 503 [REST_STATUS]"],
+    [
+      kmip("General Failure", "other"),
+      "Internal",
+      "the KMS refused the operation: General Failure [KMIP_RESULT]",
+    ],
+    [
+      rest(401, "permission-denied"),
+      "PermissionDenied",
+      "the KMS refused the request: status 401 [REST_STATUS]",
+    ],
+    [rest(404, "not-found"), "NotFound", "the KMS refused the request: status 404 [REST_STATUS]"],
+    [rest(429, "overloaded"), "ResourceExhausted", "the KMS refused the request: status 429 [REST_STATUS]"],
+    [rest(503, "unavailable"), "Unavailable", "the KMS refused the request: status 503 [REST_STATUS]"],
     [
       new NetworkError("CONNECT", "secret words", { endpoint: "kms:5696", sent: false }),
       "Unavailable",
@@ -237,7 +252,7 @@ describe("a call has one budget", () => {
   });
 });
 
-test("more calls than --max-inflight are refused at once, Status is not, and the places come back", async (t) => {
+test("more calls than --max-inflight are refused at once, Status is not, and the slots come back", async (t) => {
   const it = await startServer(t, { maxInflight: 2 });
   const client = connectClient(t, it.socketPath);
   await client.status({});
@@ -299,7 +314,7 @@ describe("a key that must not be used", () => {
     await client.status({});
     it.encryptor.encryptError = new ProviderError("KEY_NOT_ACTIVE", "Deactivated");
     await failure(client.encrypt({ plaintext: seed }));
-    await it.logger.waitFor(({ fields }) => fields["state"] === "final");
+    await it.logger.waitFor(({ fields }) => fields["state"] === "permanent");
     const error = await failure(client.status({}));
     assert.equal(error.code, Code.FailedPrecondition);
     assert.equal(error.rawMessage, "the key is not active [KEY_NOT_ACTIVE]");
@@ -311,7 +326,7 @@ describe("a key that must not be used", () => {
     const { ciphertext, keyId, annotations } = await client.encrypt({ plaintext: seed });
     it.encryptor.encryptError = new ProviderError("KEY_NOT_ACTIVE", "Deactivated");
     await failure(client.encrypt({ plaintext: seed }));
-    await it.logger.waitFor(({ fields }) => fields["state"] === "final");
+    await it.logger.waitFor(({ fields }) => fields["state"] === "permanent");
     assert.equal((await client.decrypt({ ciphertext, keyId, annotations })).plaintext.length, 32);
   });
 });

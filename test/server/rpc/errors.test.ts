@@ -8,14 +8,14 @@ import {
   ProviderError,
   RestError,
   TimeoutError,
+  toProviderError,
 } from "../../../src/errors.ts";
+import { asKeyFailure } from "../../../src/encryptors/kmip-failures.ts";
+import { asCallFailure } from "../../../src/encryptors/rest-failures.ts";
+import { encodeGrpcMessage } from "../../../src/server/rpc/grpc.ts";
 import { callerTimeoutMs } from "../../../src/server/rpc/deadline.ts";
-import {
-  callerMessage,
-  KeyTroubleError,
-  toConnectError,
-  troubleKind,
-} from "../../../src/server/rpc/errors.ts";
+import { failureKind, KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
+import { callerMessage, toConnectError } from "../../../src/server/rpc/errors.ts";
 
 test("every code of the program has a text for callers, which holds the code and not the error's own words", () => {
   for (const code of errorCodes) {
@@ -25,50 +25,91 @@ test("every code of the program has a text for callers, which holds the code and
   }
 });
 
+/** Refusals as each protocol's encryptor translates them. */
 const kmip = (reason: string): ProviderError =>
-  new KmipResultError({ operation: "Encrypt", reason, resultMessage: "" });
-const rest = (status: number): ProviderError => new RestError("REST_STATUS", "", { status });
+  toProviderError(
+    asKeyFailure(new KmipResultError({ operation: "Encrypt", reason, resultMessage: "" }), "key-1"),
+  );
+const rest = (status: number): ProviderError =>
+  toProviderError(asCallFailure(new RestError("REST_STATUS", "", { status }), "key-1", false));
 const network = new NetworkError("CLOSED", "", { endpoint: "kms:5696", sent: true });
 
-describe("trouble of the KMS is of the right kind", () => {
+describe("a failure of the KMS is of the right kind", () => {
   for (const [error, kind] of [
-    [network, "passing"],
-    [new TimeoutError("response", ""), "passing"],
-    [new ProviderError("TLS_FILES", ""), "passing"],
-    [new ProviderError("KMIP_VERSION", ""), "passing"],
-    [new ProviderError("TTLV_LENGTH", ""), "passing"],
-    [new ProviderError("INTERNAL", ""), "passing"],
-    [new ProviderError("KEY_NOT_FOUND", ""), "final"],
-    [new ProviderError("KEY_NOT_ACTIVE", ""), "final"],
-    [new ProviderError("KEY_UNUSABLE", ""), "final"],
-    [new ProviderError("KEY_ACCESS_DENIED", ""), "final"],
-    [new ProviderError("KEY_SELF_TEST", ""), "final"],
-    [kmip("Item Not Found"), "final"],
-    [kmip("Permission Denied"), "final"],
-    [kmip("Wrong Key Lifecycle State"), "final"],
-    [kmip("Object Destroyed"), "final"],
-    [kmip("General Failure"), "passing"],
-    [kmip("0x00000099"), "passing"],
-    [rest(401), "final"],
-    [rest(403), "final"],
-    [rest(404), "final"],
-    [rest(429), "passing"],
-    [rest(500), "passing"],
-    [rest(503), "passing"],
+    [network, "transient"],
+    [new TimeoutError("response", ""), "transient"],
+    [new ProviderError("TLS_FILES", ""), "transient"],
+    [new ProviderError("KMIP_VERSION", ""), "transient"],
+    [new ProviderError("TTLV_LENGTH", ""), "transient"],
+    [new ProviderError("INTERNAL", ""), "transient"],
+    [new ProviderError("KEY_NOT_FOUND", ""), "permanent"],
+    [new ProviderError("KEY_NOT_ACTIVE", ""), "permanent"],
+    [new ProviderError("KEY_UNUSABLE", ""), "permanent"],
+    [new ProviderError("KEY_ACCESS_DENIED", ""), "permanent"],
+    [new ProviderError("KEY_SELF_TEST", ""), "permanent"],
+    [kmip("Item Not Found"), "permanent"],
+    [kmip("Permission Denied"), "permanent"],
+    [kmip("0x00000043"), "permanent"],
+    [kmip("0x00000036"), "permanent"],
+    [kmip("General Failure"), "transient"],
+    [kmip("0x00000099"), "transient"],
+    [kmip("Key Value Not Present"), "permanent"],
+    [kmip("Cryptographic Failure"), "transient"],
+    [rest(401), "permanent"],
+    [rest(403), "permanent"],
+    [rest(404), "permanent"],
+    [rest(429), "transient"],
+    [rest(500), "transient"],
+    [rest(503), "transient"],
   ] as const) {
     const what = [error.code, error.details["reason"], error.details["status"]].filter(Boolean).join(" ");
     test(`${what} is ${kind}`, () => {
-      assert.equal(troubleKind(error), kind);
+      assert.equal(failureKind(error), kind);
     });
   }
 });
 
-test("passing trouble of the key is Unavailable to whoever asks, whatever its own code", () => {
+test("a transient failure of the key is Unavailable to every caller, whatever its own code", () => {
   for (const error of [network, new TimeoutError("response", ""), rest(429), kmip("General Failure")]) {
-    assert.equal(toConnectError(new KeyTroubleError(error, "passing")).code, Code.Unavailable);
+    assert.equal(toConnectError(new KeyUnavailableError(error, "transient")).code, Code.Unavailable);
   }
-  const denied = new KeyTroubleError(new ProviderError("KEY_ACCESS_DENIED", ""), "final");
+  const denied = new KeyUnavailableError(new ProviderError("KEY_ACCESS_DENIED", ""), "permanent");
   assert.equal(toConnectError(denied).code, Code.PermissionDenied);
+});
+
+describe("a refusal's class decides the gRPC code", () => {
+  for (const [error, code] of [
+    [kmip("Operation Not Supported"), "Unimplemented"],
+    [kmip("Operation Canceled By Requester"), "Canceled"],
+    [kmip("Cryptographic Failure"), "InvalidArgument"],
+    [kmip("Item Not Found"), "FailedPrecondition"],
+    [kmip("Permission Denied"), "PermissionDenied"],
+    [kmip("General Failure"), "Internal"],
+    [rest(400), "InvalidArgument"],
+    [rest(401), "PermissionDenied"],
+    [rest(403), "PermissionDenied"],
+    [rest(404), "FailedPrecondition"],
+    [rest(418), "Internal"],
+    [rest(429), "ResourceExhausted"],
+    [rest(500), "Unavailable"],
+  ] as const)
+    test(`${callerMessage(error)} is ${code}`, () => {
+      assert.equal(Code[toConnectError(error).code], code);
+    });
+});
+
+describe("grpc-message escapes what gRPC asks for, and no more", () => {
+  for (const [text, expected] of [
+    ["ciphertext is empty [REQUEST_CIPHERTEXT_EMPTY]", "ciphertext is empty [REQUEST_CIPHERTEXT_EMPTY]"],
+    ["100 %", "100 %25"],
+    ["clé\n", "cl%C3%A9%0A"],
+    ["~\u007f", "~%7F"],
+    ["", ""],
+  ] as const)
+    test(JSON.stringify(text), () => {
+      assert.equal(encodeGrpcMessage(text), expected);
+      assert.equal(decodeURIComponent(encodeGrpcMessage(text)), text);
+    });
 });
 
 test("Connect's own errors stay as they are, and a cause is kept for the log", () => {

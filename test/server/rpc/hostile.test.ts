@@ -180,7 +180,7 @@ describe("what no good client sends does no harm", () => {
     assert.equal(
       (await replyOf(openStream(another, "Status").end(statusRequest))).status,
       0,
-      "Status has places of its own",
+      "Status has slots of its own",
     );
     sessions[0]?.destroy();
     while (it.server.connections() > sessions.length) await new Promise(setImmediate);
@@ -210,7 +210,8 @@ describe("what no good client sends does no harm", () => {
         }
       }
       await it.logger.waitFor(
-        ({ message }) => message === "a client that left its calls unfinished was closed: places were short",
+        ({ message }) =>
+          message === "a client that left its calls unfinished was closed: too few slots were free",
       );
       assert.match(await it.metrics.render(), /rejected_total\{[^}]*reason="session"[^}]*\} [1-9]/);
       assert.equal((await replyOf(openStream(kept, "Status").end(statusRequest))).status, 0);

@@ -39,25 +39,25 @@ describe("a socket file that is gone under a running process", { concurrency: tr
     const { nextEvent, events } = await listen(t, file);
     unlinkSync(file);
     writeFileSync(file, "precious");
-    assert.equal((await nextEvent()).type, "trouble");
+    assert.equal((await nextEvent()).type, "failed");
     await sleep(1200);
     assert.equal(events.length, 1);
     unlinkSync(file);
     assert.deepEqual(await nextEvent(), { type: "rebound" });
-    assert.deepEqual(await nextEvent(), { type: "mended" });
+    assert.deepEqual(await nextEvent(), { type: "recovered" });
   });
 
-  test("is told as mended where it comes to light again of itself", async (t) => {
+  test("is reported as recovered where it comes to light again of itself", async (t) => {
     const folder = path.join(temporaryFolder(t), "run");
     const file = path.join(folder, "kms.sock");
     const { nextEvent } = await listen(t, file);
     renameSync(folder, `${folder}.away`);
     writeFileSync(folder, "no folder");
     const trouble = await nextEvent();
-    assert.equal(trouble.type, "trouble");
+    assert.equal(trouble.type, "failed");
     unlinkSync(folder);
     renameSync(`${folder}.away`, folder);
-    assert.deepEqual(await nextEvent(), { type: "mended" });
+    assert.deepEqual(await nextEvent(), { type: "recovered" });
     assert.equal(await greetingOf(t, file), "hello");
   });
 

@@ -173,7 +173,7 @@ describe("what stands at the path", () => {
   test("is refused where it is a socket on which somebody answers", async (t) => {
     const file = path.join(temporaryFolder(t), "kms.sock");
     await otherListener(t, file);
-    await refusal(listen(t, file), /another process answers on .*--replace/);
+    await refusal(listen(t, file), /another process listens on .*--replace/);
     assert.equal(await greetingOf(t, file), "other");
   });
 
@@ -244,13 +244,13 @@ describe("the folder of a socket", () => {
   test("is refused where it is a file", async (t) => {
     const folder = temporaryFolder(t);
     writeFileSync(path.join(folder, "file"), "");
-    await refusal(listen(t, path.join(folder, "file/kms.sock")), /cannot be/);
+    await refusal(listen(t, path.join(folder, "file/kms.sock")), /file is not a folder/);
   });
 });
 
 test("a path longer than the kernel takes is refused with both lengths", async (t) => {
   const file = path.join(temporaryFolder(t), "x".repeat(108));
-  await refusal(listen(t, file), new RegExp(`has ${file.length} bytes, Linux allows 107`));
+  await refusal(listen(t, file), new RegExp(`has ${file.length} bytes, and Linux allows 107`));
 });
 
 test("a path as long as the kernel takes works", async (t) => {
@@ -299,7 +299,7 @@ describe("systemd's socket", () => {
     const server = await otherListener(t, file);
     const { next } = await activated(t, server, "LISTEN_PID=$$ LISTEN_FDS=1", file);
     unlinkSync(file);
-    assert.match(await next(), /^trouble true there is no socket at .*restart its socket unit/);
+    assert.match(await next(), /^failed true there is no socket at .*restart its socket unit/);
   });
 
   test("is not taken by a process that it was not passed to", async (t) => {

@@ -1,0 +1,99 @@
+/** The HTTP/2 server of the socket: its limits, and what becomes of sessions that are silent or broken. */
+import type { ServerHttp2Session } from "node:http2";
+import { constants, createServer } from "node:http2";
+import type { Socket } from "node:net";
+import type { Logger } from "../../log/log.ts";
+import type { Metrics } from "../../metrics.ts";
+import type { Admission } from "./admission.ts";
+import type { RequestHandler } from "./request-handler.ts";
+
+/**
+ * Calls that a client may take back, at once and per second. Node's own limit (1000, then 33 a second) is for strangers,
+ * and ends the connection with every call on it: kube-apiserver has one, and takes back whatever runs out of time.
+ */
+const streamResetBurst = 10_000;
+const streamResetRate = 2_000;
+/** Memory that one HTTP/2 session may take, in MB: Node ends a session that takes more. */
+const maxSessionMemoryMb = 4;
+/** Longest time until a client has sent its SETTINGS, in ms: one that never does would hold its connection for ever. */
+const maxSilenceMs = 10_000;
+/** Headers of one request, in bytes. kube-apiserver sends some 250. */
+const maxHeaderBytes = 16 * 1024;
+/** Streams of one session at least; more than there are KMS slots, so that a caller is told of an overload. */
+const minConcurrentStreams = 256;
+
+/** How it is made. */
+export interface Http2ServerOptions {
+  readonly admission: Pick<Admission, "addSession">;
+  readonly handle: RequestHandler;
+  readonly logger: Logger;
+  readonly metrics: Pick<Metrics, "rejected">;
+  readonly maxInflight: number;
+}
+
+/** An HTTP/2 server that listens nowhere itself. */
+export interface SessionServer {
+  /** Begins a session on a connection. */
+  accept(connection: Socket): void;
+  /** Tells every client to go away, and takes no more calls of it. */
+  goAway(): void;
+}
+
+/** Makes the server. */
+export function createSessionServer(options: Http2ServerOptions): SessionServer {
+  const { admission, handle, logger, metrics } = options;
+  const sessions = new Set<ServerHttp2Session>();
+  let accepting: Socket | undefined;
+  const server = createServer({
+    maxSessionMemory: maxSessionMemoryMb,
+    streamResetBurst,
+    streamResetRate,
+    settings: {
+      maxConcurrentStreams: Math.max(minConcurrentStreams, 2 * options.maxInflight),
+      maxHeaderListSize: maxHeaderBytes,
+      enablePush: false,
+    },
+  });
+  server.on("stream", (stream, headers, _flags, rawHeaders) => {
+    handle(stream, headers, rawHeaders);
+  });
+  server.on("session", (session) => {
+    const connection = accepting;
+    if (connection === undefined) return;
+    sessions.add(session);
+    admission.addSession(session, connection);
+    const silence = setTimeout(() => {
+      metrics.rejected("session");
+      logger.debug("a client that sent nothing was closed");
+      connection.destroy();
+    }, maxSilenceMs).unref();
+    session.once("remoteSettings", () => {
+      clearTimeout(silence);
+    });
+    session.once("close", () => {
+      clearTimeout(silence);
+      sessions.delete(session);
+    });
+  });
+  // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
+  server.on("sessionError", (error) => {
+    if (isFarewell(error)) return;
+    metrics.rejected("session");
+    logger.debug("a client's session failed", { reason: error.message });
+  });
+  return {
+    accept(connection) {
+      accepting = connection;
+      server.emit("connection", connection);
+      accepting = undefined;
+    },
+    goAway() {
+      for (const session of sessions) session.close();
+    },
+  };
+}
+
+/** Some clients, Connect's among them, leave with GOAWAY(CANCEL): nothing was refused and nothing failed. */
+function isFarewell(error: Error): boolean {
+  return error.message === `Session closed with error code ${constants.NGHTTP2_CANCEL}`;
+}
