@@ -72,7 +72,7 @@ export function createLogger(options: LoggerOptions): Logger {
 
   function log(level: LogLevel, message: string, fields: LogFields = {}, error?: unknown): void {
     if (logLevels.indexOf(level) > highest) return;
-    // Calls that were taken back, too: they can be thousands, and are information.
+    // Calls that their callers cancelled, too: they can be thousands, and are information.
     const isFailure = level === "error" || level === "warn" || (level === "info" && error !== undefined);
     const line = { time: new Date(), level, message, fields: { ...fields, ...describeError(error) } };
     if (isFailure) filter.failure(line);

@@ -9,7 +9,7 @@ import type { LogLine } from "./format.ts";
 export const repeatWindowMs = 60_000;
 /** Failures watched at once; beyond, the oldest is dropped, so that a peer cannot make the map grow. */
 const maxFailures = 256;
-/** Reasons told apart for one failure: a server may have ever new words. */
+/** Reasons distinguished for one failure: a server may send new words each time. */
 const maxReasons = 8;
 
 /** Writes what is not folded. */
@@ -35,7 +35,7 @@ interface Failure {
 
 /** Fields that name what a line concerns, compared as they are. */
 const subjectFields = ["endpoint", "file", "path"] as const;
-/** Fields that tell one failure from another beside these; others (uid, times) differ from line to line of the same. */
+/** Fields that distinguish failures beside these; others (uid, times) differ between lines of the same failure. */
 const identityFields = ["method", "grpc", "kind", "code"] as const;
 
 /**
@@ -114,7 +114,7 @@ function groupOf(line: LogLine): string {
   return [level, subjectOf(line), withoutNumbers(identity.join("\n"))].join("\n");
 }
 
-/** The words of an error with a code may be a server's: they tell nothing apart. Those of one without are this program's. */
+/** The message of an error with a code may hold a server's words and distinguishes nothing; one without is this program's. */
 function reasonOf({ fields }: LogLine): string {
   const words = fields["reason"] ?? (fields["code"] === undefined ? fields["error"] : undefined);
   return withoutNumbers(String(words));

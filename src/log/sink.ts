@@ -24,7 +24,7 @@ export interface LogSink {
 
 /** Collected text that is written at once, in characters. */
 const largeLength = 64 * 1024;
-/** The reader of the log may fall behind by so much: then lines are lost, and not memory. */
+/** The reader of the log may fall behind by so much; beyond, lines are lost. */
 const maxWaitingBytes = 1 << 20;
 
 /** Makes a sink. */
@@ -101,7 +101,7 @@ export function createLogSink({ stream, lostLine }: LogSinkOptions): LogSink {
 
 const newline = 0x0a;
 
-/** The descriptor of a stream's regular file: Node's own stream does not tell how much it wrote before a disk was full. */
+/** The descriptor of a stream's regular file: Node's own stream does not report how much it wrote before a disk was full. */
 function fileOf({ fd }: LogStream): number | undefined {
   try {
     return fd !== undefined && fstatSync(fd).isFile() ? fd : undefined;
