@@ -140,12 +140,14 @@ function createRestConnection(
     send: (request) => {
       const exchange = sendRequest(client, request, name, describe);
       running.add(exchange);
-      exchange.reply
-        .then(() => {
-          hasAnswered = true;
-        })
-        .catch(() => undefined)
-        .finally(() => running.delete(exchange));
+      const onEnd = (isAnswered: boolean): void => {
+        hasAnswered ||= isAnswered;
+        running.delete(exchange);
+      };
+      exchange.reply.then(
+        () => onEnd(true),
+        () => onEnd(false),
+      );
       return exchange;
     },
   };
