@@ -145,15 +145,15 @@ function createRestConnection(
     send: (request) => {
       const exchange = sendRequest(client, request, name, describe);
       running.add(exchange);
-      exchange.reply
-        .then(() => {
-          hasAnswered = true;
-        })
-        .catch(() => undefined)
-        .finally(() => {
-          running.delete(exchange);
-          if (reason !== undefined) setImmediate(closeIfDone);
-        });
+      const onEnd = (isAnswered: boolean): void => {
+        hasAnswered ||= isAnswered;
+        running.delete(exchange);
+        if (reason !== undefined) setImmediate(closeIfDone);
+      };
+      exchange.reply.then(
+        () => onEnd(true),
+        () => onEnd(false),
+      );
       return exchange;
     },
   };

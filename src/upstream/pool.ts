@@ -261,9 +261,12 @@ export class Pool<C extends Connection> {
 
   /** Closes a connection that is not to be kept. */
   #settle(member: Member<C>, why: string): void {
-    if (member.inUse > 0 || !member.connection.isOpen) return;
-    if (member.state === "draining") this.#close(member, why);
-    else if (member.expiresAt < performance.now()) this.#close(member, "it has reached its maximum age");
+    if (!member.connection.isOpen) return;
+    const isExpired = member.expiresAt < performance.now();
+    // One that always carries something would never be idle: it takes no more requests.
+    if (isExpired) member.state = "draining";
+    if (member.inUse === 0 && member.state === "draining")
+      this.#close(member, isExpired ? "it has reached its maximum age" : why);
   }
 
   #close({ connection }: Member<C>, why: string): void {

@@ -341,6 +341,18 @@ describe("audit of one value", () => {
   });
 });
 
+describe("audit of what a stranger has made", () => {
+  test("sends no escape sequence of a name to the terminal", async (t) => {
+    const file = path.join(temporaryFolder(t), "value");
+    writeFileSync(file, "k8s:enc:kms:v1:\u001b[2Jevil\n✔ all is well:x");
+    const key = "/registry/secrets/\u001b]0;title\u0007/a\nb";
+    const { stdout } = await audit("--value", file, "--key-path", key);
+    // oxlint-disable-next-line no-control-regex -- they are what is looked for
+    assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f]/);
+    assert.doesNotMatch(stdout, /^✔ all is well/m);
+  });
+});
+
 describe("audit --textfile", () => {
   test("writes metrics that a collector takes, of every source", async (t) => {
     const file = path.join(temporaryFolder(t), "etcd_audit.prom");

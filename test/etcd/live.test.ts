@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
+import { createLiveSource } from "../../src/etcd/live.ts";
 import type { Entry } from "../../src/etcd/source.ts";
 import { auditCommand } from "../../src/cli/audit.ts";
 import { openLive } from "../../src/cli/etcd/sources.ts";
+import { loadTlsMaterial, secureContextOf } from "../../src/net/tls.ts";
+import { startSilentServer } from "../support/silent-server.ts";
 import { createAuthority, writeClientFiles } from "../devkms/certificates.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { runCommand } from "../cli/run-command.ts";
@@ -139,6 +142,51 @@ describe("A real etcd", { skip }, () => {
         for (const url of cluster.endpoints) assert.ok(error.message.includes(url), error.message);
         return true;
       });
+    }
+  });
+
+  test("is read at the next endpoint where one takes connections and says nothing", async (t) => {
+    const silent = await startSilentServer(t);
+    const { cert, key, ca } = cluster.files;
+    const source = createLiveSource({
+      endpoints: [`https://${silent.address}`, ...cluster.endpoints],
+      secureContext: secureContextOf(await loadTlsMaterial({ cert, key, ca })),
+      prefix,
+      timeoutMs: 1500,
+    });
+    const notes: string[] = [];
+    const entries: Entry[] = [];
+    for await (const entry of source.read({ onNote: (note) => void notes.push(note) })) entries.push(entry);
+    assertWhole(entries);
+    assert.match(notes[0] ?? "", new RegExp(`^https://${silent.address}: .*continued at https://`));
+  });
+
+  test("is not mixed with another cluster, whose endpoint is on the list", async () => {
+    const authority = await createAuthority();
+    const [one, other] = await Promise.all([
+      startEtcd(program ?? "", 1, authority),
+      startEtcd(program ?? "", 1, authority),
+    ]);
+    try {
+      await one.put(Array.from({ length: 200 }, (_none, index) => [keyOf(index), "x"]));
+      const { cert, key: keyFile, ca: cacert } = one.files;
+      const endpoints = [...one.endpoints, ...other.endpoints];
+      const source = await openLive({ endpoints, cert, key: keyFile, cacert }, prefix);
+      await assert.rejects(
+        async () => {
+          for await (const { key } of source.read()) if (key === keyOf(0)) await one.members[0]?.kill();
+        },
+        (error) => {
+          assert.ok(error instanceof ProviderError);
+          assert.match(
+            error.message,
+            new RegExp(`not of one cluster: ${other.endpoints[0]} belongs to another`),
+          );
+          return true;
+        },
+      );
+    } finally {
+      await Promise.all([one.close(), other.close()]);
     }
   });
 

@@ -14,6 +14,7 @@ import { promisify } from "node:util";
 import { Agent, fetch } from "undici";
 import { buildEtcd } from "../apiserver/build.ts";
 import {
+  type Authority,
   type CertificateFiles,
   createAuthority,
   writeCertificateFiles,
@@ -91,19 +92,19 @@ export interface EtcdCluster {
   close(): Promise<void>;
 }
 
-/** Starts a cluster and waits until it serves. */
-export async function startEtcd(program: string, size: 1 | 3): Promise<EtcdCluster> {
+/** Starts a cluster and waits until it serves. @param authority of all certificates; default: one of its own */
+export async function startEtcd(program: string, size: 1 | 3, authority?: Authority): Promise<EtcdCluster> {
   const folder = await mkdtemp(path.join(tmpdir(), "okms-etcd-"));
-  const authority = await createAuthority();
-  const issued = await authority.issue({
+  const issuer = authority ?? (await createAuthority());
+  const issued = await issuer.issue({
     commonName: "etcd",
     dnsNames: ["localhost"],
     ipAddresses: ["127.0.0.1"],
     server: true,
     client: true,
   });
-  const server = await writeCertificateFiles(path.join(folder, "server"), issued, authority.caPem);
-  const files = await writeClientFiles(path.join(folder, "client"), authority);
+  const server = await writeCertificateFiles(path.join(folder, "server"), issued, issuer.caPem);
+  const files = await writeClientFiles(path.join(folder, "client"), issuer);
   const ports = await freePorts(size * 2);
   const members = Array.from({ length: size }, (_none, index) => ({
     name: `m${index}`,

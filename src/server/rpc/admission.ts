@@ -1,6 +1,6 @@
 /**
  * Admission: which calls are served, and which clients give way when slots are short. A call holds a slot from its
- * headers until its last byte is written, for each takes memory; a call to the KMS holds one of --max-inflight slots
+ * headers until its last byte is written, since each takes memory; a call to the KMS holds one of --max-inflight slots
  * as well while it runs. A client, that is a session, is proven once it has read a good answer, and stays so for
  * some minutes. Clients that are not proven give way to those that are.
  */
@@ -13,11 +13,11 @@ import { ProviderError } from "../../errors.ts";
 
 /** Most calls that live as long as their caller wants: Health's Watch, and reflection. */
 const maxStreams = 64;
-/** Slots that only Status may take: a flood of other calls must not look to the API server like a key that is gone. */
+/** Slots that only Status may take: under a flood of other calls the API server must not take the key for lost. */
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
-/** This part of the KMS slots, the last to be taken, is for proven clients, each up to an equal share of all slots. */
+/** Proven clients only get the last KMS slots, this part of all, and each at most an equal share of all. */
 const reservedPart = 1 / 4;
 /** How long a good answer proves a client, in ms: kube-apiserver asks for Status each minute. */
 const provenMs = 5 * 60_000;

@@ -84,7 +84,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       if (isAnswered) return;
       isAnswered = true;
       call.slot.setWaiting(true);
-      // A client that does not read its answer gives its slot up all the same.
+      // A client that does not read its answer loses its slot all the same.
       if (!isGone(stream)) stream.setTimeout(timeoutMs, () => stream.destroy());
       call.budget.end();
       onEnd(call, code);
@@ -106,7 +106,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       onGone();
       return;
     }
-    // The adapter does not say that it has given up.
+    // The adapter does not report that its client has left.
     stream.once("close", onGone);
     connect({ ...request, call, chunks, onAnswered });
   }
@@ -128,7 +128,7 @@ interface Refusal {
   readonly httpStatus: number;
 }
 
-/** gRPC clients read 404 as Unimplemented; those that see grpc-status get it in so many words. */
+/** gRPC clients read 404 as Unimplemented; those that see grpc-status get it explicitly. */
 const unknownMethod: Refusal = {
   code: Code.Unimplemented,
   text: "unknown service or method",

@@ -120,7 +120,7 @@ describe("one operation", () => {
   test("is not answered by two items", () => {
     assert.throws(
       () => payloadOf(answer(located, told), single, 0, locateOperation),
-      unexpectedly(/BatchItem: stands 2 times for 1 asked$/),
+      unexpectedly(/BatchItem: appears 2 times for 1 requested$/),
     );
   });
 
