@@ -124,8 +124,8 @@ export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
       const known = agreed(server);
       if (known !== undefined) return known;
       const progress = progressOf(server);
-      const version = await ask(server, progress, (spoken) => discover(spoken, request));
-      const forMs = isAtLeast(version, encryptSince) ? rememberMs : rememberWithoutEncryptMs;
+      const { version, isCertain } = await ask(server, progress, (spoken) => discover(spoken, request));
+      const forMs = isAtLeast(version, encryptSince) ? rememberMs : isCertain ? rememberWithoutEncryptMs : 0;
       servers.set(server, { ...newProgress(silenceMs), agreed: { version, until: now() + forMs } });
       return version;
     },
@@ -137,12 +137,12 @@ async function ask(
   server: string,
   progress: Progress,
   discover: (version: ProtocolVersion) => Promise<Discovered>,
-): Promise<ProtocolVersion> {
+): Promise<{ readonly version: ProtocolVersion; readonly isCertain: boolean }> {
   for (let isFirst = true; ; isFirst = false) {
     const { refusals } = progress;
     const version = askedIn.find((each) => !refusals.has(each)) ?? oldest;
     const refusal = await askIn(version, progress, discover, isFirst);
-    if (!("kind" in refusal)) return newestOf(refusal, server);
+    if (!("kind" in refusal)) return { version: newestOf(refusal, server), isCertain: true };
     if (refusal.kind === "reply" && !refusesVersion.has(refusal.error.reason)) throw refusal.error;
     refusals.set(version, refusal);
     if (askedIn.every((each) => refusals.has(each))) {
@@ -151,7 +151,8 @@ async function ask(
       progress.hasFailed = true;
       if (all.some(({ kind }) => kind === "silent"))
         progress.silenceMs = Math.min(progress.silenceMs * 2, longestSilenceMs);
-      return conclude(server, all);
+      // Connections that were closed, and silence, may have another reason: a certificate, an outage that is over now.
+      return { version: conclude(server, all), isCertain: all.every(({ kind }) => kind === "reply") };
     }
     // A reply that is still owed would be taken for the next one's.
     if (refusal.kind !== "reply") throw progress.hasFailed ? exhausted(server, refusal) : refusal.error;
