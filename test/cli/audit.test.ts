@@ -256,6 +256,12 @@ describe("audit --key", () => {
     assert.match(parse(ran).sources[1]?.error ?? "", /cut\.db has no SHA-256 at its end/);
   });
 
+  test("says no yes of a source that holds nothing: the prefix may be wrong", async () => {
+    const { code, stdout } = await audit(...snapshot, "--etcd-prefix", "/other", "--key", keyIds.a);
+    assert.equal(code, 1);
+    assert.match(stdout, /^✖ whether key .* may be destroyed is not known\n {2}snapshot .* holds no object/m);
+  });
+
   test("says apart that only old revisions need it", async () => {
     // The dead key is of one current object; with that one's resource out of sight nothing is left but what is old.
     const { verdict } = await oldOnly();

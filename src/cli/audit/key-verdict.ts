@@ -17,7 +17,7 @@ export interface Need {
 
 /**
  * `yes`: nothing needs it; `no`: something current does; `old-revisions`: only earlier revisions do, in etcd or in a
- * backup; `unknown`: a source could not be read, or holds values that do not say which key they need.
+ * backup; `unknown`: a source could not be read or is empty, or holds values that do not say which key they need.
  */
 export type KeyAnswer = "yes" | "no" | "old-revisions" | "unknown";
 
@@ -29,7 +29,7 @@ export interface KeyVerdict {
   readonly old: readonly Need[];
   /** Values under KMS v1, which do not name their key. */
   readonly unnamed: readonly Need[];
-  /** Sources that could not be read. */
+  /** Sources that could not be read, or in which there was nothing: most likely the prefix is wrong. */
   readonly unread: readonly string[];
 }
 
@@ -43,7 +43,7 @@ export function judgeKey(keyId: string, examined: readonly Examined[]): KeyVerdi
   const current = needs("current", isUnder);
   const old = needs("old", isUnder);
   const unnamed = needs("current", ({ kind }) => kind === "kms-v1");
-  const unread = examined.filter(({ inventory }) => inventory === undefined).map(({ source }) => source);
+  const unread = examined.filter(({ inventory }) => isEmpty(inventory)).map(({ source }) => source);
   return {
     keyId,
     answer: answerOf(current, old, unnamed.length + unread.length),
@@ -58,6 +58,10 @@ function answerOf(current: readonly Need[], old: readonly Need[], unknowns: numb
   if (current.length > 0) return "no";
   if (unknowns > 0) return "unknown";
   return old.length > 0 ? "old-revisions" : "yes";
+}
+
+function isEmpty(inventory: Inventory | undefined): boolean {
+  return inventory === undefined || inventory.current.objects + inventory.old.objects === 0;
 }
 
 /** UUIDs are the same in capitals. */
