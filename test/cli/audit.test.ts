@@ -259,7 +259,29 @@ describe("audit --key", () => {
   test("says no yes of a source that holds nothing: the prefix may be wrong", async () => {
     const { code, stdout } = await audit(...snapshot, "--etcd-prefix", "/other", "--key", keyIds.a);
     assert.equal(code, 1);
-    assert.match(stdout, /^✖ whether key .* may be destroyed is not known\n {2}snapshot .* holds no object/m);
+    assert.match(
+      stdout,
+      /^✖ whether key .* may be destroyed is not known\n {2}snapshot .* could not be read, holds no object/m,
+    );
+  });
+
+  test("says no yes where a value is under a provider of an unknown kind", async (t) => {
+    const file = path.join(temporaryFolder(t), "value");
+    writeFileSync(file, "k8s:enc:kms:v9:okms:something");
+    const ran = await audit(
+      "--json",
+      "--value",
+      file,
+      "--key-path",
+      "/registry/secrets/a/b",
+      "--key",
+      keyIds.a,
+    );
+    assert.equal(ran.code, 1);
+    assert.deepEqual(
+      parse(ran).keys?.map(({ answer }) => answer),
+      ["unknown"],
+    );
   });
 
   test("says apart that only old revisions need it", async () => {

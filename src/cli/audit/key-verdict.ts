@@ -1,5 +1,6 @@
 /** `--key-id`: whether a key of the KMS may be destroyed, by what all sources hold. */
 import { parseUuid } from "../../text/uuid.ts";
+import { unknownProvider } from "../../etcd/envelope.ts";
 import type { Group, Inventory } from "../../etcd/inventory.ts";
 
 /** A source, for a verdict. */
@@ -29,7 +30,7 @@ export interface KeyVerdict {
   readonly old: readonly Need[];
   /** Values under KMS v1, which do not name their key. */
   readonly unnamed: readonly Need[];
-  /** Sources that could not be read, or in which there was nothing: most likely the prefix is wrong. */
+  /** Sources that could not be read, hold nothing (the prefix may be wrong), or values of an unknown provider. */
   readonly unread: readonly string[];
 }
 
@@ -43,7 +44,7 @@ export function judgeKey(keyId: string, examined: readonly Examined[]): KeyVerdi
   const current = needs("current", isUnder);
   const old = needs("old", isUnder);
   const unnamed = needs("current", ({ kind }) => kind === "kms-v1");
-  const unread = examined.filter(({ inventory }) => isEmpty(inventory)).map(({ source }) => source);
+  const unread = examined.filter(({ inventory }) => !isConclusive(inventory)).map(({ source }) => source);
   return {
     keyId,
     answer: answerOf(current, old, unnamed.length + unread.length),
@@ -60,8 +61,10 @@ function answerOf(current: readonly Need[], old: readonly Need[], unknowns: numb
   return old.length > 0 ? "old-revisions" : "yes";
 }
 
-function isEmpty(inventory: Inventory | undefined): boolean {
-  return inventory === undefined || inventory.current.objects + inventory.old.objects === 0;
+/** Values that are cut name no key, and no key can open them; those of an unknown provider may need any. */
+function isConclusive(inventory: Inventory | undefined): boolean {
+  if (inventory === undefined || inventory.current.objects + inventory.old.objects === 0) return false;
+  return !inventory.current.notUnderstood.some(({ reason }) => reason === unknownProvider);
 }
 
 /** UUIDs are the same in capitals. */
