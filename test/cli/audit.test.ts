@@ -129,7 +129,10 @@ describe("audit of a snapshot", () => {
     assert.match(stdout, /^secrets +kms v2 okms +aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee +8 +2 +216–228$/m);
     assert.match(stdout, /^ +DEK source [0-9a-f]{16} +3 +226–228$/m);
     assert.match(stdout, /^6 DEK sources: at its next cold start kube-apiserver asks for 6 Decrypts$/m);
-    assert.match(stdout, /^✖ 3 secrets in plaintext, to be encrypted: a rewrite is due \(default\/plain-/m);
+    assert.match(
+      stdout,
+      /^✖ 3 secrets in plaintext that should be encrypted: rewrite them \(default\/plain-/m,
+    );
     assert.match(stdout, /^✖ 1 value not understood \(\/registry\/secrets\/default\/cut /m);
   });
 

@@ -19,8 +19,8 @@ import { type EtcdCluster, findEtcd, startEtcd } from "./real-etcd.ts";
 const objects = 10_000;
 const prefix = "/big";
 const program = await findEtcd();
-// With CI=true it has to be there: starting it fails then.
-const skip = program === undefined && process.env["CI"] !== "true" && "etcd cannot be had here";
+// With CI=true it must be available: starting it fails then.
+const skip = program === undefined && process.env["CI"] !== "true" && "etcd is not available here";
 
 function keyOf(index: number): string {
   return `${prefix}/secrets/default/s-${String(index).padStart(6, "0")}`;

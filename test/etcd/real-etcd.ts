@@ -25,8 +25,8 @@ const run = promisify(execFile);
 const kept = path.join(import.meta.dirname, "../../.apiserver");
 
 /**
- * The program: what `npm run apiserver` has built, one on the PATH, Debian's package, or built by Go; the first that can
- * be had. @returns undefined where none can
+ * The program: what `npm run apiserver` has built, one on the PATH, Debian's package, or built by Go; the first that is
+ * available. @returns undefined where none is
  */
 export async function findEtcd(): Promise<string | undefined> {
   const [built] = globSync(path.join(kept, "etcd-v3.*"));
