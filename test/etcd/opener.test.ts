@@ -4,8 +4,8 @@ import { after, before, describe, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { EncryptedObjectSchema } from "../../gen/k8s/v1/storage_pb.ts";
-import { defineCliCommand } from "../../src/cli/command.ts";
-import { kmsFlags } from "../../src/cli/etcd/flags.ts";
+import { auditCommand } from "../../src/cli/audit.ts";
+import type { CliCommand } from "../../src/cli/command.ts";
 import { parseKms, type KmsSettings } from "../../src/cli/etcd/kms.ts";
 import { openKms, type Kms } from "../../src/cli/etcd/open-kms.ts";
 import { NetworkError, ProviderError } from "../../src/errors.ts";
@@ -27,15 +27,13 @@ after(() => kms.close());
 async function openKmsBy(): Promise<Kms> {
   const { "encryption-key-label": _unused, ...flags } = kmipFlagsOf(kms);
   let settings: KmsSettings | undefined;
-  const command = defineCliCommand({
-    name: "test",
-    description: "",
-    flags: kmsFlags,
+  const command: CliCommand = {
+    ...auditCommand,
     run({ read }) {
       settings = parseKms(read);
       return Promise.resolve(0);
     },
-  });
+  };
   await runCommand(command, flagList(flags));
   assert.ok(settings);
   return openKms(settings);
