@@ -1,6 +1,6 @@
 /**
- * Who decrypts DEK sources: the KMS itself, by the flags of serve, or a plugin that runs, by its socket. Passing trouble
- * is tried again; what is left of it ends the command, for it says nothing about the data.
+ * Who decrypts DEK sources: the KMS itself, by the flags of serve, or a plugin that runs, by its socket. Transient
+ * failures are retried; one that remains ends the command, for it says nothing about the data.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { randomUUID } from "node:crypto";
