@@ -24,11 +24,11 @@ export interface LiveOptions {
   /** Of each request, in ms. Default 10 000. */
   readonly timeoutMs?: number;
   /** For how long a page is tried at all endpoints in turn, once etcd has answered, in ms. Default 60 000. */
-  readonly patienceMs?: number;
+  readonly retryMs?: number;
 }
 
 const defaultTimeoutMs = 10_000;
-const defaultPatienceMs = 60_000;
+const defaultRetryMs = 60_000;
 /** Pages grow towards it. The first ones are small, for a value may have 1.5 MB. */
 const pageBytes = 1024 * 1024;
 const firstLimit = 16;
@@ -101,7 +101,13 @@ async function* pages(
     if (revision === 0n) revision = page.header?.revision ?? 0n;
     done += page.kvs.length;
     const last = page.kvs.at(-1);
-    if (page.more && last !== undefined) {
+    if (page.more) {
+      // Whatever answers there: each page has to bring the read forward.
+      if (last === undefined || Buffer.compare(last.key, key) < 0)
+        throw new ProviderError(
+          "ETCD_DATA",
+          "etcd's reply is not valid: a page does not follow the one before",
+        );
       limit = nextLimit(limit, page);
       key = Buffer.concat([last.key, Buffer.of(0)]);
       coming = cluster.range({ key, rangeEnd, limit, revision });
@@ -145,9 +151,9 @@ interface RangeQuery {
 class Cluster {
   readonly #endpoints: readonly Endpoint[];
   readonly #timeoutMs: number;
-  readonly #patienceMs: number;
+  readonly #retryMs: number;
   readonly #onNote: ReadObserver["onNote"];
-  readonly #met = new Set<Endpoint>();
+  readonly #checked = new Set<Endpoint>();
   #active = 0;
   #version: string | undefined;
   #clusterId: bigint | undefined;
@@ -155,7 +161,7 @@ class Cluster {
   constructor(options: LiveOptions, { onNote }: ReadObserver) {
     this.#endpoints = options.endpoints.map((url) => createEndpoint(url, options.secureContext));
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
-    this.#patienceMs = options.patienceMs ?? defaultPatienceMs;
+    this.#retryMs = options.retryMs ?? defaultRetryMs;
     this.#onNote = onNote;
   }
 
@@ -183,7 +189,7 @@ class Cluster {
     for (let attempt = 1; ; attempt += 1) {
       const endpoint = this.#endpoints[this.#active % this.#endpoints.length] as Endpoint;
       try {
-        await this.#meet(endpoint);
+        await this.#checkEndpoint(endpoint);
         const reply = await request(endpoint, { timeoutMs: this.#timeoutMs });
         this.#checkCluster(endpoint, reply.header);
         if (failures.size > 0)
@@ -199,8 +205,8 @@ class Cluster {
         this.#active += 1;
         if (attempt % this.#endpoints.length !== 0) continue;
         // Nothing is known of the cluster where none has answered: most likely the flags are wrong.
-        const patienceMs = this.#clusterId === undefined ? 0 : this.#patienceMs;
-        if (performance.now() - begun >= patienceMs) throw unreachable(failures, endpoint, failure);
+        const retryMs = this.#clusterId === undefined ? 0 : this.#retryMs;
+        if (performance.now() - begun >= retryMs) throw unreachable(failures, endpoint, failure);
         await sleep(pause);
         pause = Math.min(pause * 2, pauseMs.most);
       }
@@ -208,8 +214,8 @@ class Cluster {
   }
 
   /** Asks an endpoint which cluster it is of, before the first page: another one may not have the revision at all. */
-  async #meet(endpoint: Endpoint): Promise<void> {
-    if (this.#met.has(endpoint)) return;
+  async #checkEndpoint(endpoint: Endpoint): Promise<void> {
+    if (this.#checked.has(endpoint)) return;
     try {
       const { header, version } = await endpoint.maintenance.status({}, { timeoutMs: this.#timeoutMs });
       this.#checkCluster(endpoint, header);
@@ -218,7 +224,7 @@ class Cluster {
       // A proxy, or a user without the rights: the pages will show.
       if (error instanceof ProviderError || isTransient(ConnectError.from(error))) throw error;
     }
-    this.#met.add(endpoint);
+    this.#checked.add(endpoint);
   }
 
   #checkCluster({ url }: Endpoint, header: ResponseHeader | undefined): void {

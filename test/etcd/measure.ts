@@ -22,7 +22,7 @@ const objects = Number(process.argv[2] ?? 100_000);
 const etcdctl = process.env["ETCDCTL"] ?? "etcdctl";
 const sources = 20;
 const program = await findEtcd();
-if (program === undefined) throw new Error("etcd cannot be had here");
+if (program === undefined) throw new Error("etcd is not available here");
 const folder = mkdtempSync(path.join(tmpdir(), "okms-measure-"));
 const kms = await startDevKms();
 const key = kms.keys.create({ name: "etcd" });

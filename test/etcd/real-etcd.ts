@@ -25,8 +25,8 @@ const run = promisify(execFile);
 const kept = path.join(import.meta.dirname, "../../.apiserver");
 
 /**
- * The program: what `npm run apiserver` has built, one on the PATH, Debian's package, or built by Go; the first that can
- * be had. @returns undefined where none can
+ * The program: what `npm run apiserver` has built, one on the PATH, Debian's package, or built by Go; the first that is
+ * available. @returns undefined where none is
  */
 export async function findEtcd(): Promise<string | undefined> {
   const [built] = globSync(path.join(kept, "etcd-v3.*"));
@@ -72,8 +72,10 @@ async function fromGo(): Promise<string | undefined> {
 /** One member. */
 export interface Member {
   readonly url: string;
-  /** At once, as a host that loses its power. */
-  kill(): Promise<void>;
+  /** Its database, which is whole when it has ended by SIGTERM. */
+  readonly database: string;
+  /** Ends it and waits. By default at once, as a host that loses its power. */
+  kill(signal?: NodeJS.Signals): Promise<void>;
 }
 
 /** A cluster that serves. */
@@ -166,8 +168,9 @@ function startMember(program: string, url: string, flags: Readonly<Record<string
   return {
     url,
     isRunning: () => child.exitCode === null && child.signalCode === null,
-    async kill() {
-      child.kill("SIGKILL");
+    database: path.join(flags["data-dir"] ?? "", "member/snap/db"),
+    async kill(signal = "SIGKILL") {
+      child.kill(signal);
       await ended;
     },
   };

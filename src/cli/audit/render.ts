@@ -193,7 +193,10 @@ export function renderVerdict({ keyId, answer, current, old, unnamed, unread }: 
     ...needLines("current", current),
     ...needLines("old revisions", old),
     ...needLines("under KMS v1, which names no key", unnamed),
-    ...unread.map((source) => `  ${source} could not be read`),
+    ...unread.map(
+      (source) =>
+        `  ${source} could not be read, holds no object under the prefix, or values of an unknown provider`,
+    ),
   ];
   return `${[...lines, ...more].map(printable).join("\n")}\n`;
 }

@@ -5,7 +5,7 @@ import { createOpener, type Opener } from "../../etcd/opener.ts";
 import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
 import { toProviderError } from "../../errors.ts";
-import { openKms, type Kms } from "../etcd/kms.ts";
+import { openKms, type Kms } from "../etcd/open-kms.ts";
 import { failureText } from "../etcd/failure.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { printable } from "../etcd/printable.ts";
