@@ -51,6 +51,8 @@ export interface Admission {
   addSession(session: ServerHttp2Session, connection: Socket): void;
   /** Takes a slot for the call of `stream`; undefined where there is none. */
   admit(method: DescMethod, stream: ServerHttp2Stream): CallSlot | undefined;
+  /** Whether the client of `stream` has read a good answer lately. */
+  isProven(stream: ServerHttp2Stream): boolean;
   /** Sessions that are open. */
   sessions(): number;
   /** Closes the session that is of least use. @returns false where each is proven */
@@ -180,6 +182,10 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const client = stream.session === undefined ? undefined : clients.get(stream.session);
       if (client === undefined || !hasRoom(method, client)) return undefined;
       return createSlot(client, stream, method.methodKind !== "unary");
+    },
+    isProven({ session }) {
+      const client = session === undefined ? undefined : clients.get(session);
+      return client !== undefined && isProven(client);
     },
     sessions: () => clients.size,
     closeLeastUseful() {
