@@ -15,7 +15,7 @@ import type { KeyStatus } from "../key/key-status.ts";
 import { connectionsWithin } from "../open-files.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
-import { type Admission, createAdmission } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import { logCall } from "./call-log.ts";
 import { createConnectHandler } from "./connect.ts";
 import { createFastMethods } from "./fast-path.ts";
@@ -71,7 +71,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   const maxConnections = options.maxConnections ?? connectionsWithin(connectionFiles, connectionLimits);
   const connections = new Set<Socket>();
   const draining = new AbortController();
-  const admission = createAdmission({
+  const admission = new Admission({
     maxOpen: Math.max(maxOpenCalls, 2 * maxInflight),
     maxInflight,
     onInflight: (delta) => metrics.inflight(delta),
@@ -86,7 +86,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   let closing: Promise<void> | undefined;
 
   function onConnection(connection: Socket): void {
-    if (admission.sessions() >= maxConnections) {
+    if (admission.sessions >= maxConnections) {
       metrics.rejected("connection");
       logger.warn("too many connections: the least useful one was closed", { limit: maxConnections });
       if (!admission.closeLeastUseful()) {
@@ -128,7 +128,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
         logger.warn("an abstract socket has no permissions: any local process of this network may connect");
     },
     close: () => (closing ??= drain()),
-    inflight: admission.inflight,
+    inflight: () => admission.inflight,
     connections: () => connections.size,
     address: () => socket?.address,
     isReachable: () => socket?.isThere === true,
