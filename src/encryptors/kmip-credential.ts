@@ -11,7 +11,7 @@ import {
   Tag,
 } from "../kmip/index.ts";
 
-/** Who this client says that it is. */
+/** Who this client says that it is. Read anew for each message: the password may change with its file. */
 export interface KmipCredential {
   readonly username: string;
   /** Never printed: dumps of messages show its length only. */
@@ -33,14 +33,17 @@ export function credentialHeader(credential: KmipCredential | undefined): Reques
   return { authentication: [{ tag: Tag.Credential, type: ItemType.Structure, value: content }] };
 }
 
-/** The client with these header fields in each message that is sent through it. */
-export function withHeader(client: KmipClient, header: RequestOptions): KmipClient {
+/**
+ * The client with header fields in each message that is sent through it.
+ * @param headerOf called for each message.
+ */
+export function withHeader(client: KmipClient, headerOf: () => RequestOptions): KmipClient {
   return {
     ...client,
     send: (make, context) =>
       client.send((version) => {
         const exchange = make(version);
-        return { ...exchange, header: { ...header, ...exchange.header } };
+        return { ...exchange, header: { ...headerOf(), ...exchange.header } };
       }, context),
   };
 }

@@ -52,17 +52,17 @@ const tagFieldSince = parseVersion("1.4");
  * @throws CONFIG where an address is none.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
-  const header = credentialHeader(options.credential);
   // A server without Encrypt is unusable even if it replies: another one of the list may have it.
   const client = createKmipClient({
     maxMessageBytes: maxReplyBytes,
     ...options,
     needs: [encryptOperation, decryptOperation],
   });
-  const cipher = new KmipCipher(withHeader(client, header));
+  const authenticated = withHeader(client, () => credentialHeader(options.credential));
+  const cipher = new KmipCipher(authenticated);
   return {
     protocol: "kmip",
-    resolveKey: createKeyResolver(withHeader(client, header), options.key),
+    resolveKey: createKeyResolver(authenticated, options.key),
     encrypt: (plaintext, keyId, context) => cipher.encrypt(plaintext, keyId, context),
     decrypt: (request, context) => cipher.decrypt(request, context),
     setTlsMaterial: client.setTlsMaterial,

@@ -27,8 +27,8 @@ export type Discover = (version: ProtocolVersion, request: Call) => Promise<Disc
 
 /** How a {@link Negotiator} is made. */
 export interface NegotiatorOptions {
-  /** Header fields of each Discover Versions, as a Credential. Default: none. */
-  readonly header?: RequestOptions;
+  /** Gives the header fields of a Discover Versions, as a Credential; called for each negotiation. Default: none. */
+  readonly header?: () => RequestOptions;
   /**
    * For how long a reply is waited for before the next version is tried, in ms; twice as long once every version got no
    * reply, since the server may be slow. Default: 1000.
@@ -102,7 +102,8 @@ function newProgress(silenceMs: number): Progress {
 /** Makes a negotiator that knows no server yet. */
 export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
   const servers = new Map<string, Progress>();
-  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions }, options.header);
+  const newRequest = (): Call =>
+    call(discoverVersionsOperation, { protocolVersions: supportedVersions }, options.header?.());
   const { silenceMs = firstSilenceMs, now = () => performance.now() } = options;
   const progressOf = (server: string): Progress => {
     const known = servers.get(server);
@@ -124,6 +125,7 @@ export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
       const known = agreed(server);
       if (known !== undefined) return known;
       const progress = progressOf(server);
+      const request = newRequest();
       const version = await ask(server, progress, (spoken) => discover(spoken, request));
       const forMs = isAtLeast(version, encryptSince) ? rememberMs : rememberWithoutEncryptMs;
       servers.set(server, { ...newProgress(silenceMs), agreed: { version, until: now() + forMs } });

@@ -145,6 +145,18 @@ test("a version agreed is remembered: the next connection needs no Discover Vers
   assert.equal(asked(), begin + 2);
 });
 
+test("header fields travel in each Discover Versions, read anew for each negotiation", async () => {
+  let sizes = 0;
+  const negotiator = createNegotiator({ header: () => ({ maximumResponseSize: (sizes += 1) }) });
+  const seen: (number | undefined)[] = [];
+  const discover: Discover = async (spoken, asked) => {
+    seen.push(createRequest(spoken, [asked]).maximumResponseSize);
+    return { version: spoken, answer: [spoken] };
+  };
+  for (const server of ["a:5696", "b:5696"]) await negotiator.negotiate(server, discover);
+  assert.deepEqual(seen, [1, 2]);
+});
+
 test("an agreement is forgotten after an hour, and one without Encrypt after half a minute", async () => {
   let time = 0;
   const negotiator = createNegotiator({ now: () => time });
