@@ -1,10 +1,11 @@
 /**
  * Prometheus metrics of the whole program, prefix `okms_encryption_provider_`; docs/monitoring.md explains each.
- * Every label has few values: names that come from outside are held to a fixed or a bounded set. Leaves out the
+ * Every label has few values: names that come from outside are limited to a fixed or a bounded set. Leaves out the
  * serving of them, which is server/http.ts.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ConnectionCounts, KeyDates, KmsEvent } from "./encryptors/encryptor.ts";
+import type { ErrorCode } from "./errors.ts";
 import { keyIdHash } from "./text/key-id-hash.ts";
 import type { TlsMaterial } from "./net/tls.ts";
 
@@ -17,8 +18,11 @@ export const durationBuckets = [
 
 /** The methods that the socket serves; a call of any other counts as `other`. */
 const knownMethods = new Set(["Status", "Encrypt", "Decrypt", "Check", "Watch", "ServerReflectionInfo"]);
-/** Why a call, connection or session was turned away; `unexpected` counts failures that nobody caught. */
+/** Why a call, connection or session was turned away; `unexpected` counts uncaught failures. */
 const rejectionReasons = ["overloaded", "connection", "session", "unexpected"] as const;
+/** The states of the key, as in server/key. */
+const keyStates = ["unknown", "ok", "grace", "transient", "permanent"] as const;
+type KeyStateName = (typeof keyStates)[number];
 /** Most distinct values of a label whose values this file does not list. */
 const maxLabelValues = 64;
 
@@ -38,7 +42,7 @@ export interface Metrics {
   inflight(delta: 1 | -1): void;
   /** A call, connection or session was turned away. */
   rejected(reason: string): void;
-  /** What the encryptor told. */
+  /** An event of the encryptor. */
   kms(event: KmsEvent): void;
   /** Where the connections to the KMS are counted, for each time that they are asked for. */
   connections(source: () => ConnectionCounts): void;
@@ -46,11 +50,13 @@ export interface Metrics {
   probe(kind: "light" | "deep", outcome: "ok" | "transient" | "permanent", seconds: number): void;
   /** The key in use; exposed as its hash. */
   key(keyId: string): void;
-  /** When the use of the key in use begins and ends; replaces what was told before. */
+  /** The state of the key, and the error code of its failure where there is one. */
+  keyState(state: KeyStateName, failure: ErrorCode | undefined): void;
+  /** The dates of the key in use; replaces what was given before. */
   keyDates(dates: KeyDates): void;
-  /** When the certificates in use end; replaces what was told before. */
+  /** When the certificates in use end; replaces what was given before. */
   certificates(list: TlsMaterial["notAfter"]): void;
-  /** Certificate files were read again, and taken or refused. */
+  /** Certificate files were read again, and accepted or refused. */
   reload(outcome: "ok" | "refused"): void;
   /** The socket file was gone and was made again. */
   socketRebind(): void;
@@ -210,7 +216,7 @@ function createKmsMetrics(
   };
 }
 
-function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "keyDates"> {
+function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "keyState" | "keyDates"> {
   const registers = [register];
   const total = new Counter({
     name: `${prefix}probe_total`,
@@ -230,6 +236,11 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "
     help: "When a probe of the key last succeeded, in seconds since 1970; 0 where none has.",
     registers,
   });
+  const lastDeep = new Gauge({
+    name: `${prefix}last_successful_deep_probe_timestamp_seconds`,
+    help: "When a deep probe of the key last succeeded, in seconds since 1970; 0 where none has.",
+    registers,
+  });
   const hashInfo = new Gauge({
     name: `${prefix}key_id_hash_info`,
     help: "Always 1; the key in use, as the hash in kube-apiserver's apiserver_envelope_encryption_key_id_hash metrics.",
@@ -241,12 +252,6 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "
     help: "How often another key came into use.",
     registers,
   });
-  const dateGauge = new Gauge({
-    name: `${prefix}key_date_timestamp_seconds`,
-    help: "Dates of the key in use, in seconds since 1970: process-start, protect-stop, deactivation.",
-    labelNames: ["date"],
-    registers,
-  });
   for (const kind of ["light", "deep"]) {
     for (const outcome of ["ok", "transient", "permanent"]) total.inc({ kind, outcome }, 0);
   }
@@ -255,7 +260,9 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "
     probe(kind, outcome, seconds) {
       total.inc({ kind, outcome });
       duration.observe({ kind }, seconds);
-      if (outcome === "ok") lastGood.set(Date.now() / 1000);
+      if (outcome !== "ok") return;
+      lastGood.set(Date.now() / 1000);
+      if (kind === "deep") lastDeep.set(Date.now() / 1000);
     },
     key(keyId) {
       if (keyId === current) return;
@@ -264,11 +271,42 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "
       hashInfo.reset();
       hashInfo.set({ key_id_hash: keyIdHash(keyId) }, 1);
     },
+    ...createKeyStateMetrics(register),
+  };
+}
+
+function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "keyDates"> {
+  const registers = [register];
+  const states = new Gauge({
+    name: `${prefix}key_state`,
+    help: "1 for the state of the key, 0 for the others: unknown, ok, grace, transient, permanent.",
+    labelNames: ["state"],
+    registers,
+  });
+  const failures = new Gauge({
+    name: `${prefix}key_failure`,
+    help: "Always 1; the error code of docs/troubleshooting.md with which the key fails now. No series while it is ok.",
+    labelNames: ["code"],
+    registers,
+  });
+  const dates = new Gauge({
+    name: `${prefix}key_date_timestamp_seconds`,
+    help: "Dates of the key in use, in seconds since 1970: process-start, protect-stop, deactivation.",
+    labelNames: ["date"],
+    registers,
+  });
+  for (const state of keyStates) states.set({ state }, state === "unknown" ? 1 : 0);
+  return {
+    keyState(now, code) {
+      for (const state of keyStates) states.set({ state }, state === now ? 1 : 0);
+      failures.reset();
+      if (code !== undefined) failures.set({ code }, 1);
+    },
     keyDates({ processStart, protectStop, deactivation }) {
-      dateGauge.reset();
-      const dates = { "process-start": processStart, "protect-stop": protectStop, deactivation };
-      for (const [date, at] of Object.entries(dates))
-        if (at !== undefined) dateGauge.set({ date }, at.getTime() / 1000);
+      dates.reset();
+      const all = { "process-start": processStart, "protect-stop": protectStop, deactivation };
+      for (const [date, at] of Object.entries(all))
+        if (at !== undefined) dates.set({ date }, at.getTime() / 1000);
     },
   };
 }

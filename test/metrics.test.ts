@@ -64,6 +64,9 @@ describe("metrics", () => {
     ["probe_total", "counter", ["kind", "outcome"]],
     ["probe_duration_seconds", "histogram", ["kind"]],
     ["last_successful_probe_timestamp_seconds", "gauge", []],
+    ["last_successful_deep_probe_timestamp_seconds", "gauge", []],
+    ["key_state", "gauge", ["state"]],
+    ["key_failure", "gauge", ["code"]],
     ["key_id_hash_info", "gauge", ["key_id_hash"]],
     ["key_changes_total", "counter", []],
     ["key_date_timestamp_seconds", "gauge", ["date"]],
@@ -180,6 +183,29 @@ describe("metrics", () => {
     metrics.probe("light", "permanent", 0.1);
     assert.equal(await valueOf(metrics, name), good);
     assert.equal(await valueOf(metrics, "probe_total", { kind: "light", outcome: "permanent" }), 1);
+  });
+
+  test("keep the time of the last good deep probe apart from that of light ones", async () => {
+    const metrics = createMetrics({ version: "1", protocol: "kmip" });
+    const name = "last_successful_deep_probe_timestamp_seconds";
+    metrics.probe("light", "ok", 0.1);
+    metrics.probe("deep", "permanent", 0.1);
+    assert.equal(await valueOf(metrics, name), 0);
+    metrics.probe("deep", "ok", 0.1);
+    assert.ok(((await valueOf(metrics, name)) ?? 0) > Date.now() / 1000 - 60);
+  });
+
+  test("show one state of the key at a time, and its failure only while there is one", async () => {
+    const metrics = createMetrics({ version: "1", protocol: "kmip" });
+    assert.equal(await valueOf(metrics, "key_state", { state: "unknown" }), 1);
+    metrics.keyState("grace", "CONNECT");
+    metrics.keyState("permanent", "KEY_CHANGED");
+    assert.equal(await valueOf(metrics, "key_state", { state: "unknown" }), 0);
+    assert.equal(await valueOf(metrics, "key_state", { state: "permanent" }), 1);
+    assert.equal(await valueOf(metrics, "key_failure", { code: "CONNECT" }), undefined);
+    assert.equal(await valueOf(metrics, "key_failure", { code: "KEY_CHANGED" }), 1);
+    metrics.keyState("ok", undefined);
+    assert.equal(await valueOf(metrics, "key_failure", { code: "KEY_CHANGED" }), undefined);
   });
 
   test("show the hash of the key in use alone, and count changes of key but not the first key", async () => {

@@ -21,7 +21,8 @@ export function createUsedMetrics(): Metrics {
   metrics.kms({ type: "endpoint", endpoint: "kms:5696", up: true, inUse: true });
   metrics.probe("deep", "ok", 0.01);
   metrics.key("key-1");
-  metrics.keyDates({ protectStop: new Date("2030-01-01T00:00:00Z") });
+  metrics.keyState("permanent", "KEY_CHANGED");
+  metrics.keyDates({ deactivation: new Date("2030-01-01T00:00:00Z") });
   metrics.certificates([{ file: "/etc/okms/cert.pem", notAfter: new Date("2030-01-01T00:00:00Z") }]);
   metrics.reload("ok");
   metrics.socketRebind();

@@ -5,6 +5,7 @@
 import { defineCommand, runCommand } from "citty";
 import { createSettingsReader } from "../config/settings.ts";
 import type { Setting, Settings, SettingsReader } from "../config/settings.ts";
+import { withEnvFile } from "./env-file.ts";
 
 /** One flag. */
 export interface Flag {
@@ -17,8 +18,12 @@ export interface Flag {
   readonly valueHint?: string;
   /** Environment variable that it wins over. */
   readonly env?: string;
-  /** Default, as the help shows it. */
+  /** Default, as it would be written: the only place where it stands. It is parsed as if it had been given. */
+  readonly default?: string;
+  /** In place of a default: what happens without the flag, in words, for the help. */
   readonly fallback?: string;
+  /** May be given several times: the values are joined by commas, which separate them in one value too. */
+  readonly list?: boolean;
   /** Left out of the help and of suggestions. */
   readonly hidden?: boolean;
 }
@@ -30,6 +35,8 @@ export type FlagSet = Readonly<Record<string, Flag>>;
 export interface Word {
   readonly name: string;
   readonly description: string;
+  /** What it may be, for a shell's completion; none: anything. */
+  readonly choices?: readonly string[];
 }
 
 /** What a command is run with. */
@@ -51,6 +58,8 @@ export interface CliCommand {
   /** One line. */
   readonly description: string;
   readonly flags: FlagSet;
+  /** Flags of another command whose defaults hold although this one does not take them. Default: none. */
+  readonly otherDefaults?: FlagSet;
   readonly words: readonly Word[];
   /** Paragraphs below the flags in the help: examples, exit codes. */
   readonly epilog?: string;
@@ -84,12 +93,26 @@ export async function runCliCommand(
     meta: { name: command.name, description: command.description },
     args: Object.fromEntries(flags),
     run({ args: parsed }) {
-      const settings = resolveSettings(command.flags, parsed, io.env);
-      const read = createSettingsReader(settings, complaints);
-      return command.run({ ...io, settings, read, words: parsed._ });
+      const file = Object.hasOwn(command.flags, "env-file") ? parsed["env-file"] : undefined;
+      const env = withEnvFile(io.env, file === undefined ? undefined : String(file));
+      const settings = resolveSettings(command.flags, parsed, env);
+      const read = createSettingsReader(
+        settings,
+        defaultsOf({ ...command.otherDefaults, ...command.flags }),
+        complaints,
+      );
+      return command.run({ ...io, env, settings, read, words: parsed._ });
     },
   });
   return (await runCommand(citty, { rawArgs: [...args] })).result as number;
+}
+
+/** The defaults of a set of flags, for {@link createSettingsReader}. */
+export function defaultsOf(flags: FlagSet): Record<string, string> {
+  const given = Object.entries(flags).flatMap(([name, flag]) =>
+    flag.default === undefined ? [] : [[name, flag.default] as const],
+  );
+  return Object.fromEntries(given);
 }
 
 /** Flag over environment. An empty variable is one that is not set; a flag set to nothing hides its variable. */

@@ -56,8 +56,9 @@ function flagTitle(name: string, flag: Flag): string {
 }
 
 function flagText(flag: Flag): string {
+  const otherwise = flag.default ?? flag.fallback;
   const notes = [
-    flag.fallback === undefined ? "" : `default ${flag.fallback}`,
+    otherwise === undefined ? "" : `default ${otherwise}`,
     flag.env === undefined ? "" : `$${flag.env}`,
   ].filter((note) => note !== "");
   return notes.length === 0 ? flag.description : `${flag.description} [${notes.join(", ")}]`;

@@ -25,21 +25,21 @@ export const probeCommand = defineCliCommand({
       group: "PROBE",
       type: "string",
       valueHint: "N",
-      fallback: "1",
+      default: "1",
       description: "rounds of Status, Encrypt and Decrypt, each with fresh random bytes",
     },
     concurrency: {
       group: "PROBE",
       type: "string",
       valueHint: "N",
-      fallback: "1",
+      default: "1",
       description: "rounds at once",
     },
     timeout: {
       group: "PROBE",
       type: "string",
       valueHint: "DURATION",
-      fallback: "3s",
+      default: "3s",
       description: "longest time of a call: the timeout of the EncryptionConfiguration",
     },
     watch: {
@@ -51,25 +51,25 @@ export const probeCommand = defineCliCommand({
       group: "PROBE",
       type: "string",
       valueHint: "DURATION",
-      fallback: "10s",
+      default: "10s",
       description: "time between two runs of --watch",
     },
     json: { group: "PROBE", type: "boolean", description: "print JSON, one object a run" },
   },
   epilog:
-    "Exit code: 0 all well, 1 something is not (with --watch: in any run), 2 the command line is wrong.",
+    "Exit code: 0 every call succeeded, 1 one failed (with --watch: in any run), 2 the command line is wrong.",
   async run({ read, stdout }) {
     const day = 86_400_000;
-    const sock = read.path("sock") ?? serveFlags.sock.fallback;
+    const sock = read.path("sock") ?? "";
     const parsed = /^[a-z]+:\/\//.test(sock) ? parseEndpoint(sock) : { sock };
     if ("complaint" in parsed) read.complain(`Invalid value for --sock: ${quote(sock)}: ${parsed.complaint}`);
     else checkSockLength(read, parsed.sock);
     const options = {
       sock,
-      count: read.integer("count", { min: 1, max: most.count }, 1),
-      concurrency: read.integer("concurrency", { min: 1, max: most.concurrency }, 1),
-      timeoutMs: read.durationMs("timeout", { min: 1, max: day }, 3000),
-      intervalMs: read.durationMs("interval", { min: 100, max: day }, 10_000),
+      count: read.integer("count", { min: 1, max: most.count }),
+      concurrency: read.integer("concurrency", { min: 1, max: most.concurrency }),
+      timeoutMs: read.durationMs("timeout", { min: 1, max: day }),
+      intervalMs: read.durationMs("interval", { min: 100, max: day }),
       isWatch: read.boolean("watch"),
       isJson: read.boolean("json"),
     };

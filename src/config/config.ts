@@ -1,11 +1,22 @@
 /**
  * What the program runs with: flags over environment over defaults, checked as a whole, then frozen.
- * Files are not looked at here: a bad certificate does not keep the program from starting.
+ * Files are not read here: a bad certificate does not keep the program from starting.
  */
-import { parseKmipAddresses, parseListenAddress, parseRestUrls } from "../net/addresses.ts";
+import {
+  isRestAddress,
+  type ListenAddress,
+  parseKmipAddresses,
+  parseListenAddress,
+  parseRestAddresses,
+  parseServerName,
+  type RestAddress,
+  type ServerAddress,
+} from "../net/address.ts";
 import type { KeySelector } from "../encryptors/encryptor.ts";
 import { maxKeyIdBytes } from "../encryptors/limits.ts";
 import { logLevels, type LogLevel } from "../log/levels.ts";
+import { type ProxyEnvironment, proxyFor } from "../net/proxy.ts";
+import type { TlsFiles } from "../net/tls.ts";
 import { quote } from "../text/quote.ts";
 import { formatDuration } from "./settings.ts";
 import type { Setting, SettingsReader } from "./settings.ts";
@@ -14,50 +25,59 @@ import { parseUuid } from "../text/uuid.ts";
 /** The configuration of `serve`, and of `check`. */
 export interface Config {
   readonly protocol: "kmip" | "rest";
-  /** In order of preference, at least one: `host:port` for kmip, a base URL for rest. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one; with rest each is a RestAddress. */
+  readonly servers: readonly ServerAddress[];
   /** Path, or `@name` for an abstract socket. */
   readonly sock: string;
-  /** Permission bits of the socket file. Default 0o660. */
+  /** Permission bits of the socket file. */
   readonly sockMode: number;
   /** Group of the socket file, by name or number; undefined: the process's own. */
   readonly sockGroup: string | undefined;
-  /** Take the path over from a process that still answers on it. Default false. */
+  /** Take the path over from a process that still answers on it. */
   readonly replace: boolean;
-  /** Longest time that a call may take, in ms; a caller's shorter deadline wins. Default 10 000. */
+  /** Accept a folder of the socket that others may write to. */
+  readonly sockInsecureDir: boolean;
+  /** Longest time that a call may take, in ms; a caller's shorter deadline wins. */
   readonly timeoutMs: number;
   readonly key: KeySelector;
   /** OKMS domain (UUID); rest only. */
   readonly okmsId: string | undefined;
+  /** Path of the PEM file, or of a PKCS #12 file. */
   readonly clientCert: string;
+  /** Path of the PEM file; the path of the certificate where a PKCS #12 file holds both. */
   readonly clientKey: string;
+  /** File with the password of an encrypted private key, or of a PKCS #12 file. */
+  readonly clientKeyPasswordFile: string | undefined;
   /** PEM bundle; undefined: the system's roots. */
   readonly ca: string | undefined;
+  /** User name for KMIP's Credential; undefined: none is sent. kmip only. */
+  readonly kmipUsername: string | undefined;
+  /** File with its password; given wherever `kmipUsername` is. */
+  readonly kmipPasswordFile: string | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
-  /** `host:port` of the HTTP endpoint for metrics and health; undefined: none. */
-  readonly httpAddr: string | undefined;
-  /** Time between two probes when well, in ms. Default 15 000. */
+  /** The HTTP endpoint for metrics and health; undefined: none. */
+  readonly httpAddr: ListenAddress | undefined;
+  /** Time between two probes while the key is healthy, in ms. */
   readonly probeIntervalMs: number;
-  /** For how long after the last good probe Status still says ok in passing trouble, in ms. Default 120 000. */
+  /** Time between two probes that also encrypt and decrypt, in ms. */
+  readonly deepProbeIntervalMs: number;
+  /** For how long after the last successful probe Status still says ok in a transient failure, in ms. */
   readonly statusGraceMs: number;
-  /** Most connections of the KMIP pool. Default 8. */
+  /** Folder for what a later start compares the key with; undefined: memory only. */
+  readonly stateDir: string | undefined;
+  /** Most connections to each KMIP server. */
   readonly kmipConnections: number;
-  /** Most calls inside at once; the rest get ResourceExhausted. Default 512. */
+  /** Most calls in flight; the rest get ResourceExhausted. */
   readonly maxInflight: number;
-  /** Allow `http://` to loopback for rest. Tests only. Default false. */
-  readonly insecureHttp: boolean;
 }
 
-/** A configuration, and what is odd about it but keeps nothing from working. */
+/** A configuration, and warnings about what is unusual in it. */
 export interface ParsedConfig {
   readonly config: Config;
   /** One sentence each, for the log. */
   readonly warnings: readonly string[];
 }
-
-/** Where the plugin listens unless told otherwise: the Go original's path. */
-export const defaultSock = "/var/run/okms_etcd_plugin.sock";
 
 const minuteMs = 60_000;
 /** Longest time of a call, whatever --timeout says. */
@@ -68,32 +88,39 @@ const hourMs = 60 * minuteMs;
  * Makes the configuration of `serve` (and `check`, and `config`) of the settings given.
  * @param read the settings, by the names of the flags
  * @param isTerminal whether the log goes to a terminal: the default log format follows from it
+ * @param env where the variables of proxies (HTTPS_PROXY, NO_PROXY) are read. Default: none is used
  * @throws ConfigError with everything that is wrong, complaints that `read` already holds included
  */
-export function parseServeConfig(read: SettingsReader, isTerminal: boolean): ParsedConfig {
+export function parseServeConfig(
+  read: SettingsReader,
+  isTerminal: boolean,
+  env: ProxyEnvironment = {},
+): ParsedConfig {
   const protocol = readProtocol(read);
-  const insecureHttp = read.boolean("insecure-http");
   const asked: Config = {
     protocol: protocol ?? "kmip",
-    servers: readServers(read, protocol, insecureHttp),
-    sock: plainSock(read.path("sock") ?? defaultSock),
+    servers: readServers(read, protocol, env),
+    sock: plainSock(read.path("sock") ?? ""),
     sockMode: readSockMode(read),
     sockGroup: readSockGroup(read),
     replace: read.boolean("replace"),
-    timeoutMs: read.durationMs("timeout", { min: 1, max: 1000 * hourMs }, 10_000),
+    sockInsecureDir: read.boolean("sock-insecure-dir"),
+    timeoutMs: read.durationMs("timeout", { min: 1, max: 1000 * hourMs }),
     key: readKey(read, protocol),
     okmsId: readOkmsId(read, protocol),
-    clientCert: requirePath(read, "client-cert"),
-    clientKey: requirePath(read, "client-key"),
+    ...readClientFiles(read),
+    clientKeyPasswordFile: read.path("client-key-password-file"),
     ca: read.path("ca"),
+    ...readCredential(read, protocol),
     logLevel: readLogLevel(read),
     logFormat: read.oneOf("log-format", ["text", "json"]) ?? (isTerminal ? "text" : "json"),
     httpAddr: readHttpAddr(read),
-    probeIntervalMs: read.durationMs("probe-interval", { min: 100, max: hourMs }, 15_000),
-    statusGraceMs: read.durationMs("status-grace", { min: 0, max: 24 * hourMs }, 2 * minuteMs),
-    kmipConnections: read.integer("kmip-connections", { min: 1, max: 128 }, 8),
-    maxInflight: read.integer("max-inflight", { min: 1, max: 65_536 }, 512),
-    insecureHttp,
+    probeIntervalMs: read.durationMs("probe-interval", { min: 100, max: hourMs }),
+    deepProbeIntervalMs: read.durationMs("deep-probe-interval", { min: 100, max: 24 * hourMs }),
+    statusGraceMs: read.durationMs("status-grace", { min: 0, max: 24 * hourMs }),
+    stateDir: read.path("state-dir"),
+    kmipConnections: read.integer("kmip-connections", { min: 1, max: 128 }),
+    maxInflight: read.integer("max-inflight", { min: 1, max: 65_536 }),
   };
   read.finish();
   const config: Config = { ...asked, timeoutMs: Math.min(asked.timeoutMs, longestTimeoutMs) };
@@ -116,20 +143,53 @@ function readProtocol(read: SettingsReader): Config["protocol"] | undefined {
 function readServers(
   read: SettingsReader,
   protocol: Config["protocol"] | undefined,
-  insecureHttp: boolean,
-): readonly string[] {
+  env: ProxyEnvironment,
+): readonly ServerAddress[] {
   const given = read.given("serv-addr");
   if (given === undefined) {
     const form = { kmip: "host:5696", rest: "https://host" };
     const forms = protocol === undefined ? `${form.kmip} for kmip, ${form.rest} for rest` : form[protocol];
     read.complain(`Missing required flag --serv-addr: the address of the KMS, ${forms}`);
   }
+  const serverName = readServerName(read);
   if (given === undefined || protocol === undefined) return [];
-  const addresses =
-    protocol === "kmip" ? parseKmipAddresses(given.text) : parseRestUrls(given.text, insecureHttp);
-  if ("servers" in addresses) return addresses.servers;
-  read.complain(`Invalid value for ${given.source}: ${addresses.complaint}`);
+  const parse = protocol === "kmip" ? parseKmipAddresses : parseRestAddresses;
+  const parsed = parse(given.text, { insecureHttp: read.boolean("insecure-http"), serverName });
+  if ("value" in parsed) return parsed.value.map((server) => withProxy(read, server, env));
+  read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
   return [];
+}
+
+/** KMIP has no proxies. */
+function withProxy(read: SettingsReader, server: ServerAddress, env: ProxyEnvironment): ServerAddress {
+  if (!isRestAddress(server)) return server;
+  const parsed = proxyFor(server, env);
+  if ("complaint" in parsed) read.complain(parsed.complaint);
+  const proxied: RestAddress = { ...server, ...("value" in parsed && { proxy: parsed.value }) };
+  return proxied;
+}
+
+function readServerName(read: SettingsReader): string | undefined {
+  const given = read.given("serv-name");
+  if (given === undefined) return undefined;
+  const parsed = parseServerName(given.text);
+  if ("value" in parsed) return parsed.value;
+  read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
+  return undefined;
+}
+
+/** Both or neither. Over REST they have no effect, which is a warning. */
+function readCredential(
+  read: SettingsReader,
+  protocol: Config["protocol"] | undefined,
+): Pick<Config, "kmipUsername" | "kmipPasswordFile"> {
+  const [username, file] = [read.text("kmip-username"), read.path("kmip-password-file")];
+  if (protocol === "rest") return { kmipUsername: undefined, kmipPasswordFile: undefined };
+  if (username !== undefined && file === undefined)
+    read.complain("--kmip-username needs --kmip-password-file: a file with the password of that user");
+  if (username === undefined && file !== undefined)
+    read.complain("--kmip-password-file needs --kmip-username: the user whose password it is");
+  return { kmipUsername: username, kmipPasswordFile: file };
 }
 
 /** A path, or `@name`: kube-apiserver's way to write it, `unix:///path`, is a likely slip and has one meaning only. */
@@ -138,11 +198,11 @@ export function plainSock(text: string): string {
 }
 
 function readSockMode(read: SettingsReader): number {
-  const given = read.given("sock-mode");
-  if (given === undefined) return 0o660;
-  if (/^0?o?[0-7]{3}$/.test(given.text)) return Number.parseInt(given.text.replace("o", ""), 8);
-  read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not an octal mode such as 0660`);
-  return 0o660;
+  const text = read.text("sock-mode") ?? "";
+  if (/^0?o?[0-7]{3}$/.test(text)) return Number.parseInt(text.replace("o", ""), 8);
+  const source = read.given("sock-mode")?.source ?? "--sock-mode";
+  read.complain(`Invalid value for ${source}: ${quote(text)} is not an octal mode such as 0660`);
+  return 0;
 }
 
 const maxGroupId = 2 ** 32 - 2;
@@ -187,19 +247,33 @@ export function checkKeyId(
 
 function readOkmsId(read: SettingsReader, protocol: Config["protocol"] | undefined): string | undefined {
   const given = read.given("okms-id");
-  if (protocol !== "rest") return undefined;
-  if (given === undefined)
+  if (given === undefined && protocol === "rest")
     read.complain("Missing required flag --okms-id: the UUID of the OKMS domain, with --protocol rest");
   const parsed = parseUuid(given?.text ?? "");
   if (given !== undefined && parsed === undefined)
     read.complain(`Invalid value for ${given.source}: ${quote(given.text)} is not a UUID`);
-  return parsed;
+  return protocol === "rest" ? parsed : undefined;
 }
 
-function requirePath(read: SettingsReader, flag: "client-cert" | "client-key"): string {
-  const file = read.path(flag);
-  if (file === undefined) read.complain(`Missing required flag --${flag}: a PEM file for mutual TLS`);
-  return file ?? "";
+/** A PKCS #12 file holds both: then --client-key may be left out. */
+function readClientFiles(read: SettingsReader): Pick<Config, "clientCert" | "clientKey"> {
+  const [cert, key] = [read.path("client-cert"), read.path("client-key")];
+  if (cert === undefined) read.complain("Missing required flag --client-cert: a PEM file for mutual TLS");
+  const isBoth = key === undefined && /\.(?:p12|pfx)$/i.test(cert ?? "");
+  if (key === undefined && !isBoth)
+    read.complain("Missing required flag --client-key: a PEM file for mutual TLS");
+  return { clientCert: cert ?? "", clientKey: key ?? cert ?? "" };
+}
+
+/** The files that make up the material of {@link Config}'s connections. */
+export function tlsFilesOf(config: Config): TlsFiles {
+  return {
+    cert: config.clientCert,
+    key: config.clientKey,
+    keyPassword: config.clientKeyPasswordFile,
+    ca: config.ca,
+    kmipPassword: config.kmipPasswordFile,
+  };
 }
 
 /** The more talkative of the two flags: `--debug` on a command line must not lose to a level in a unit file. */
@@ -208,20 +282,21 @@ function readLogLevel(read: SettingsReader): LogLevel {
   return read.boolean("debug") && level !== "trace" ? "debug" : level;
 }
 
-function readHttpAddr(read: SettingsReader): string | undefined {
+function readHttpAddr(read: SettingsReader): ListenAddress | undefined {
   const given = read.given("http-addr");
   if (given === undefined) return undefined;
-  const address = parseListenAddress(given.text);
-  if (address === undefined)
-    read.complain(
-      `Invalid value for ${given.source}: ${quote(given.text)} is not host:port, as 127.0.0.1:8088`,
-    );
-  return address === undefined ? undefined : `${address.host}:${address.port}`;
+  const parsed = parseListenAddress(given.text);
+  if ("value" in parsed) return parsed.value;
+  read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
+  return undefined;
 }
 
 function warningsOf(config: Config, read: SettingsReader): string[] {
   const warnings: string[] = [];
-  const ignored = config.protocol === "kmip" ? ["okms-id", "insecure-http"] : ["kmip-connections"];
+  const ignored =
+    config.protocol === "kmip"
+      ? ["okms-id", "insecure-http"]
+      : ["kmip-connections", "kmip-username", "kmip-password-file"];
   for (const flag of ignored) {
     const given = read.given(flag);
     if (given !== undefined)
@@ -229,7 +304,11 @@ function warningsOf(config: Config, read: SettingsReader): string[] {
   }
   if ((config.sockMode & 0o002) !== 0)
     warnings.push("--sock-mode lets every user of this host decrypt: leave out the last digit's write bit");
-  if (config.insecureHttp && config.servers.some((server) => server.startsWith("http:")))
+  if (config.sockInsecureDir)
+    warnings.push(
+      "--sock-insecure-dir: users that may write to the socket's folder can put their own socket in its place",
+    );
+  if (config.servers.some((server) => isRestAddress(server) && server.origin.startsWith("http:")))
     warnings.push("--insecure-http: keys and values travel in the clear; for tests only");
   if (config.timeoutMs < 1_000)
     warnings.push(

@@ -1,11 +1,11 @@
 /**
  * Settings as texts, with where each came from, and their reading into values: Go's durations and booleans,
- * numbers in a range, choices. A reader collects its complaints, so that everything wrong is told at once.
+ * numbers in a range, choices. A reader collects its complaints, so that everything wrong is reported at once.
  */
 import os from "node:os";
 import path from "node:path";
 import { ProviderError } from "../errors.ts";
-import { quote, redactPem } from "../text/quote.ts";
+import { isPemOrJwk, looksLikeKey, quote } from "../text/quote.ts";
 
 /** What was given for a flag. */
 export interface Setting {
@@ -36,22 +36,22 @@ export interface Range {
   readonly max: number;
 }
 
-/** Reads settings by flag name. A bad one adds a complaint and reads as the default. */
+/** Reads settings by flag name. What was not given reads as its default; what is wrong does too, and adds a complaint. */
 export interface SettingsReader {
   /** Adds a complaint of the caller's own. */
   complain(complaint: string): void;
-  /** Whether it was given at all. */
+  /** What was given for it; undefined where it has its default. */
   given(flag: string): Setting | undefined;
-  /** As written. */
+  /** As written; undefined where it was not given and has no default. So are `path` and `oneOf`. */
   text(flag: string): string | undefined;
   /** As written, with `~/` at the start replaced by the home folder. */
   path(flag: string): string | undefined;
-  /** Go's strconv.ParseBool; false where not given. */
+  /** Go's strconv.ParseBool. Without a default: false. */
   boolean(flag: string): boolean;
-  /** A whole number, in decimal. */
-  integer(flag: string, range: Range, fallback: number): number;
-  /** A Go duration, in milliseconds. */
-  durationMs(flag: string, range: Range, fallback: number): number;
+  /** A whole number, in decimal. The flag must have a default. */
+  integer(flag: string, range: Range): number;
+  /** A Go duration, in milliseconds. The flag must have a default. */
+  durationMs(flag: string, range: Range): number;
   /** One of several words. */
   oneOf<const Choice extends string>(flag: string, choices: readonly Choice[]): Choice | undefined;
   /** Ends the reading. @throws ConfigError with all complaints, where there are any */
@@ -60,67 +60,91 @@ export interface SettingsReader {
 
 /**
  * A reader of `settings`.
+ * @param defaults flag name to default, written as a setting would be
  * @param earlier complaints found before, about the command line itself; they come first
  */
-export function createSettingsReader(settings: Settings, earlier: readonly string[] = []): SettingsReader {
-  const complaints = [...earlier, ...complaintsOfPems(settings)];
+export function createSettingsReader(
+  settings: Settings,
+  defaults: Readonly<Record<string, string>> = {},
+  earlier: readonly string[] = [],
+): SettingsReader {
+  const complaints = [...earlier, ...complaintsOfKeys(settings)];
 
-  function read<T>(flag: string, parse: (text: string) => T | string, fallback: T): T {
-    const setting = settings[flag];
-    if (setting === undefined) return fallback;
-    const value = parse(setting.text);
-    if (typeof value !== "string") return value;
-    complaints.push(`Invalid value for ${setting.source}: ${quote(setting.text)} ${value}`);
-    return fallback;
+  /** @param parse gives the value, or a complaint */
+  function read<T>(flag: string, parse: (text: string) => { readonly value: T } | string): T {
+    const given = settings[flag];
+    if (given !== undefined) {
+      const parsed = parse(given.text);
+      if (typeof parsed !== "string") return parsed.value;
+      complain(`Invalid value for ${given.source}: ${quote(given.text)} ${parsed}`);
+    }
+    const parsed = parse(defaults[flag] ?? "");
+    if (typeof parsed === "string") throw new ProviderError("INTERNAL", `the default of --${flag} ${parsed}`);
+    return parsed.value;
+  }
+
+  /** The same value may be asked for more than once. */
+  function complain(complaint: string): void {
+    if (!complaints.includes(complaint)) complaints.push(complaint);
+  }
+
+  function readPath(flag: string): string | undefined {
+    const given = settings[flag];
+    const text = given?.text ?? defaults[flag];
+    if (given === undefined || text === undefined) return text;
+    // A key has been complained about.
+    const trouble = holdsKey(given) ? undefined : pathTrouble(text);
+    if (trouble !== undefined) complain(`Invalid value for ${given.source}: ${quote(text)}${trouble}`);
+    const home = text.startsWith("~/") ? homeFolder() : undefined;
+    return home === undefined ? text : path.join(home, text.slice(2));
   }
 
   return {
-    complain: (complaint) => void complaints.push(complaint),
+    complain,
     given: (flag) => settings[flag],
-    text: (flag) => settings[flag]?.text,
-    path(flag) {
-      const given = settings[flag];
-      if (given === undefined) return undefined;
-      const complain = (about: string): string => {
-        const complaint = `Invalid value for ${given.source}: ${quote(given.text)}${about}`;
-        // A path may be asked for more than once.
-        if (!complaints.includes(complaint)) complaints.push(complaint);
-        return given.text;
-      };
-      // A PEM has been complained about.
-      if (/\p{Cc}/u.test(given.text) && !holdsPem(given)) return complain(" has a control character in it");
-      if (!given.text.startsWith("~/")) return given.text;
-      const home = homeFolder();
-      if (home !== undefined) return path.join(home, given.text.slice(2));
-      return complain(": this user has no home folder; set HOME, or give a full path");
-    },
-    boolean: (flag) => read(flag, (text) => parseGoBoolean(text) ?? "is not true or false", false),
-    integer: (flag, range, fallback) => read(flag, (text) => integerIn(text, range), fallback),
-    durationMs: (flag, range, fallback) => read(flag, (text) => durationIn(text, range), fallback),
-    oneOf<const Choice extends string>(flag: string, choices: readonly Choice[]): Choice | undefined {
-      const text = settings[flag]?.text;
-      const choice = choices.find((one) => one === text);
-      if (text !== undefined && choice === undefined)
-        read(flag, () => `must be one of: ${choices.join(", ")}`, "");
-      return choice;
-    },
+    text: (flag) => settings[flag]?.text ?? defaults[flag],
+    path: readPath,
+    boolean: (flag) =>
+      read(flag, (text) => asValue(parseGoBoolean(text === "" ? "false" : text)) ?? "is not true or false"),
+    integer: (flag, range) => read(flag, (text) => integerIn(text, range)),
+    durationMs: (flag, range) => read(flag, (text) => durationIn(text, range)),
+    oneOf: (flag, choices) =>
+      read(flag, (text) => {
+        const choice = choices.find((one) => one === text);
+        return choice !== undefined || text === ""
+          ? { value: choice }
+          : `must be one of: ${choices.join(", ")}`;
+      }),
     finish() {
       if (complaints.length > 0) throw new ConfigError(complaints);
     },
   };
 }
 
+function asValue<T>(value: T | undefined): { readonly value: T } | undefined {
+  return value === undefined ? undefined : { value };
+}
+
+/** What keeps a text from being a path. */
+function pathTrouble(text: string): string | undefined {
+  if (looksLikeKey(text)) return " looks like a key, not like the path of a file with one";
+  if (/\p{Cc}/u.test(text)) return " has a control character in it";
+  if (text.startsWith("~/") && homeFolder() === undefined)
+    return ": this user has no home folder; set HOME, or give a full path";
+  return undefined;
+}
+
 /** A key in place of its file's path is a likely slip, and no command may print it or write it into a unit. */
-function complaintsOfPems(settings: Settings): string[] {
+function complaintsOfKeys(settings: Settings): string[] {
   return Object.values(settings).flatMap((setting) =>
-    setting === undefined || !holdsPem(setting)
+    setting === undefined || !holdsKey(setting)
       ? []
-      : [`Invalid value for ${setting.source}: it holds a PEM, not the path of a file with one`],
+      : [`Invalid value for ${setting.source}: it holds a PEM or a key, not the path of a file with one`],
   );
 }
 
-function holdsPem({ text }: Setting): boolean {
-  return redactPem(text) !== text;
+function holdsKey({ text }: Setting): boolean {
+  return isPemOrJwk(text);
 }
 
 /** For published command lines, which quote `"~/…"`: a shell leaves that alone. Undefined for a user that has none. */
@@ -140,15 +164,17 @@ export function parseGoBoolean(text: string): boolean | undefined {
   return undefined;
 }
 
-function integerIn(text: string, { min, max }: Range): number | string {
+type ParsedNumber = { readonly value: number } | string;
+
+function integerIn(text: string, { min, max }: Range): ParsedNumber {
   const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  return value >= min && value <= max ? value : `is not a whole number from ${min} to ${max}`;
+  return value >= min && value <= max ? { value } : `is not a whole number from ${min} to ${max}`;
 }
 
-function durationIn(text: string, { min, max }: Range): number | string {
+function durationIn(text: string, { min, max }: Range): ParsedNumber {
   const value = parseGoDuration(text);
   if (value === undefined) return 'is not a duration such as "10s", "1m30s" or "500ms"';
-  if (value >= min && value <= max) return value;
+  if (value >= min && value <= max) return { value };
   return `is out of range: from ${formatDuration(min)} to ${formatDuration(max)}`;
 }
 

@@ -2,6 +2,7 @@
  * The encryptors by name: what `--protocol` chooses between. The one place that knows every driver.
  */
 import { ProviderError } from "../errors.ts";
+import { isRestAddress, type ServerAddress } from "../net/address.ts";
 import type { Encryptor, KeySelector, KmsObserver } from "./encryptor.ts";
 import { createKmipEncryptor } from "./kmip.ts";
 import type { KmipCredential } from "./kmip-credential.ts";
@@ -9,18 +10,19 @@ import { proveEncrypts } from "./prove-encrypts.ts";
 import { createRestEncryptor } from "./rest.ts";
 import { shareDecrypts } from "./share-decrypts.ts";
 
+export { createKmipKeyMaker, type KmipKeyMaker } from "./kmip-key-maker.ts";
+
 /** What an encryptor is made from; the program's configuration has all of it. */
 export interface EncryptorConfig {
   readonly protocol: Encryptor["protocol"];
-  /** In order of preference, at least one: `host:port` for kmip, a base URL for rest. */
-  readonly servers: readonly string[];
+  /** In order of preference, at least one; with rest each is a RestAddress. */
+  readonly servers: readonly ServerAddress[];
   readonly key: KeySelector;
   /** OKMS domain; rest only. */
   readonly okmsId: string | undefined;
   readonly kmipConnections: number;
   /** User name and password, where the KMS wants them beside the client certificate; kmip only. */
   readonly kmipCredential?: KmipCredential | undefined;
-  readonly insecureHttp: boolean;
 }
 
 const factories: Readonly<
@@ -28,9 +30,9 @@ const factories: Readonly<
 > = {
   kmip: ({ servers, key, kmipConnections, kmipCredential: credential }, onEvent) =>
     createKmipEncryptor({ servers, key, credential, maxConnections: kmipConnections, onEvent }),
-  rest: ({ servers, key, okmsId, insecureHttp }, onEvent) => {
+  rest: ({ servers, key, okmsId }, onEvent) => {
     if (okmsId === undefined) throw new ProviderError("CONFIG", "Missing required flag --okms-id");
-    return createRestEncryptor({ servers, key, okmsId, insecureHttp, onEvent });
+    return createRestEncryptor({ servers: servers.filter(isRestAddress), key, okmsId, onEvent });
   },
 };
 

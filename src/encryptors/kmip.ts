@@ -24,7 +24,7 @@ import type {
   UnwrapRequest,
   Wrapped,
 } from "./encryptor.ts";
-import { credentialHeader, type KmipCredential, withHeader } from "./kmip-credential.ts";
+import { credentialHeader, type KmipCredential } from "./kmip-credential.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 import { createHabits, type Habit, type Habits, ivBytes, tagBytes } from "./kmip-habits.ts";
 import { createKeyResolver, explainRefusal } from "./kmip-key.ts";
@@ -49,20 +49,20 @@ const tagFieldSince = parseVersion("1.4");
 
 /**
  * Makes the driver. It connects at the first call; before the first `setTlsMaterial` every call fails.
- * @throws CONFIG where an address is none.
+ * @throws CONFIG where no server is given.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
   // A server without Encrypt is unusable even if it replies: another one of the list may have it.
   const client = createKmipClient({
     maxMessageBytes: maxReplyBytes,
     ...options,
+    header: () => credentialHeader(options.credential),
     needs: [encryptOperation, decryptOperation],
   });
-  const authenticated = withHeader(client, () => credentialHeader(options.credential));
-  const cipher = new KmipCipher(authenticated);
+  const cipher = new KmipCipher(client);
   return {
     protocol: "kmip",
-    resolveKey: createKeyResolver(authenticated, options.key),
+    resolveKey: createKeyResolver(client, options.key),
     encrypt: (plaintext, keyId, context) => cipher.encrypt(plaintext, keyId, context),
     decrypt: (request, context) => cipher.decrypt(request, context),
     setTlsMaterial: client.setTlsMaterial,

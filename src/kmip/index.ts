@@ -10,6 +10,7 @@ export {
   TimeoutError,
   TtlvError,
 } from "../errors.ts";
+export { kmipPort, parseKmipAddress, type ServerAddress } from "../net/address.ts";
 export type { TlsMaterial } from "../net/tls.ts";
 export {
   attribute,
@@ -36,16 +37,15 @@ export {
   type KmipClientOptions,
   type Reply,
 } from "./client.ts";
-export { type Endpoint, kmipPort, parseEndpoint } from "./endpoint.ts";
 export type {
+  ConnectionCounts,
   ConnectionEvent,
   EndpointEvent,
   ExchangeEvent,
-  KmipEvent,
-  KmipObserver,
+  KmsEvent,
   MessageEvent,
-  PoolCounts,
-} from "./events.ts";
+  Observer,
+} from "../upstream/events.ts";
 export {
   decodeRequest,
   decodeResponse,
@@ -59,7 +59,7 @@ export {
 export * from "./operations/index.ts";
 export * from "./spec/enumerations.ts";
 export { Tag, tagByName, tagName } from "./spec/tags.ts";
-export type { RequestContext } from "./tries.ts";
+export type { CallContext } from "../upstream/context.ts";
 export { dumpItem, type DumpOptions } from "./ttlv/dump.ts";
 export { createFramer, type Framer, type FramerOptions } from "./ttlv/framer.ts";
 export { type Item, ItemType, type StructureItem } from "./ttlv/item.ts";

@@ -4,7 +4,7 @@
  * a Result Reason, by closing the connection, with or without a reply before, or by not answering at all.
  */
 import { KmipResultError, NetworkError, ProviderError, TimeoutError, toProviderError } from "../errors.ts";
-import { call, type Call, type RequestOptions } from "./batch.ts";
+import { call, type Call } from "./batch.ts";
 import { discoverVersionsOperation } from "./operations/index.ts";
 import {
   compareVersions,
@@ -27,8 +27,6 @@ export type Discover = (version: ProtocolVersion, request: Call) => Promise<Disc
 
 /** How a {@link Negotiator} is made. */
 export interface NegotiatorOptions {
-  /** Gives the header fields of a Discover Versions, as a Credential; called for each negotiation. Default: none. */
-  readonly header?: () => RequestOptions;
   /**
    * For how long a reply is waited for before the next version is tried, in ms; twice as long once every version got no
    * reply, since the server may be slow. Default: 1000.
@@ -102,8 +100,7 @@ function newProgress(silenceMs: number): Progress {
 /** Makes a negotiator that knows no server yet. */
 export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
   const servers = new Map<string, Progress>();
-  const newRequest = (): Call =>
-    call(discoverVersionsOperation, { protocolVersions: supportedVersions }, options.header?.());
+  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions });
   const { silenceMs = firstSilenceMs, now = () => performance.now() } = options;
   const progressOf = (server: string): Progress => {
     const known = servers.get(server);
@@ -125,7 +122,6 @@ export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
       const known = agreed(server);
       if (known !== undefined) return known;
       const progress = progressOf(server);
-      const request = newRequest();
       const version = await ask(server, progress, (spoken) => discover(spoken, request));
       const forMs = isAtLeast(version, encryptSince) ? rememberMs : rememberWithoutEncryptMs;
       servers.set(server, { ...newProgress(silenceMs), agreed: { version, until: now() + forMs } });
@@ -153,11 +149,28 @@ async function ask(
       progress.hasFailed = true;
       if (all.some(({ kind }) => kind === "silent"))
         progress.silenceMs = Math.min(progress.silenceMs * 2, longestSilenceMs);
-      return conclude(server, all);
+      return (await askAgain(all, progress, discover, server)) ?? conclude(server, all);
     }
     // A reply that is still owed would be taken for the next one's.
     if (refusal.kind !== "reply") throw progress.hasFailed ? exhausted(server, refusal) : refusal.error;
   }
+}
+
+/**
+ * A server that replies only now may have been away when it was asked in the other versions: it is asked once more, on
+ * this connection. Undefined where it refuses again.
+ */
+async function askAgain(
+  refusals: readonly Refusal[],
+  progress: Progress,
+  discover: (version: ProtocolVersion) => Promise<Discovered>,
+  server: string,
+): Promise<ProtocolVersion | undefined> {
+  const [first] = askedIn;
+  const [refusal, last] = [refusals[0], refusals.at(-1)];
+  if (first === undefined || refusal?.kind === "reply" || last?.kind !== "reply") return undefined;
+  const again = await askIn(first, progress, discover, true);
+  return "kind" in again ? undefined : newestOf(again, server);
 }
 
 /** The versions that the server reports, or how it refused this one. */

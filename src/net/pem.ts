@@ -1,24 +1,27 @@
 /**
- * PEM files (RFC 7468): read with a bound, split into blocks, and, where one is not what it should be, told
- * apart by what it is instead. Says nothing about what the blocks hold.
+ * PEM files (RFC 7468): read with a bound, split into blocks, and, where one is not what it should be, identified
+ * by what it is instead. Says nothing about what the blocks hold.
  */
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { ProviderError } from "../errors.ts";
+import { quotePath, shellWord } from "../text/quote.ts";
+import { childrenOf, DerTag, oidOf, readDerItems } from "./der.ts";
 
 /** Bundles of all public CAs are some 250 KB. */
 const maxFileBytes = 1024 * 1024;
 
 /**
  * Reads a file of at most 1 MiB.
- * @throws TLS_FILES where it can't be read, is empty, or too long
+ * @param label how messages call it. Default: its path.
+ * @throws TLS_FILES where it cannot be read, is empty, or too long
  */
-export async function readPemFile(file: string): Promise<Buffer> {
-  const bytes = await readBounded(file).catch((error: unknown) => {
-    throw new ProviderError("TLS_FILES", `${file}: ${readFailure(error)}`);
+export async function readPemFile(file: string, label = quotePath(file)): Promise<Buffer> {
+  const bytes = await readBounded(file).catch(async (error: unknown) => {
+    throw new ProviderError("TLS_FILES", `${label}: ${readFailure(error)}${await ownerOf(file, error)}`);
   });
-  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${file}: is longer than 1 MiB`);
-  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${file}: is empty`);
+  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${label}: is longer than 1 MiB`);
+  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${label}: is empty`);
   return bytes;
 }
 
@@ -30,9 +33,9 @@ export async function readBounded(file: string): Promise<Buffer | undefined> {
   // O_NONBLOCK: a named pipe that nobody writes to would hold a thread of the pool for ever.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const stat = await handle.stat();
-    if (!stat.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
-    return stat.size > maxFileBytes ? undefined : await handle.readFile();
+    const stats = await handle.stat();
+    if (!stats.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
+    return stats.size > maxFileBytes ? undefined : await handle.readFile();
   } finally {
     await handle.close();
   }
@@ -42,20 +45,31 @@ const readFailures: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",
   ENOTDIR: "there is no such file",
   EISDIR: "is not a file",
+  EFBIG: "is longer than 1 MiB",
   ELOOP: "is a symbolic link that leads to itself",
   ENAMETOOLONG: "the path is too long",
 };
 
-function readFailure(error: unknown): string {
+/** Why a file could not be read, in words that do not repeat its path. */
+export function readFailure(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
   if (code === "EACCES" || code === "EPERM")
-    return `can't be read by this user (uid ${process.getuid?.() ?? "unknown"}): permission denied`;
-  return readFailures[code] ?? `can't be read (${code})`;
+    return `permission denied (run as uid ${process.geteuid?.() ?? "unknown"})`;
+  return readFailures[code] ?? `cannot be read (${code})`;
+}
+
+/** Of a file that may not be read: whose it is. Root without capabilities is refused too. Empty where it cannot be told. */
+async function ownerOf(file: string, error: unknown): Promise<string> {
+  if (!(error instanceof Error && "code" in error && error.code === "EACCES")) return "";
+  const stats = await stat(file).catch(() => undefined);
+  if (stats === undefined) return ", a folder of the path may not be entered";
+  return `, file owner uid ${stats.uid}, mode ${(stats.mode & 0o7777).toString(8).padStart(4, "0")}`;
 }
 
 const certificate =
   /(?<=^|^\u00EF\u00BB\u00BF)-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gm;
-const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----[^-]+-----END \1-----/;
+/** One that OpenSSL encrypted in its own way has headers, with hyphens in them. */
+const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----(?:(?!-----)[\s\S])+-----END \1-----/;
 
 /** The certificates of a file, in its order. */
 export function certificateBlocks(pem: Buffer): string[] {
@@ -77,23 +91,47 @@ export function isEncryptedKey(pem: Buffer): boolean {
   return /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED/.test(pem.toString("latin1"));
 }
 
-/** The whole length of the DER item that begins `bytes`: its length in one byte, or in the 1 or 2 after it. */
-function derBytes(bytes: Buffer): number {
-  const [, first = 0, high = 0, low = 0] = bytes;
-  if (first === 0x82) return 4 + high * 0x100 + low;
-  return first === 0x81 ? 3 + high : 2 + first;
-}
-
 /** What a file without the wanted block is, in words that say what to do. */
-export function describeWrongPem(pem: Buffer, wanted: "certificate" | "private key"): string {
-  const text = pem.toString("latin1");
-  // DER: a SEQUENCE that is as long as the file.
-  if (pem[0] === 0x30 && derBytes(pem) === pem.length)
-    return `is DER, not PEM: convert it with "openssl ${wanted === "certificate" ? "x509" : "pkey"} -inform der -in … -out …"`;
+export function describeWrongPem(file: string, bytes: Buffer, wanted: "certificate" | "private key"): string {
+  const text = bytes.toString("latin1");
+  if (/-----BEGIN (?:PKCS7|PKCS #7 SIGNED DATA|CMS)-----/.test(text)) return advisePkcs7(file, "pem");
+  const der = describeDer(file, bytes, wanted);
+  if (der !== undefined) return der;
+  if (bytes.subarray(0, 4).equals(javaKeystore)) return "is a Java keystore: export it as PKCS #12";
+  if (/^(?:\u00FF\u00FE|\u00FE\u00FF|-\0)/.test(text)) return "is text in UTF-16: save it as UTF-8";
+  if (text.includes("-----BEGIN OPENSSH PRIVATE KEY-----"))
+    return "holds a key in OpenSSH's own format: give the key that the certificate was requested with, in PEM";
+  if (
+    text.includes("-----BEGIN CERTIFICATE REQUEST-----") ||
+    text.includes("-----BEGIN NEW CERTIFICATE REQUEST-----")
+  )
+    return `holds a certificate request, and no ${wanted}: give the certificate that was issued for it, and its key`;
   if (wanted === "certificate" && text.includes("PRIVATE KEY-----"))
     return "holds a private key, and no certificate: are certificate and key swapped?";
   if (wanted === "private key" && text.includes("CERTIFICATE-----"))
     return "holds a certificate, and no private key: are certificate and key swapped?";
   if (text.includes("-----BEGIN")) return `holds PEM, but no whole ${wanted}`;
   return `is not PEM: there is no "-----BEGIN" line`;
+}
+
+const javaKeystore = Buffer.from("feedfeed", "hex");
+const signedData = "1.2.840.113549.1.7.2";
+
+/** Undefined where the file is not one item of DER. */
+function describeDer(file: string, bytes: Buffer, wanted: "certificate" | "private key"): string | undefined {
+  try {
+    const [whole, ...others] = readDerItems(bytes);
+    const [first] = childrenOf(whole, DerTag.sequence);
+    if (others.length > 0) return undefined;
+    if (first?.tag === DerTag.oid && oidOf(first) === signedData) return advisePkcs7(file, "der");
+  } catch {
+    return undefined;
+  }
+  const command = wanted === "certificate" ? "x509" : "pkey";
+  return `is DER, not PEM: convert it with "openssl ${command} -inform der -in ${shellWord(file)} -out ${shellWord(`${file}.pem`)}"`;
+}
+
+function advisePkcs7(file: string, form: "der" | "pem"): string {
+  const [from, to] = [shellWord(file), shellWord(`${file}.pem`)];
+  return `is PKCS #7: take the certificates out with "openssl pkcs7 -inform ${form} -print_certs -in ${from} -out ${to}"`;
 }

@@ -1,6 +1,6 @@
 /**
  * What a socket, TLS or undici failure means, in words for the person on call: one NetworkError with the
- * endpoint and what to look at. Shared by the KMIP and the REST client, so that both say the same.
+ * endpoint and what to check. Shared by the KMIP and the REST client, so that both say the same.
  */
 import { type CertificateSuspicion, NetworkError } from "../errors.ts";
 
@@ -67,7 +67,9 @@ function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
   const known = socketMeanings[code] ?? certificateMeanings[code];
   if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
   if (isParserError(error)) return { code: "CLOSED", text: `${endpoint} answered with what is not HTTP` };
-  return tlsMeaning(code, messageOf(error), endpoint);
+  return (
+    verificationMeaning(code, messageOf(error), endpoint) ?? tlsMeaning(code, messageOf(error), endpoint)
+  );
 }
 
 /** Node's and undici's error codes; `{}` is the endpoint. */
@@ -109,6 +111,35 @@ const certificateMeanings: Readonly<Record<string, Meaning>> = {
   CERT_REVOKED: { code: "TLS", text: "the certificate of {} is revoked" },
 };
 
+/** Verification results that Node names without a code (`UNSPECIFIED`): OpenSSL's words for them are in the message. */
+const weakCertificates: readonly (readonly [RegExp, string])[] = [
+  [/EE certificate key too weak/i, "the certificate of {} has a key that is too weak (RSA below 2048 bits)"],
+  [
+    /CA certificate key too weak/i,
+    "a CA that issued the certificate of {} has a key that is too weak (RSA below 2048 bits)",
+  ],
+  [
+    /CA signature digest algorithm too weak/i,
+    "the certificate of {}, or of a CA that issued it, is signed with a digest that is too weak (SHA-1)",
+  ],
+];
+const reissue =
+  "the operator of the KMS must have it issued anew, with RSA of 2048 bits or EC P-256, and SHA-256";
+
+/** What else OpenSSL's verification of a chain can come to (node:crypto, X509_V_ERR_*). */
+const otherVerification =
+  /^(?:UNSPECIFIED|UNABLE_TO_\w+|CRL_\w+|ERROR_IN_CERT_\w+|ERROR_IN_CRL_\w+|CERT_\w+|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|INVALID_\w+|SUBTREE_\w+|EXCLUDED_VIOLATION|PERMITTED_VIOLATION)$/;
+
+function verificationMeaning(code: string, message: string, endpoint: string): Meaning | undefined {
+  if (!otherVerification.test(code)) return undefined;
+  const weak = weakCertificates.find(([pattern]) => pattern.test(message))?.[1];
+  const text =
+    weak === undefined
+      ? `the certificate of {} cannot be verified (${printable(message)})`
+      : `${weak}: ${reissue}`;
+  return { code: "TLS", text: text.replaceAll("{}", endpoint) };
+}
+
 const refusal = "{} refused the client certificate (--client-cert)";
 
 /** Alerts of the server and faults of the handshake: OpenSSL's reason is in the code or the message. */
@@ -143,13 +174,13 @@ function tlsMeaning(code: string, message: string, endpoint: string): Meaning | 
   };
 }
 
-/** The certificate's own names are what tells the mistake; Node's message leaves some of them out. */
+/** With the certificate's own names, which show the mistake; Node's message leaves some of them out. */
 function otherName(error: unknown, endpoint: string): Meaning {
   const { cert } = error as { readonly cert?: { subjectaltname?: string } };
   if (cert !== undefined && cert.subjectaltname === undefined)
     return {
       code: "TLS",
-      text: `the certificate of ${endpoint} has no Subject Alternative Name: a Common Name alone is not looked at`,
+      text: `the certificate of ${endpoint} has no Subject Alternative Name: a Common Name alone is not accepted`,
     };
   const listed = printable(cert?.subjectaltname ?? "").replaceAll("Address:", "");
   const whose = listed === "" ? "another host" : listed.replaceAll("DNS:", "");

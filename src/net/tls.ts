@@ -1,9 +1,9 @@
 /**
- * The PEM files of mutual TLS: read, checked against one another, and handed on as one material. Watching
- * them for changes is tls-reload.ts; whether a server takes the certificate is the server's to say.
+ * The files of mutual TLS: read, checked against one another, and handed on as one material; and what every TLS
+ * connection to a KMS is made and verified with. Watching the files for changes is tls-reload.ts; whether a server
+ * accepts the certificate is the server's decision.
  */
-import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
-import type { KeyObject } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import tls, {
   type ConnectionOptions,
@@ -13,24 +13,29 @@ import tls, {
   type SecureContext,
 } from "node:tls";
 import { ProviderError } from "../errors.ts";
+import { quotePath } from "../text/quote.ts";
+import type { ServerAddress } from "./address.ts";
 import {
-  certificateBlocks,
-  certificateCount,
-  describeWrongPem,
-  isEncryptedKey,
-  privateKeyBlock,
-  readPemFile,
-} from "./pem.ts";
+  attempt,
+  type ClientCertificate,
+  filesError,
+  joinErrors,
+  parseCertificates,
+  readClientCertificate,
+} from "./client-certificate.ts";
+import { readPemFile } from "./pem.ts";
 
-/** What a TLS connection to the KMS is made with. Never printed: `cert`, `key` and `ca` are non-enumerable. */
+/** What a connection to the KMS is made with. Never printed: all but fingerprint and dates is non-enumerable. */
 export interface TlsMaterial {
   /** PEM of the client certificate and its chain. */
   readonly cert: Buffer;
-  /** PEM of its private key. */
+  /** PEM of its private key, not encrypted. */
   readonly key: Buffer;
   /** PEM bundle to verify the server with; undefined: the system's roots. */
   readonly ca: Buffer | undefined;
-  /** SHA-256 over all three, hexadecimal: tells two materials apart. */
+  /** The password of --kmip-username; undefined: there is none. */
+  readonly kmipPassword?: string | undefined;
+  /** SHA-256 over all files, hexadecimal: differs between two materials. */
   readonly fingerprint: string;
   /**
    * When the certificate that ends first in each file ends. In a bundle of CAs those that have ended already
@@ -46,20 +51,26 @@ export interface TlsMaterial {
 
 /** Paths of the files. */
 export interface TlsFiles {
-  /** `--client-cert` */
+  /** `--client-cert`: PEM, or PKCS #12. */
   readonly cert: string;
-  /** `--client-key` */
+  /** `--client-key`: PEM, or the same PKCS #12 file. */
   readonly key: string;
+  /** `--client-key-password-file`; undefined: the key is not encrypted. */
+  readonly keyPassword?: string | undefined;
   /** `--ca`; undefined: the system's roots. */
   readonly ca?: string | undefined;
+  /** `--kmip-password-file`; undefined: no user name is sent. */
+  readonly kmipPassword?: string | undefined;
 }
 
-/** What the files hold, not looked at yet. */
+/** What the files hold, not checked yet. */
 export interface TlsBytes {
   readonly cert: Buffer;
   readonly key: Buffer;
+  readonly keyPassword: string | undefined;
   readonly ca: Buffer | undefined;
-  /** SHA-256 over all three, hexadecimal. */
+  readonly kmipPassword: string | undefined;
+  /** SHA-256 over all files, hexadecimal. */
   readonly fingerprint: string;
 }
 
@@ -73,20 +84,41 @@ export async function loadTlsMaterial(files: TlsFiles): Promise<TlsMaterial> {
 
 /**
  * Reads the files.
- * @throws TLS_FILES, naming each file that can't be read and why
+ * @throws TLS_FILES, naming each file that cannot be read and why
  */
 export async function readTlsFiles(files: TlsFiles): Promise<TlsBytes> {
   const parts = await Promise.allSettled([
     readPemFile(files.cert),
     readPemFile(files.key),
+    readPassword(files.keyPassword, "--client-key-password-file"),
     files.ca === undefined ? undefined : readPemFile(files.ca),
+    readPassword(files.kmipPassword, "--kmip-password-file"),
   ]);
-  const [cert, key, ca] = parts;
-  if (cert.status === "fulfilled" && key.status === "fulfilled" && ca.status === "fulfilled") {
-    const fingerprint = fingerprintOf([cert.value, key.value, ca.value ?? Buffer.alloc(0)]);
-    return { cert: cert.value, key: key.value, ca: ca.value, fingerprint };
-  }
-  throw joinErrors(parts.flatMap((part) => (part.status === "rejected" ? [part.reason] : [])));
+  const errors = parts.flatMap((part) => (part.status === "rejected" ? [part.reason] : []));
+  if (errors.length > 0) throw joinErrors(errors);
+  const [cert, key, keyPassword, ca, kmipPassword] = parts.map((part) =>
+    part.status === "fulfilled" ? part.value : undefined,
+  );
+  if (cert === undefined || key === undefined) throw filesError("certificate and key must be given");
+  return {
+    cert,
+    key,
+    keyPassword: passwordIn(keyPassword),
+    ca,
+    kmipPassword: passwordIn(kmipPassword),
+    fingerprint: fingerprintOf([cert, key, keyPassword, ca, kmipPassword]),
+  };
+}
+
+/** A path without a folder may be the password itself, given by mistake: it is called by its flag. */
+function readPassword(path: string | undefined, flag: string): Promise<Buffer> | undefined {
+  if (path === undefined) return undefined;
+  return path.includes("/") ? readPemFile(path) : readPemFile(path, `the file of ${flag}`);
+}
+
+/** The password in a file: all of it but a line end at its end, as editors and `echo` leave one. */
+function passwordIn(bytes: Buffer | undefined): string | undefined {
+  return bytes?.toString("utf8").replace(/\r?\n$/, "");
 }
 
 /**
@@ -95,24 +127,24 @@ export async function readTlsFiles(files: TlsFiles): Promise<TlsBytes> {
  */
 export function checkTlsBytes(files: TlsFiles, bytes: TlsBytes): TlsMaterial {
   const errors: unknown[] = [];
-  const cert = attempt(() => parseClientCertificate(files.cert, bytes.cert), errors);
-  const key = attempt(() => parseKey(files.key, bytes.key), errors);
-  const ca = attempt(() => parseAuthorities(files.ca, bytes.ca), errors);
-  if (cert === undefined || key === undefined || errors.length > 0) throw joinErrors(errors);
-  if (!belongTogether(cert.leaf, key))
-    throw filesError(`${files.key}: is not the private key of the certificate in ${files.cert}`);
-  checkUsable(files, bytes);
-  return toMaterial(bytes, ca === undefined ? [cert.validity] : [cert.validity, ca]);
+  const certFile = { path: files.cert, bytes: bytes.cert };
+  const keyFile = { path: files.key, bytes: bytes.key };
+  const client = attempt(() => readClientCertificate(certFile, keyFile, bytes.keyPassword), errors);
+  const ca = attempt(() => readAuthorities(files.ca, bytes.ca), errors);
+  if (client === undefined || errors.length > 0) throw joinErrors(errors);
+  checkUsable(files.cert, client);
+  return toMaterial(bytes, client, [clientValidity(files.cert, client.certificates), ...(ca ?? [])]);
 }
 
 /**
- * What a connection is made with. Without a `ca` the system's own roots count, as in Go's programs; Node's where
- * the system has none.
+ * What a connection is made with. Each certificate of `ca` is trusted as it is, as in Go's programs: a root, an
+ * intermediate, or the server's own. Without a `ca` the system's own roots are, and Node's where the system has none.
  * @throws TLS_FILES where OpenSSL can't use the material
  */
 export function secureContextOf({ cert, key, ca }: Pick<TlsMaterial, "cert" | "key" | "ca">): SecureContext {
   try {
-    return createSecureContext({ cert, key, ca: ca ?? systemRoots(), minVersion, ciphers });
+    const trust = ca === undefined ? { ca: systemRoots() } : { ca, allowPartialTrustChain: true };
+    return createSecureContext({ cert, key, ...trust, minVersion, ciphers });
   } catch (error) {
     throw new ProviderError("TLS_FILES", "the client certificate, its key or the CA cannot be used", {
       cause: error,
@@ -120,31 +152,41 @@ export function secureContextOf({ cert, key, ca }: Pick<TlsMaterial, "cert" | "k
   }
 }
 
-const minVersion = "TLSv1.2";
+/** The oldest version of TLS that is spoken. */
+export const minVersion = "TLSv1.2";
 /** Node's own but the key exchanges that keep no secret from who steals the server's key later. TLS 1.3 has none such. */
 const ciphers = `${DEFAULT_CIPHERS}:!kRSA`;
 
 /**
- * What every connection to a KMS is verified by: its chain, and its name against the Subject Alternative Names as in
- * RFC 9525, where a Common Name counts for nothing and a wildcard is a whole label. Said here, for Node's defaults
- * obey its environment (NODE_TLS_REJECT_UNAUTHORIZED).
+ * What every connection to a server of a KMS is made and verified with, besides its secure context: the server name in
+ * the handshake where it is a name (servers refuse an address there, and a final dot); the chain; and the name against
+ * the Subject Alternative Names as in RFC 9525, where a Common Name counts for nothing and a wildcard is a whole label.
+ * All of it is said here, for Node's defaults obey its environment (NODE_TLS_REJECT_UNAUTHORIZED).
  */
-export const serverVerification = {
-  rejectUnauthorized: true,
-  minVersion,
-  checkServerIdentity,
-} as const satisfies ConnectionOptions;
+export function serverVerification({ serverName }: Pick<ServerAddress, "serverName">) {
+  return {
+    rejectUnauthorized: true,
+    minVersion,
+    servername: isIP(serverName) === 0 ? serverName : "",
+    checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
+      checkIdentity(serverName, certificate),
+  } as const satisfies ConnectionOptions;
+}
 
-/** Gives the error, as Node's own function of this name does. */
-function checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+/** Gives the error, as Node's checkServerIdentity does. */
+function checkIdentity(name: string, certificate: PeerCertificate): Error | undefined {
   const parsed = new X509Certificate(certificate.raw);
   const isNamed =
-    isIP(host) === 0
-      ? parsed.checkHost(host.replace(/\.$/, ""), { subject: "never", partialWildcards: false })
-      : parsed.checkIP(host);
+    isIP(name) === 0
+      ? parsed.checkHost(name, { subject: "never", partialWildcards: false })
+      : parsed.checkIP(name);
   if (isNamed !== undefined) return undefined;
   const code = "ERR_TLS_CERT_ALTNAME_INVALID";
-  return Object.assign(new Error(`the certificate is not for ${host}`), { code, host, cert: certificate });
+  return Object.assign(new Error(`the certificate is not for ${name}`), {
+    code,
+    host: name,
+    cert: certificate,
+  });
 }
 
 function systemRoots(): string[] | undefined {
@@ -159,7 +201,7 @@ function systemRoots(): string[] | undefined {
  */
 export function dateTrouble(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
   return material.notAfter.flatMap(({ file, notAfter, notBefore }) => {
-    if (notAfter <= now) return [`${file}: the certificate has expired on ${notAfter.toISOString()}`];
+    if (notAfter <= now) return [`${file}: the certificate expired on ${notAfter.toISOString()}`];
     if (notBefore !== undefined && notBefore > now)
       return [
         `${file}: the certificate is not valid before ${notBefore.toISOString()} (is the clock right?)`,
@@ -170,69 +212,26 @@ export function dateTrouble(material: Pick<TlsMaterial, "notAfter">, now = new D
 
 type Validity = TlsMaterial["notAfter"][number];
 
-function parseClientCertificate(file: string, pem: Buffer): { leaf: X509Certificate; validity: Validity } {
-  const certificates = parseCertificates(file, pem);
+function clientValidity(file: string, certificates: readonly X509Certificate[]): Validity {
   const [leaf] = certificates;
-  if (leaf === undefined) throw filesError(`${file}: ${describeWrongPem(pem, "certificate")}`);
-  return { leaf, validity: { file, notAfter: firstEnd(certificates), notBefore: leaf.validFromDate } };
+  return {
+    file,
+    notAfter: firstEnd(certificates),
+    ...(leaf !== undefined && { notBefore: leaf.validFromDate }),
+  };
 }
 
-function parseKey(file: string, pem: Buffer): KeyObject {
-  if (isEncryptedKey(pem))
-    throw filesError(`${file}: the private key is encrypted: decrypt it with "openssl pkey -in … -out …"`);
-  const block = privateKeyBlock(pem);
-  if (block === undefined) throw filesError(`${file}: ${describeWrongPem(pem, "private key")}`);
-  try {
-    return createPrivateKey(block);
-  } catch {
-    // Without a cause: what OpenSSL says of a key is not for a log.
-    throw filesError(`${file}: the private key can't be parsed: the file is damaged, or of an unknown kind`);
-  }
-}
-
-function parseAuthorities(file: string | undefined, pem: Buffer | undefined): Validity | undefined {
-  if (file === undefined || pem === undefined) return undefined;
-  const certificates = parseCertificates(file, pem);
-  const [first] = certificates;
-  if (first === undefined) throw filesError(`${file}: ${describeWrongPem(pem, "certificate")}`);
-  if (!certificates.some((one) => one.ca || isSelfIssued(one)))
-    throw filesError(`${file}: holds no CA: it begins with the certificate of ${oneLine(first.subject)}`);
+/** The dates of the bundle; none where there is no bundle. */
+function readAuthorities(path: string | undefined, bytes: Buffer | undefined): Validity[] {
+  if (path === undefined || bytes === undefined) return [];
+  const certificates = parseCertificates({ path, bytes });
   const now = new Date();
   const good = certificates.filter((one) => one.validToDate > now);
-  return { file, notAfter: firstEnd(good.length > 0 ? good : certificates) };
-}
-
-/** A server's own certificate can be pinned as its CA where it is self-signed. */
-function isSelfIssued(certificate: X509Certificate): boolean {
-  return certificate.checkIssued(certificate);
-}
-
-function parseCertificates(file: string, pem: Buffer): X509Certificate[] {
-  const blocks = certificateBlocks(pem);
-  // OpenSSL reads up to the first such block, and silently leaves out the rest.
-  if (blocks.length > 0 && blocks.length < certificateCount(pem))
-    throw filesError(
-      `${file}: a certificate in it is cut, or begins in the middle of a line: put each on lines of its own`,
-    );
-  return blocks.map((block, index) => {
-    try {
-      return new X509Certificate(block);
-    } catch (error) {
-      throw filesError(`${file}: certificate ${index + 1} can't be parsed: the file is damaged`, error);
-    }
-  });
+  return [{ file: path, notAfter: firstEnd(good.length > 0 ? good : certificates) }];
 }
 
 function firstEnd(certificates: readonly X509Certificate[]): Date {
   return new Date(Math.min(...certificates.map((one) => one.validToDate.getTime())));
-}
-
-function belongTogether(certificate: X509Certificate, key: KeyObject): boolean {
-  try {
-    return certificate.checkPrivateKey(key);
-  } catch {
-    return false;
-  }
 }
 
 /** A certificate's name as a message may show it: without what breaks a line or turns it around. */
@@ -240,44 +239,43 @@ export function oneLine(subject: string | undefined): string {
   return (subject ?? "an unnamed subject").replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ", ");
 }
 
-/** OpenSSL's own judgement, which also knows of keys and digests that are too weak. */
-function checkUsable(files: TlsFiles, { cert, key, ca }: TlsBytes): void {
+/** OpenSSL's reasons for refusing a certificate, with what to do. */
+const unusable: Readonly<Record<string, string>> = {
+  "ee key too small":
+    "its key is too weak for TLS: have one issued with an RSA key of 2048 bits, or EC P-256",
+  "ca key too small":
+    "a CA in it has a key that is too weak for TLS: leave it out, or have the chain issued anew",
+  "ca md too weak": "it is signed with a digest too weak for TLS, as SHA-1: have it issued with SHA-256",
+};
+
+/** OpenSSL's own judgement, which also knows of keys and digests that are too weak. @throws TLS_FILES */
+function checkUsable(file: string, { cert, key, certificates }: ClientCertificate): void {
   try {
-    createSecureContext({ cert, key, ca });
+    createSecureContext({ cert, key });
   } catch (error) {
     const reason = error instanceof Error && "reason" in error ? String(error.reason) : "unknown reason";
-    throw filesError(`${files.cert}: TLS can't be made with it: ${reason}`);
+    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificates[0]?.publicKey ?? {};
+    const kind = details?.modulusLength === undefined ? type : `${type} ${details.modulusLength} bits`;
+    throw filesError(
+      `${quotePath(file)}: the certificate (${kind ?? "unknown key"}) cannot be used: ${unusable[reason] ?? reason}`,
+    );
   }
 }
 
-function toMaterial({ cert, key, ca, fingerprint }: TlsBytes, notAfter: readonly Validity[]): TlsMaterial {
-  const material: TlsMaterial = { cert, key, ca, fingerprint, notAfter };
+function toMaterial(
+  { ca, kmipPassword, fingerprint }: TlsBytes,
+  { cert, key }: ClientCertificate,
+  notAfter: readonly Validity[],
+): TlsMaterial {
+  const material: TlsMaterial = { cert, key, ca, kmipPassword, fingerprint, notAfter };
   // Neither JSON nor util.inspect shows what can't be enumerated.
-  for (const name of ["cert", "key", "ca"]) Object.defineProperty(material, name, { enumerable: false });
+  for (const name of ["cert", "key", "ca", "kmipPassword"])
+    Object.defineProperty(material, name, { enumerable: false });
   return material;
 }
 
-function fingerprintOf(parts: readonly Buffer[]): string {
+function fingerprintOf(parts: readonly (Buffer | undefined)[]): string {
   const hash = createHash("sha256");
-  for (const part of parts) hash.update(`${part.length}:`).update(part);
+  for (const part of parts) hash.update(`${part?.length ?? -1}:`).update(part ?? "");
   return hash.digest("hex");
-}
-
-function attempt<T>(step: () => T, errors: unknown[]): T | undefined {
-  try {
-    return step();
-  } catch (error) {
-    errors.push(error);
-    return undefined;
-  }
-}
-
-/** One error that names every file. */
-function joinErrors(errors: readonly unknown[]): ProviderError {
-  const cause = errors.map((error) => (error instanceof Error ? error.cause : error)).find((one) => one);
-  return filesError(errors.map((error) => (error instanceof Error ? error.message : "")).join("; "), cause);
-}
-
-function filesError(message: string, cause?: unknown): ProviderError {
-  return new ProviderError("TLS_FILES", message, cause === undefined ? {} : { cause });
 }

@@ -1,7 +1,7 @@
 /**
  * The operator's HTTP endpoint: /livez (this process and its socket), /readyz (the key), /metrics (Prometheus).
- * GET and HEAD only, loopback unless told otherwise, nothing secret. It is a side door: whatever happens to it
- * is logged, and never ends what kube-apiserver needs. Leaves out TLS and authentication.
+ * GET and HEAD only, loopback by default, nothing secret. Whatever happens to it is logged, and never ends what
+ * kube-apiserver needs. Leaves out TLS and authentication.
  */
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
@@ -10,24 +10,37 @@ import { keyIdHash } from "../text/key-id-hash.ts";
 import type { Logger } from "../log/log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { KeySnapshot, KeyStatus } from "./key/key-status.ts";
+import { connectionsWithin } from "./open-files.ts";
 
 /** Longest time for a request to arrive, and for a connection to be idle, in ms. */
 const idleMs = 5000;
 /** Headers of one request, in bytes. */
 const maxHeaderBytes = 8 * 1024;
-/** Connections at once. Prometheus and two kinds of probe need one each; beyond, the one unused for longest goes. */
-const maxConnections = 64;
-/** Time between two tries to listen, in ms: with --replace the old process still holds the port for a while. */
+/** Connections at once, and as part of the files that may be open: Prometheus and two kinds of probe need one each. */
+const connectionLimits = { least: 4, most: 64 };
+const connectionFiles = 1 / 8;
+/** Time between two attempts to listen, in ms: with --replace the old process still holds the port for a while. */
 const retryMs = 5000;
+/** For how long a rendered page of metrics is given again, in ms. */
+const pageMs = 1000;
+
+/** Where the endpoint listens. */
+export interface HttpAddress {
+  /** `host:port`, for the log. */
+  readonly name: string;
+  /** An IPv6 address without its brackets. */
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+}
 
 /** How an {@link HttpEndpoint} is made. */
 export interface HttpEndpointOptions {
-  /** `host:port`; without a host loopback; port 0 for any free one. */
-  readonly addr: string;
+  readonly address: HttpAddress;
   readonly status: Pick<KeyStatus, "snapshot">;
   readonly metrics: Pick<Metrics, "render" | "contentType">;
   readonly logger: Logger;
-  /** Whether the Unix socket is listened on. */
+  /** Whether the Unix socket is listened on, as far as is known. */
   readonly listening: () => boolean;
 }
 
@@ -40,13 +53,13 @@ export interface HttpEndpoint {
 }
 
 /**
- * Starts the endpoint. Where the port cannot be had, that is logged, and tried again every 5 s; resolves after
- * the first try either way.
+ * Starts the endpoint. Where it cannot listen, that is logged, and tried again every 5 s; resolves after the first
+ * attempt either way.
  */
 export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<HttpEndpoint> {
-  const { logger, addr } = options;
+  const { logger, address: target } = options;
+  const addr = target.name;
   const server = createEndpointServer(options);
-  const target = parseAddr(addr);
   let retry: NodeJS.Timeout | undefined;
   let isClosed = false;
 
@@ -56,11 +69,7 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
     return bound.family === "IPv6" ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`;
   }
 
-  async function tryToListen(isFirst: boolean): Promise<void> {
-    if (target === undefined) {
-      logger.error("there is no HTTP endpoint: --http-addr is not host:port", { addr });
-      return;
-    }
+  async function attempt(isFirst: boolean): Promise<void> {
     const failure = await listen(server, target);
     if (isClosed) {
       server.close();
@@ -70,20 +79,20 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
       logger.info("the HTTP endpoint listens", { address: address() });
       return;
     }
-    if (isFirst) logger.error("the HTTP endpoint cannot listen and tries again", { addr }, failure);
-    retry = setTimeout(() => void tryToListen(false), retryMs).unref();
+    if (isFirst) logger.error("the HTTP endpoint cannot listen; trying again every 5 s", { addr }, failure);
+    retry = setTimeout(() => void attempt(false), retryMs).unref();
   }
 
-  if (target !== undefined && !isLoopback(target.host)) {
-    logger.warn("the HTTP endpoint is open to other machines: it has no TLS and asks for no password", {
+  if (!isLoopback(target.host)) {
+    logger.warn("the HTTP endpoint is open to other machines, without TLS and authentication", {
       addr,
     });
   }
-  // Out of file descriptors, say: without a listener the event would end the process.
+  // EMFILE, say: without a listener the event would end the process.
   server.on("error", (error) => {
-    if (server.listening) logger.warn("the HTTP endpoint lost a connection", {}, error);
+    if (server.listening) logger.warn("the HTTP endpoint cannot accept a connection", {}, error);
   });
-  await tryToListen(true);
+  await attempt(true);
   return {
     address,
     close() {
@@ -100,33 +109,63 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
   };
 }
 
-/** What is answered: a status, a text, and its media type where that is not plain text. */
-interface Answer {
+/** A status, a text, and its media type where that is not plain text. */
+interface Page {
   readonly status: number;
   readonly text: string;
   readonly contentType?: string;
 }
 
 function createEndpointServer(options: HttpEndpointOptions): Server {
-  const server = createServer(
-    {
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: idleMs,
-      requestTimeout: idleMs,
-      keepAliveTimeout: idleMs,
-      connectionsCheckingInterval: 1000,
-    },
-    (request, response) => {
-      void respond(options, request, response);
-    },
+  const metricsPage = shared(pageMs, () => options.metrics.render());
+  const server = createServer({
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: idleMs,
+    requestTimeout: idleMs,
+    keepAliveTimeout: idleMs,
+    connectionsCheckingInterval: 1000,
+  });
+  server.on(
+    "request",
+    oneAtATime((request, response) => respond({ ...options, metricsPage }, request, response)),
   );
-  keepNewest(server, maxConnections);
+  keepNewest(server, connectionsWithin(connectionFiles, connectionLimits));
   // Node holds a connection that never sends a request only to headersTimeout; this holds all idle ones.
   server.timeout = 2 * idleMs;
   return server;
 }
 
-/** Whoever comes is let in: one that is refused could be the kubelet, and the others anybody of this host. */
+/** The result of `make`, made anew once it is older than `ms`. */
+function shared(ms: number, make: () => Promise<string>): () => Promise<string> {
+  let made: { readonly at: number; readonly page: Promise<string> } | undefined;
+  return () => {
+    if (made === undefined || performance.now() - made.at >= ms)
+      made = { at: performance.now(), page: make() };
+    return made.page;
+  };
+}
+
+/**
+ * One request at a time per connection: what sends the next before it has its answer is closed. No scraper and no probe
+ * does, and each of the thousands that fit in one read would take memory until the first is read.
+ */
+function oneAtATime(
+  handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+): (request: IncomingMessage, response: ServerResponse) => void {
+  const busy = new WeakSet<Socket>();
+  return (request, response) => {
+    const { socket } = request;
+    if (busy.has(socket)) {
+      socket.destroy();
+      return;
+    }
+    busy.add(socket);
+    response.once("close", () => busy.delete(socket));
+    void handle(request, response);
+  };
+}
+
+/** A new connection is always accepted: it could be the kubelet's. Beyond `most` the one that is unused for longest is closed. */
 function keepNewest(server: Server, most: number): void {
   const sockets = new Set<Socket>();
   const use = (socket: Socket): void => {
@@ -144,69 +183,70 @@ function keepNewest(server: Server, most: number): void {
   server.on("request", ({ socket }: IncomingMessage) => use(socket));
 }
 
-async function respond(
-  options: HttpEndpointOptions,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
+/** What a request is answered from. */
+interface Sources extends Pick<HttpEndpointOptions, "status" | "listening" | "logger" | "metrics"> {
+  readonly metricsPage: () => Promise<string>;
+}
+
+async function respond(sources: Sources, request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
-    // A body that nobody reads must not stand before the next request.
+    // A body that is not read must not delay the next request.
     response.setHeader("connection", "close");
     send(response, { status: 405, text: "only GET and HEAD are allowed\n" });
     return;
   }
   try {
-    send(response, await answer(options, request.url ?? "/"));
+    send(response, await pageOf(sources, request.url ?? "/"));
   } catch (error) {
-    options.logger.error("the HTTP endpoint failed to answer", {}, error);
+    sources.logger.error("the HTTP endpoint failed to answer", {}, error);
     send(response, { status: 500, text: "internal error\n" });
   }
 }
 
-async function answer(options: HttpEndpointOptions, url: string): Promise<Answer> {
+async function pageOf(sources: Sources, url: string): Promise<Page> {
   const [path, query = ""] = url.split("?", 2);
   switch (path) {
     case "/livez":
-      return options.listening()
+      return sources.listening()
         ? { status: 200, text: "ok\n" }
         : { status: 503, text: "the socket is not listened on\n" };
     case "/readyz":
-      return readiness(options, new URLSearchParams(query).has("verbose"));
+      return readiness(sources, new URLSearchParams(query).has("verbose"));
     case "/metrics":
-      return { status: 200, text: await options.metrics.render(), contentType: options.metrics.contentType };
+      return { status: 200, text: await sources.metricsPage(), contentType: sources.metrics.contentType };
     default:
       return { status: 404, text: "not found: there are /livez, /readyz, /readyz?verbose and /metrics\n" };
   }
 }
 
-function readiness(options: HttpEndpointOptions, isVerbose: boolean): Answer {
-  const now = options.status.snapshot();
-  const isListening = options.listening();
-  const isKeyWell = now.state === "ok" || now.state === "grace";
-  const status = isListening && isKeyWell ? 200 : 503;
-  if (isVerbose) return { status, text: verboseText(now, isListening, isKeyWell) };
+function readiness(sources: Sources, isVerbose: boolean): Page {
+  const now = sources.status.snapshot();
+  const isListening = sources.listening();
+  const isKeyHealthy = now.state === "ok" || now.state === "grace";
+  const status = isListening && isKeyHealthy ? 200 : 503;
+  if (isVerbose) return { status, text: verboseText(now, isListening, isKeyHealthy) };
   if (status === 200) return { status, text: "ok\n" };
   return { status, text: isListening ? `${now.healthz}\n` : "the socket is not listened on\n" };
 }
 
 /** The parts, in the form of kube-apiserver's own `/readyz?verbose`. */
-function verboseText(now: KeySnapshot, isListening: boolean, isKeyWell: boolean): string {
-  const inGrace = now.state === "grace" ? " (in trouble for less than --status-grace)" : "";
+function verboseText(now: KeySnapshot, isListening: boolean, isKeyHealthy: boolean): string {
+  const inGrace = now.state === "grace" ? " (failing for less than --status-grace)" : "";
   const lines = [
     isListening ? "[+]socket ok" : "[-]socket failed: it is not listened on",
-    isKeyWell ? `[+]key ok${inGrace}` : `[-]key failed: ${now.healthz}`,
+    isKeyHealthy ? `[+]key ok${inGrace}` : `[-]key failed: ${now.healthz}`,
     `state: ${now.state}`,
     `key_id_hash: ${now.keyId === undefined ? "none yet" : keyIdHash(now.keyId)}`,
     `last good probe: ${now.lastGoodProbe?.toISOString() ?? "none yet"}`,
     `last deep probe: ${now.lastDeepProbe?.toISOString() ?? "none yet"}`,
-    ...(now.trouble === undefined ? [] : [`failure: ${now.trouble.code}`]),
-    `readyz check ${isListening && isKeyWell ? "passed" : "failed"}`,
+    ...(now.failure === undefined ? [] : [`failure: ${now.failure.code}`]),
+    `readyz check ${isListening && isKeyHealthy ? "passed" : "failed"}`,
   ];
   return `${lines.join("\n")}\n`;
 }
 
-function send(response: ServerResponse, { status, text, contentType }: Answer): void {
+function send(response: ServerResponse, { status, text, contentType }: Page): void {
   response.writeHead(status, {
     "content-type": contentType ?? "text/plain; charset=utf-8",
     "content-length": Buffer.byteLength(text),
@@ -217,26 +257,12 @@ function send(response: ServerResponse, { status, text, contentType }: Answer): 
   response.end(text);
 }
 
-interface Target {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** `:8088` is loopback here, unlike in Go: nothing is open to the network that nobody asked to be. */
-function parseAddr(addr: string): Target | undefined {
-  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(addr);
-  const port = Number(match?.groups?.["port"]);
-  const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
-  if (host === undefined || port > 65_535) return undefined;
-  return { host: host === "" ? "127.0.0.1" : host, port };
-}
-
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 /** Resolves with the error where it cannot listen. */
-function listen(server: Server, { host, port }: Target): Promise<Error | undefined> {
+function listen(server: Server, { host, port }: HttpAddress): Promise<Error | undefined> {
   return new Promise((resolve) => {
     const onListening = (): void => {
       server.off("error", onError);

@@ -28,6 +28,7 @@ const metrics = createMetrics({ version: "bench", protocol: "kmip" });
 const status = createKeyStatus({
   encryptor: doNothing,
   probeIntervalMs: 15_000,
+  deepProbeIntervalMs: 300_000,
   graceMs: 120_000,
   timeoutMs: 10_000,
   onEvent: () => {},

@@ -1,11 +1,12 @@
 /** `config`: what it prints is read back by other readers than wrote it, and says what the flags said. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, statSync, watch, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { parseAllDocuments } from "yaml";
+import { setImmediate } from "node:timers/promises";
+import { parse, parseAllDocuments } from "yaml";
 import { configCommand } from "../../src/cli/config.ts";
 import { endpointOf, parseEndpoint } from "../../src/cli/kms-endpoint.ts";
 import { ConfigError } from "../../src/config/settings.ts";
@@ -52,6 +53,7 @@ interface Pod {
     readonly automountServiceAccountToken: boolean;
     readonly securityContext: {
       readonly seccompProfile: unknown;
+      readonly seLinuxOptions?: unknown;
       readonly supplementalGroups?: readonly number[];
     };
     readonly containers: readonly [Container];
@@ -167,6 +169,18 @@ describe("config encryption-configuration", () => {
     );
   });
 
+  test("takes the letters of the key before off, so that names do not grow with each rotation", async () => {
+    const { resources } = await printYaml<EncryptionConfiguration>(
+      "encryption-configuration",
+      "--sock=/run/okms/kms-11111111.sock",
+      "--provider-name=okms-encryption-provider-11111111",
+      `--rotate-to=${nextKeyId}`,
+    );
+    const [next] = resources[0].providers;
+    assert.equal(next?.kms?.name, "okms-encryption-provider-9abcdef0");
+    assert.equal(next?.kms?.endpoint, "unix:///run/okms/kms-9abcdef0.sock");
+  });
+
   test("takes the next provider's name and socket from flags", async () => {
     const flags = ["--rotate-to=k2", "--rotate-name=other", "--rotate-sock=/run/okms/other.sock"];
     const { resources } = await printYaml<EncryptionConfiguration>(
@@ -216,7 +230,10 @@ describe("config systemd", () => {
     const service = units.get(`${name}.service`);
     const socket = units.get(`${name}.socket`);
     assert.deepEqual(service?.get("Unit", "Requires"), [`${name}.socket`]);
-    assert.deepEqual(service?.get("Unit", "Before"), ["kubelet.service"]);
+    const consumers =
+      "kubelet.service kube-apiserver.service k3s.service rke2-server.service k0scontroller.service";
+    assert.deepEqual(service?.get("Unit", "Before"), [consumers]);
+    assert.deepEqual(socket?.get("Unit", "Before"), [consumers]);
     assert.deepEqual(service?.get("Install", "Also"), [`${name}.socket`]);
     assert.deepEqual(socket?.get("Socket", "ListenStream"), ["/run/okms/kms.sock"]);
     assert.deepEqual(socket?.get("Socket", "SocketMode"), ["0660"]);
@@ -225,14 +242,15 @@ describe("config systemd", () => {
   const settings: readonly (readonly [key: string, value: string])[] = [
     ["Restart", "always"],
     ["RestartSec", "1"],
-    ["RuntimeDirectory", "okms"],
-    ["RuntimeDirectoryPreserve", "yes"],
     ["LimitCORE", "0"],
     ["NoNewPrivileges", "yes"],
     ["ProtectSystem", "strict"],
     ["ProtectHome", "yes"],
     ["PrivateTmp", "yes"],
     ["PrivateDevices", "yes"],
+    ["DevicePolicy", "closed"],
+    ["PrivateUsers", "yes"],
+    ["ProcSubset", "pid"],
     ["CapabilityBoundingSet", ""],
     ["RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"],
     ["ExecReload", "/bin/kill -HUP $MAINPID"],
@@ -243,6 +261,19 @@ describe("config systemd", () => {
       assert.deepEqual(service?.get("Service", key), [value]);
     });
   }
+
+  test("gives the socket's folder to nobody: a RuntimeDirectory= would, and its socket with it", async () => {
+    const service = (await printUnits(...serve, sock)).get("okms-k8s-encryption-provider.service");
+    assert.deepEqual(service?.get("Service", "RuntimeDirectory"), []);
+  });
+
+  test("forbids system calls that need privileges or change limits", async () => {
+    const service = (await printUnits(...serve, sock)).get("okms-k8s-encryption-provider.service");
+    assert.deepEqual(service?.get("Service", "SystemCallFilter"), [
+      "@system-service",
+      "~@privileged @resources",
+    ]);
+  });
 
   test("leaves Node.js its compiler and every process its restart", async () => {
     const service = (await printUnits(...serve, sock)).get("okms-k8s-encryption-provider.service");
@@ -259,12 +290,16 @@ describe("config systemd", () => {
       "--client-key=~/key.pem",
       "--sock=kms.sock",
       "--timeout=7s",
+      "--node=/opt/node/bin/node",
     ];
     const { stdout } = await runCommand(configCommand, argv, env);
     const command = splitCommand(
       parseUnit(stdout.split("\n\n# ")[0] ?? "").get("Service", "ExecStart")[0] ?? "",
     );
     assert.deepEqual(command, [
+      "/opt/node/bin/node",
+      "--max-semi-space-size=2",
+      "--disable-sigusr1",
       "/usr/local/bin/okms-k8s-encryption-provider",
       "serve",
       "--protocol=kmip",
@@ -311,14 +346,42 @@ describe("config systemd", () => {
   }
 
   test("takes mode, group, user and program from the flags", async () => {
-    const flags = ["--sock-mode=0600", "--sock-group=kube", "--user=okms", "--exec=/opt/okms/bin/p"];
+    const flags = [
+      "--sock-mode=0600",
+      "--sock-group=kube",
+      "--user=okms",
+      "--exec=/opt/okms/bin/p",
+      "--node=none",
+    ];
     const [service, socket] = [...(await printUnits(...serve, sock, ...flags)).values()];
     assert.deepEqual(socket?.get("Socket", "SocketMode"), ["0600"]);
     assert.deepEqual(socket?.get("Socket", "SocketGroup"), ["kube"]);
     assert.deepEqual(socket?.get("Socket", "DirectoryMode"), ["0751"], "the group comes through the folder");
-    assert.deepEqual(service?.get("Service", "RuntimeDirectoryMode"), ["0751"]);
     assert.deepEqual(service?.get("Service", "User"), ["okms"]);
     assert.equal(splitCommand(service?.get("Service", "ExecStart")[0] ?? "")[0], "/opt/okms/bin/p");
+  });
+
+  test("runs the program with the Node.js that runs `config`, and sets no variable for it", async () => {
+    const service = (await printUnits(...serve, sock)).get("okms-k8s-encryption-provider.service");
+    const [node, ...rest] = splitCommand(service?.get("Service", "ExecStart")[0] ?? "");
+    assert.equal(node, process.execPath);
+    assert.deepEqual(rest.slice(0, 2), ["--max-semi-space-size=2", "--disable-sigusr1"]);
+    assert.deepEqual(service?.get("Service", "Environment"), []);
+  });
+
+  test("warns of a program and of a Node.js that are not there, which systemd reports as status 203", async () => {
+    const flags = ["systemd", ...serve, sock, "--exec=/nowhere/program", "--node=/nowhere/node"];
+    const { code, stderr } = await runCommand(configCommand, flags);
+    assert.equal(code, 0);
+    assert.match(stderr, /^Warning: \/nowhere\/program \(--exec\) is not on this host/m);
+    assert.match(stderr, /^Warning: \/nowhere\/node \(--node\) is not on this host/m);
+  });
+
+  test("writes /run for /var/run, which systemd complains of at every start", async () => {
+    const [service, socket] = [...(await printUnits(...serve)).values()];
+    assert.deepEqual(socket?.get("Socket", "ListenStream"), ["/run/okms_etcd_plugin.sock"]);
+    const command = splitCommand(service?.get("Service", "ExecStart")[0] ?? "");
+    assert.ok(command.includes("--sock=/run/okms_etcd_plugin.sock"), command.join(" "));
   });
 
   test("names the units as --instance says, and leaves that name to the one that runs in a rotation", async () => {
@@ -493,6 +556,18 @@ describe("config static-pod", () => {
     );
   });
 
+  test("sets no variable for Node.js: the image has its flags inside", async () => {
+    const { spec } = await printYaml<Pod>("static-pod", ...serve, sock, image);
+    assert.equal(Object.hasOwn(spec.containers[0], "env"), false);
+  });
+
+  test("has the SELinux type that is asked for, and none else", async () => {
+    const flags = ["static-pod", ...serve, sock, image];
+    assert.doesNotMatch(await print(...flags), /seLinuxOptions/);
+    const { spec } = await printYaml<Pod>(...flags, "--selinux-type=spc_t");
+    assert.deepEqual(spec.securityContext.seLinuxOptions, { type: "spc_t" });
+  });
+
   for (const folder of ["/run", "/var/run", "/tmp", "/"]) {
     test(`refuses to mount all of ${folder} for the socket`, async () => {
       const complaints = await complaintsOf(
@@ -514,6 +589,40 @@ describe("config", () => {
     assert.deepEqual(written.map((file) => path.basename(file)).toSorted(), readdirSync(folder).toSorted());
   });
 
+  test("leaves a file with the same content alone, and says so: a static Pod restarts when its manifest changes", async (t) => {
+    const folder = temporaryFolder(t);
+    await print("systemd", ...serve, sock, `--out=${folder}`);
+    const files = readdirSync(folder).map((file) => path.join(folder, file));
+    const before = files.map((file) => statSync(file).ino);
+    const text = await print("systemd", ...serve, sock, `--out=${folder}`);
+    assert.match(text, /^(?:\S+ \(unchanged\)\n){2}$/);
+    assert.deepEqual(
+      files.map((file) => statSync(file).ino),
+      before,
+    );
+  });
+
+  test("replaces a file by a rename: who reads meanwhile sees the old one whole or the new one whole", async (t) => {
+    const folder = temporaryFolder(t);
+    const file = path.join(folder, "encryption-configuration.yaml");
+    writeFileSync(file, "old");
+    const reader = openSync(file, "r");
+    t.after(() => closeSync(reader));
+    const names: string[] = [];
+    const watcher = watch(folder, (_event, name) => void names.push(name ?? ""));
+    t.after(() => watcher.close());
+    await print("encryption-configuration", sock, `--out=${folder}`);
+    assert.equal(readFileSync(reader, "utf8"), "old", "what was open was not written into");
+    assert.match(readFileSync(file, "utf8"), /^kind: EncryptionConfiguration$/m);
+    assert.deepEqual(readdirSync(folder), ["encryption-configuration.yaml"], "nothing is left beside it");
+    while (names.length === 0) await setImmediate();
+    const aside = names.filter((name) => name !== "encryption-configuration.yaml");
+    assert.ok(
+      aside.every((name) => name.startsWith(".")),
+      `the kubelet reads what is not hidden: ${aside.join(", ")}`,
+    );
+  });
+
   test("exits 1 and says why where the folder cannot be written", async (t) => {
     const file = path.join(temporaryFolder(t), "file");
     writeFileSync(file, "");
@@ -523,7 +632,7 @@ describe("config", () => {
   });
 
   const rows: readonly (readonly [what: string, argv: readonly string[], complaint: RegExp])[] = [
-    ["no kind", [], /^Missing or unknown kind: give one of encryption-configuration, systemd, static-pod$/],
+    ["no kind", [], /^Missing or unknown kind: give one of encryption-configuration, systemd, static-pod, /],
     ["an unknown kind", ["helm"], /^Missing or unknown kind/],
     ["a static Pod without an image", ["static-pod", ...serve, sock], /^Missing required flag --image/],
     [
@@ -611,4 +720,106 @@ describe("config", () => {
       );
     });
   }
+});
+
+/** The printed files, by the path that their first line names. */
+async function printFiles(...argv: readonly string[]): Promise<Map<string, Record<string, unknown>>> {
+  const parts = (await print(...argv)).split(/^---$/m);
+  return new Map(
+    parts.map((part) => [
+      /^# (\S+)$/m.exec(part)?.[1] ?? "",
+      parse(part, { strict: true }) as Record<string, unknown>,
+    ]),
+  );
+}
+function args(file: string): string[] {
+  return [`encryption-provider-config=${file}`, "encryption-provider-config-automatic-reload=true"];
+}
+
+function volume(name: string, folder: string): object {
+  return { name, hostPath: folder, mountPath: folder, readOnly: true, pathType: "DirectoryOrCreate" };
+}
+
+/** The host's folders that kubeadm's kube-apiserver is given. */
+async function kubeadmFolders(...flags: readonly string[]): Promise<unknown[]> {
+  const files = await printFiles("kubeadm", ...flags);
+  const cluster = files.get("/etc/kubernetes/okms/cluster-configuration.yaml") as {
+    apiServer: { extraVolumes: { hostPath: string }[] };
+  };
+  return cluster.apiServer.extraVolumes.map(({ hostPath }) => hostPath);
+}
+
+describe("config for a distribution", () => {
+  test("kubeadm: arguments and volumes of a ClusterConfiguration that lead to the file and the socket", async () => {
+    const files = await printFiles("kubeadm", sock);
+    const file = "/etc/kubernetes/okms/encryption-configuration.yaml";
+    assert.deepEqual([...files.keys()], [file, "/etc/kubernetes/okms/cluster-configuration.yaml"]);
+    const cluster = files.get("/etc/kubernetes/okms/cluster-configuration.yaml");
+    assert.equal(cluster?.["apiVersion"], "kubeadm.k8s.io/v1beta4");
+    assert.deepEqual(cluster["apiServer"], {
+      extraArgs: [
+        { name: "encryption-provider-config", value: file },
+        { name: "encryption-provider-config-automatic-reload", value: "true" },
+      ],
+      extraVolumes: [
+        volume("okms-configuration", "/etc/kubernetes/okms"),
+        volume("okms-socket", "/run/okms"),
+      ],
+    });
+  });
+
+  test("kubeadm: no volume for an abstract socket, and both folders in a rotation to another one", async () => {
+    assert.deepEqual(await kubeadmFolders("--sock=@okms"), ["/etc/kubernetes/okms"]);
+    assert.deepEqual(await kubeadmFolders(sock, "--rotate-to=k2", "--rotate-sock=/run/okms2/kms.sock"), [
+      "/etc/kubernetes/okms",
+      "/run/okms",
+      "/run/okms2",
+    ]);
+  });
+
+  test("k3s: arguments that are added to those of the main file", async () => {
+    const files = await printFiles("k3s", sock);
+    assert.deepEqual(files.get("/etc/rancher/k3s/config.yaml.d/okms.yaml"), {
+      "kube-apiserver-arg+": args("/etc/rancher/k3s/okms/encryption-configuration.yaml"),
+    });
+  });
+
+  test("rke2: arguments, and the folders that its kube-apiserver's Pod needs", async () => {
+    const files = await printFiles("rke2", sock);
+    assert.deepEqual(files.get("/etc/rancher/rke2/config.yaml.d/okms.yaml"), {
+      "kube-apiserver-arg+": args("/etc/rancher/rke2/okms/encryption-configuration.yaml"),
+      "kube-apiserver-extra-mount+": ["/etc/rancher/rke2/okms:/etc/rancher/rke2/okms", "/run/okms:/run/okms"],
+    });
+  });
+
+  test("kops: the static Pod and a place for each file, as assets of the cluster's specification", async () => {
+    const kopsSock = "--sock=/srv/kubernetes/kube-apiserver/okms/kms.sock";
+    const files = await printFiles("kops", ...serve, kopsSock, "--image=i");
+    const { spec } = files.get("kops-cluster.yaml") as {
+      spec: { encryptionConfig: boolean; fileAssets: { path: string; content: string }[] };
+    };
+    assert.equal(spec.encryptionConfig, true);
+    assert.deepEqual(
+      spec.fileAssets.map((asset) => asset.path),
+      [
+        "/etc/okms/cert.pem",
+        "/etc/okms/key.pem",
+        "/etc/kubernetes/manifests/okms-k8s-encryption-provider.manifest",
+      ],
+    );
+    const pod = parse(spec.fileAssets[2]?.content ?? "") as Pod;
+    assert.equal(pod.spec.containers[0].image, "i");
+    assert.equal(pod.spec.volumes[0]?.hostPath.path, "/srv/kubernetes/kube-apiserver/okms");
+  });
+
+  for (const kind of ["kubeadm", "rke2"])
+    test(`${kind} refuses a socket whose folder is the host's`, async () => {
+      const complaints = await complaintsOf(kind, "--sock=/run/kms.sock");
+      assert.match(complaints.join("\n"), /give it a folder of its own/);
+    });
+
+  test("kops refuses a socket that its kube-apiserver would not see", async () => {
+    const complaints = await complaintsOf("kops", ...serve, sock, "--image=i");
+    assert.match(complaints.join("\n"), /kOps mounts \/srv\/kubernetes\/kube-apiserver alone/);
+  });
 });

@@ -1,6 +1,8 @@
 /** The configuration as a whole: what each flag comes to, what is refused, in which words, and what is odd. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { defaultsOf } from "../../src/cli/command.ts";
+import { serveFlags } from "../../src/cli/serve-flags.ts";
 import { parseServeConfig } from "../../src/config/config.ts";
 import type { Config, ParsedConfig } from "../../src/config/config.ts";
 import { ConfigError, createSettingsReader } from "../../src/config/settings.ts";
@@ -22,7 +24,10 @@ function parse(given: Given, isTerminal = false): ParsedConfig {
   const settings = Object.entries(given).flatMap(([name, text]) =>
     text === undefined ? [] : [[name, { text, source: `--${name}` }] as const],
   );
-  return parseServeConfig(createSettingsReader(Object.fromEntries(settings)), isTerminal);
+  return parseServeConfig(
+    createSettingsReader(Object.fromEntries(settings), defaultsOf(serveFlags)),
+    isTerminal,
+  );
 }
 
 function complaintsOf(given: Given): readonly string[] {
@@ -49,25 +54,30 @@ test("the least command line for kmip gets every default", () => {
   assert.deepEqual(parse(kmip), {
     config: {
       protocol: "kmip",
-      servers: ["kms.example:5696"],
+      servers: [{ name: "kms.example:5696", host: "kms.example", port: 5696, serverName: "kms.example" }],
       sock: "/var/run/okms_etcd_plugin.sock",
       sockMode: 0o660,
       sockGroup: undefined,
       replace: false,
+      sockInsecureDir: false,
       timeoutMs: 10_000,
       key: { label: "etcd" },
       okmsId: undefined,
       clientCert: "/c.pem",
       clientKey: "/k.pem",
+      clientKeyPasswordFile: undefined,
       ca: undefined,
+      kmipUsername: undefined,
+      kmipPasswordFile: undefined,
       logLevel: "info",
       logFormat: "json",
       httpAddr: undefined,
       probeIntervalMs: 15_000,
+      deepProbeIntervalMs: 300_000,
       statusGraceMs: 120_000,
+      stateDir: undefined,
       kmipConnections: 8,
       maxInflight: 512,
-      insecureHttp: false,
     },
     warnings: [],
   });
@@ -90,7 +100,7 @@ const values: readonly (readonly [flag: string, text: string, expected: Partial<
   ["log-level", "trace", { logLevel: "trace" }],
   ["log-level", "error", { logLevel: "error" }],
   ["log-format", "text", { logFormat: "text" }],
-  ["http-addr", ":8088", { httpAddr: "127.0.0.1:8088" }],
+  ["http-addr", ":8088", { httpAddr: { name: "127.0.0.1:8088", host: "127.0.0.1", port: 8088 } }],
   ["sock-mode", "0600", { sockMode: 0o600 }],
   ["sock-mode", "600", { sockMode: 0o600 }],
   ["sock-mode", "0o600", { sockMode: 0o600 }],
@@ -101,18 +111,23 @@ const values: readonly (readonly [flag: string, text: string, expected: Partial<
   ["status-grace", "0s", { statusGraceMs: 0 }],
   ["kmip-connections", "16", { kmipConnections: 16 }],
   ["max-inflight", "64", { maxInflight: 64 }],
+  ["deep-probe-interval", "1m", { deepProbeIntervalMs: 60_000 }],
+  ["state-dir", "/var/lib/okms", { stateDir: "/var/lib/okms" }],
+  ["sock-insecure-dir", "true", { sockInsecureDir: true }],
+  ["client-key-password-file", "/p", { clientKeyPasswordFile: "/p" }],
 ];
 for (const [flag, text, expected] of values)
   test(`--${flag} ${text} comes to ${JSON.stringify(expected)}`, () => {
     const { config } = parse({ ...kmip, [flag]: text });
-    for (const [name, value] of Object.entries(expected)) assert.equal(config[name as keyof Config], value);
+    for (const [name, value] of Object.entries(expected))
+      assert.deepEqual(config[name as keyof Config], value);
   });
 
 test("rest takes base URLs, the domain, and a key by its UUID", () => {
   const { config } = parse({ ...rest, "encryption-key-label": undefined, "encryption-key-id": uuid });
   assert.deepEqual(
-    [config.protocol, config.servers, config.okmsId, config.key],
-    ["rest", ["https://kms.example"], uuid, { id: uuid }],
+    [config.protocol, config.servers.map(({ name }) => name), config.okmsId, config.key],
+    ["rest", ["kms.example:443"], uuid, { id: uuid }],
   );
 });
 
@@ -134,6 +149,28 @@ test("with nothing given, everything that is missing is told at once", () => {
     "Missing required flag --client-cert: a PEM file for mutual TLS",
     "Missing required flag --client-key: a PEM file for mutual TLS",
   ]);
+});
+
+test("a user name of KMIP and the file with its password are given together", () => {
+  const given = { ...kmip, "kmip-username": "k8s", "kmip-password-file": "/p" };
+  const { kmipUsername, kmipPasswordFile } = parse(given).config;
+  assert.deepEqual([kmipUsername, kmipPasswordFile], ["k8s", "/p"]);
+  assert.match(complaintsOf({ ...given, "kmip-username": undefined })[0] ?? "", /needs --kmip-username/);
+  assert.match(
+    complaintsOf({ ...given, "kmip-password-file": undefined })[0] ?? "",
+    /needs --kmip-password-file/,
+  );
+});
+
+test("--serv-name is what every server's certificate must be for", () => {
+  const { config } = parse({ ...kmip, "serv-addr": "10.0.0.1,kms.example.", "serv-name": "KMS.example." });
+  assert.deepEqual(
+    config.servers.map(({ host, serverName }) => [host, serverName]),
+    [
+      ["10.0.0.1", "kms.example"],
+      ["kms.example.", "kms.example"],
+    ],
+  );
 });
 
 const refusals: readonly (readonly [why: string, given: Given, complaint: string])[] = [
@@ -223,6 +260,11 @@ const refusals: readonly (readonly [why: string, given: Given, complaint: string
     'Invalid value for --http-addr: "localhost" is not host:port, as 127.0.0.1:8088',
   ],
   [
+    "a name with a port",
+    { ...kmip, "serv-name": "kms.example:5696" },
+    'Invalid value for --serv-name: "kms.example:5696" is not the name in a server\'s certificate: write kms.example.net, or an IP address, without a port',
+  ],
+  [
     "too many connections",
     { ...kmip, "kmip-connections": "129" },
     'Invalid value for --kmip-connections: "129" is not a whole number from 1 to 128',
@@ -243,7 +285,7 @@ test("a conflict with a variable says where the other half is set", () => {
     ...Object.fromEntries(Object.entries(kmip).map(([name, text]) => [name, { text, source: `--${name}` }])),
     "encryption-key-id": { text: "x", source: "OKMS_KEY_ID" },
   };
-  assert.throws(() => parseServeConfig(createSettingsReader(settings), false), {
+  assert.throws(() => parseServeConfig(createSettingsReader(settings, defaultsOf(serveFlags)), false), {
     message:
       "Flag conflict: use --encryption-key-id or --encryption-key-label, not both (OKMS_KEY_ID set in the environment)",
   });
@@ -251,6 +293,7 @@ test("a conflict with a variable says where the other half is set", () => {
 
 const oddities: readonly (readonly [given: Given, warning: RegExp])[] = [
   [{ ...kmip, "okms-id": uuid }, /^--okms-id has no effect with --protocol kmip$/],
+  [{ ...rest, "kmip-username": "k8s" }, /^--kmip-username has no effect with --protocol rest$/],
   [{ ...rest, "kmip-connections": "4" }, /^--kmip-connections has no effect with --protocol rest$/],
   [{ ...kmip, "sock-mode": "0666" }, /every user of this host/],
   [{ ...kmip, timeout: "500ms" }, /--timeout 500ms leaves little time/],

@@ -72,17 +72,20 @@ test("booleans are those of Go's strconv.ParseBool and no others", () => {
     assert.equal(parseGoBoolean(text), undefined, text);
 });
 
+/** As defaults of the flags. */
+const defaults = { n: "3", d: "4s", m: "1", z: "1ms", timeout: "1s" };
+
 function readerOf(settings: Record<string, string>, earlier: readonly string[] = []): SettingsReader {
   const entries = Object.entries(settings).map(
     ([name, text]) => [name, { text, source: `--${name}` }] as const,
   );
-  return createSettingsReader(Object.fromEntries(entries), earlier);
+  return createSettingsReader(Object.fromEntries(entries), defaults, earlier);
 }
 
 test("a reader gives each kind of value", () => {
   const read = readerOf({ n: "7", d: "2s", b: "true", t: "text", p: "~/key.pem", c: "two" });
-  assert.equal(read.integer("n", { min: 1, max: 9 }, 1), 7);
-  assert.equal(read.durationMs("d", { min: 1, max: 9_000 }, 1), 2_000);
+  assert.equal(read.integer("n", { min: 1, max: 9 }), 7);
+  assert.equal(read.durationMs("d", { min: 1, max: 9_000 }), 2_000);
   assert.equal(read.boolean("b"), true);
   assert.equal(read.text("t"), "text");
   assert.equal(read.path("p"), `${os.homedir()}/key.pem`);
@@ -135,8 +138,8 @@ test("a user without a home folder is told so, once for each value, and has none
 
 test("what was not given reads as its default, without a complaint", () => {
   const read = readerOf({});
-  assert.equal(read.integer("n", { min: 1, max: 9 }, 3), 3);
-  assert.equal(read.durationMs("d", { min: 1, max: 9_000 }, 4), 4);
+  assert.equal(read.integer("n", { min: 1, max: 9 }), 3);
+  assert.equal(read.durationMs("d", { min: 1, max: 9_000 }), 4_000);
   assert.equal(read.boolean("b"), false);
   assert.equal(read.oneOf("c", ["one"]), undefined);
   assert.equal(read.path("p"), undefined);
@@ -145,12 +148,12 @@ test("what was not given reads as its default, without a complaint", () => {
 
 test("everything that is wrong is told at once, the earlier complaints first", () => {
   const read = readerOf({ n: "10", d: "1h", b: "maybe", c: "three", m: "-1", z: "ten" }, ["earlier"]);
-  read.integer("n", { min: 1, max: 9 }, 1);
-  read.durationMs("d", { min: 1_000, max: 60_000 }, 1);
+  read.integer("n", { min: 1, max: 9 });
+  read.durationMs("d", { min: 1_000, max: 60_000 });
   read.boolean("b");
   read.oneOf("c", ["one", "two"]);
-  read.integer("m", { min: 0, max: 9 }, 1);
-  read.durationMs("z", { min: 0, max: 1 }, 1);
+  read.integer("m", { min: 0, max: 9 });
+  read.durationMs("z", { min: 0, max: 1 });
   read.complain("of the caller");
   assert.throws(
     () => {
@@ -176,7 +179,7 @@ test("everything that is wrong is told at once, the earlier complaints first", (
 
 test("a value in a complaint stays on one line and is not endless", () => {
   const read = readerOf({ n: `1\n2${"x".repeat(500)}` });
-  read.integer("n", { min: 1, max: 9 }, 1);
+  read.integer("n", { min: 1, max: 9 });
   assert.throws(
     () => {
       read.finish();
@@ -196,7 +199,7 @@ for (const [form, text] of [
   test(`${form} in place of a path is a complaint that does not show it`, () => {
     const read = readerOf({ "client-key": text, timeout: text });
     read.path("client-key");
-    read.durationMs("timeout", { min: 1, max: 9 }, 1);
+    read.durationMs("timeout", { min: 1, max: 9_000 });
     assert.throws(
       () => {
         read.finish();
@@ -204,9 +207,9 @@ for (const [form, text] of [
       (error: unknown) => {
         assert.ok(error instanceof ConfigError);
         assert.deepEqual(error.complaints, [
-          "Invalid value for --client-key: it holds a PEM, not the path of a file with one",
-          "Invalid value for --timeout: it holds a PEM, not the path of a file with one",
-          'Invalid value for --timeout: "[PEM]" is not a duration such as "10s", "1m30s" or "500ms"',
+          "Invalid value for --client-key: it holds a PEM or a key, not the path of a file with one",
+          "Invalid value for --timeout: it holds a PEM or a key, not the path of a file with one",
+          `Invalid value for --timeout: (${text.length} characters, not shown) is not a duration such as "10s", "1m30s" or "500ms"`,
         ]);
         return true;
       },

@@ -2,6 +2,7 @@
 import { createEncryptor } from "../../src/encryptors/index.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import { contract } from "./contract.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 for (const maxVersion of ["1.4", "1.2"] as const)
   contract({
@@ -11,11 +12,10 @@ for (const maxVersion of ["1.4", "1.2"] as const)
       createEncryptor(
         {
           protocol: "kmip",
-          servers: [kmipAddress],
+          servers: [parseKmipAddress(kmipAddress)],
           key,
           okmsId: undefined,
           kmipConnections: 4,
-          insecureHttp: false,
         },
         () => {},
       ),

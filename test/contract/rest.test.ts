@@ -2,6 +2,7 @@
 import { createEncryptor } from "../../src/encryptors/index.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import { contract } from "./contract.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 for (const http2 of [true, false])
   contract({
@@ -9,7 +10,7 @@ for (const http2 of [true, false])
     startKms: () => startDevKms({ kmip: false, rest: { http2, pageSize: 10 } }),
     createEncryptor: ({ restUrl, okmsId }, key) =>
       createEncryptor(
-        { protocol: "rest", servers: [restUrl], key, okmsId, kmipConnections: 8, insecureHttp: false },
+        { protocol: "rest", servers: [parseRestAddress(restUrl)], key, okmsId, kmipConnections: 8 },
         () => {},
       ),
     unknownId: "00000000-0000-4000-8000-000000000000",

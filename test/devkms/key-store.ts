@@ -84,8 +84,12 @@ export interface KeyStore {
    * @throws Error where there is no such key
    */
   update(id: string, change: KeyChange): StoredKey;
-  /** Puts other bytes in a key's place, under its identifier, as a restored backup or an in-place Re-key does. */
-  exchangeMaterial(id: string): void;
+  /**
+   * Puts other bytes in a key's place, under its identifier, as a restored backup or an in-place Re-key does: random
+   * ones, or `material`.
+   * @returns the former bytes, with which a second call undoes it
+   */
+  exchangeMaterial(id: string, material?: Buffer): Buffer;
   /** Forgets a key altogether. */
   remove(id: string): void;
 }
@@ -181,10 +185,11 @@ export function openKeyStore(folder?: string): KeyStore {
       if (change.state === "Destroyed") key.material.fill(0);
       return put(withMaterial({ ...key, ...change, stateDates }, key.material));
     },
-    exchangeMaterial(id) {
+    exchangeMaterial(id, material) {
       const key = keys.get(id);
       if (key === undefined) throw new Error(`no key ${id}`);
-      put(withMaterial(key, randomBytes(key.material.length)));
+      put(withMaterial(key, material ?? randomBytes(key.material.length)));
+      return key.material;
     },
     remove(id) {
       keys.get(id)?.material.fill(0);

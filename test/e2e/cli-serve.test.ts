@@ -114,7 +114,7 @@ test("a bad certificate at the start: it listens, says why, and serves once the 
   await writeFile(files.key, "more of it");
   const flags = { ...kmipFlags(), "client-cert": files.cert, "client-key": files.key };
   const served = await serving(t, flagList(flags));
-  const line = await served.program.untilLogged(/^Could not load certificate: /);
+  const line = await served.program.untilLogged(/^cannot load the certificate files: /);
   assert.equal(line.level, "error");
   assert.match(line.msg, /cert\.pem: is not PEM: .*; .*key\.pem: is not PEM: .*; waiting for a good one$/);
   const refused = await served.client.call(status, {}, { deadline: Date.now() + 5_000 });
@@ -123,7 +123,7 @@ test("a bad certificate at the start: it listens, says why, and serves once the 
   await copyFile(kms.clientFiles.key, files.key);
   await copyFile(kms.clientFiles.cert, files.cert);
   served.program.kill("SIGHUP");
-  await served.program.untilLogged("the key is well");
+  await served.program.untilLogged("the key is healthy");
   await roundTrip(served);
 });
 
@@ -134,7 +134,7 @@ test("a new certificate is taken up on SIGHUP; a bad one is refused, and the old
   await roundTrip(served);
   await writeFile(key, "rubbish");
   served.program.kill("SIGHUP");
-  const refused = await served.program.untilLogged(/^Could not load certificate: /);
+  const refused = await served.program.untilLogged(/^cannot load the certificate files: /);
   assert.match(refused.msg, /key\.pem: is not PEM.*; the one in use stays$/);
   await roundTrip(served);
   await writeClientFiles(folder, kms.authority);
@@ -172,7 +172,7 @@ test("a socket that another process listens on is refused, and taken over with -
   const args = [...flagList(kmipFlags()), "--sock", first.sock];
   assert.equal((await startProgram(t, args).ended).code, 1);
   const second = startProgram(t, [...args, "--replace"]);
-  await second.untilLogged("the key is well");
+  await second.untilLogged("the key is healthy");
   first.program.kill("SIGTERM");
   assert.equal((await first.program.ended).code, 0);
   await roundTrip({ client: grpcClient(t, `unix:${first.sock}`) });
@@ -243,7 +243,7 @@ function oneMore(operation: string): () => Promise<void> {
 test("--http-addr serves health and metrics, and tells where", async (t) => {
   const { program } = await serving(t, [...flagList(kmipFlags()), "--http-addr", "127.0.0.1:0"]);
   const { address } = await program.untilLogged("the HTTP endpoint listens");
-  await program.untilLogged("the key is well");
+  await program.untilLogged("the key is healthy");
   for (const page of ["livez", "readyz", "metrics"]) {
     const reply = await fetch(`http://${String(address)}/${page}`);
     assert.equal(reply.status, 200, page);

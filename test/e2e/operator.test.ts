@@ -26,7 +26,7 @@ test("what `config` writes passes `check`, which exits 0 and prints each check",
   assert.match(readFileSync(file, "utf8"), /apiVersion: v2/);
   const checked = await runProgram(t, ["check", ...flags, "--encryption-config", file]);
   assert.equal(checked.code, 0, checked.stdout + checked.stderr);
-  assert.match(checked.stdout, /^all well: 21 checks$/m);
+  assert.match(checked.stdout, /^all checks passed: 21$/m);
 });
 
 test("`check` exits 1 with ✖ and what to do, and 2 for a command line that is wrong", async (t) => {
@@ -50,7 +50,7 @@ test("a process that serves answers /livez, /readyz and /metrics, and `probe` fi
   const flags = flagList({ ...kmipFlagsOf(kms), "http-addr": "127.0.0.1:0" });
   const { program, sock } = await serving(t, flags);
   const { address } = await program.untilLogged("the HTTP endpoint listens");
-  await program.untilLogged("the key is well");
+  await program.untilLogged("the key is healthy");
   for (const where of ["livez", "readyz"])
     assert.equal((await fetch(`http://${String(address)}/${where}`)).status, 200, where);
   const probed = await runProgram(t, ["probe", "--sock", sock, "--count", "20", "--concurrency", "4"]);

@@ -17,6 +17,8 @@ export interface ProgramOptions {
   readonly program?: keyof typeof programs;
   /** Beside PATH and HOME. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Most files that it may have open (ulimit -n). Default: as this process. */
+  readonly maxOpenFiles?: number;
 }
 
 /** A process under way. */
@@ -27,8 +29,8 @@ export interface Program {
   stderr(): string;
   /** The lines of stderr so far that are JSON. */
   log(): LogLine[];
-  /** Resolves with the first line of the log, written or to come, that has this message. */
-  untilLogged(message: string | RegExp): Promise<LogLine>;
+  /** Resolves with the first line of the log, written or to come, that has this message; or with the `nth`. */
+  untilLogged(message: string | RegExp, nth?: number): Promise<LogLine>;
   kill(signal: NodeJS.Signals): void;
   /** Resolves when it has ended. */
   readonly ended: Promise<Ended>;
@@ -50,7 +52,12 @@ export function startProgram(t: TestContext, args: readonly string[], options: P
   const file = programs[options.program ?? "built"];
   if (!existsSync(file)) throw new Error(`${file} is missing: run \`npm run build\``);
   const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], ...options.env };
-  const child = spawn(process.execPath, [file, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const command = [process.execPath, file, ...args];
+  const [executable, ...rest] =
+    options.maxOpenFiles === undefined
+      ? command
+      : ["bash", "-c", `ulimit -n ${options.maxOpenFiles}; exec "$@"`, "bash", ...command];
+  const child = spawn(executable ?? "", rest, { env, stdio: ["ignore", "pipe", "pipe"] });
   const texts = { stdout: "", stderr: "" };
   const waiting = new Set<() => void>();
   let hasEnded = false;
@@ -80,9 +87,9 @@ export function startProgram(t: TestContext, args: readonly string[], options: P
     stdout: () => texts.stdout,
     stderr: () => texts.stderr,
     log,
-    async untilLogged(message) {
+    async untilLogged(message, nth = 1) {
       for (;;) {
-        const found = log().find((line) => isMatch(line.msg, message));
+        const found = log().filter((line) => isMatch(line.msg, message))[nth - 1];
         if (found !== undefined) return found;
         if (hasEnded) throw new Error(`ended without a line ${String(message)}:\n${texts.stderr}`);
         await new Promise<void>((resolve) => {

@@ -104,7 +104,7 @@ for (const protocol of ["kmip", "rest"] as const)
       const load = startLoad(old.client, 8);
       const args = [...flagList(flagsOf(protocol, kms)), "--sock", old.sock, "--replace"];
       const next = startProgram(t, args);
-      await next.untilLogged("the key is well");
+      await next.untilLogged("the key is healthy");
       old.program.kill("SIGTERM");
       assert.equal((await old.program.ended).code, 0);
       const soFar = load.calls();
@@ -149,7 +149,7 @@ test("a path whose folder is removed too is made again", async (t) => {
   const folder = path.join(temporaryFolder(t), "run");
   const sock = path.join(folder, "kms.sock");
   const program = startProgram(t, [...flagList(flagsOf("kmip", kms)), "--sock", sock]);
-  await program.untilLogged("the key is well");
+  await program.untilLogged("the key is healthy");
   await rm(folder, { recursive: true });
   while (!existsSync(sock)) await sleep(20);
   await roundTrip({ client: grpcClient(t, `unix:${sock}`) });

@@ -5,6 +5,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import type { Encryptor } from "../../src/encryptors/encryptor.ts";
 import type { KmipCredential } from "../../src/encryptors/kmip-credential.ts";
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
@@ -103,7 +104,7 @@ async function encryptorWith(
 ): Promise<{ readonly encryptor: Encryptor; readonly dumps: readonly string[] }> {
   const dumps: string[] = [];
   const encryptor = createKmipEncryptor({
-    servers: [kms.kmipAddress],
+    servers: [parseKmipAddress(kms.kmipAddress)],
     key: { id },
     credential,
     onEvent: (event) => {
@@ -178,7 +179,7 @@ test("a reply over 64 KiB is refused at its header, whatever the library takes b
       socket.write(Buffer.from("42007b01000ffff8", "hex"));
     },
   });
-  const encryptor = createKmipEncryptor({ servers: [server.address], key: { id: "key" } });
+  const encryptor = createKmipEncryptor({ servers: [parseKmipAddress(server.address)], key: { id: "key" } });
   encryptor.setTlsMaterial(await clientMaterial());
   await assert.rejects(encryptor.resolveKey(within()), {
     code: "KMIP_FRAME_TOO_LARGE",

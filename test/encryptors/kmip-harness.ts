@@ -3,6 +3,7 @@ import type { CallContext, Encryptor, KeySelector, KmsEvent } from "../../src/en
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
 import type { DevKms } from "../devkms/devkms.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 /** An encryptor, with what it has told so far; closed at the end of its block. */
 export interface TestEncryptor extends Encryptor, AsyncDisposable {
@@ -15,7 +16,7 @@ export interface TestEncryptor extends Encryptor, AsyncDisposable {
 export async function encryptorFor(kms: DevKms, key: KeySelector): Promise<TestEncryptor> {
   const events: KmsEvent[] = [];
   const encryptor = createKmipEncryptor({
-    servers: [kms.kmipAddress],
+    servers: [parseKmipAddress(kms.kmipAddress)],
     key,
     onEvent: (event) => events.push(event),
   });

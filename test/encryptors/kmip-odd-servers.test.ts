@@ -17,6 +17,7 @@ import {
 } from "../../src/kmip/index.ts";
 import { clientMaterial, type EchoServer, startEchoServer } from "../kmip/echo-server.ts";
 import { within } from "./kmip-harness.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 const seed = Buffer.alloc(32, 7);
 const data = Buffer.alloc(32, 8);
@@ -47,7 +48,7 @@ async function oddServer(encrypted: Partial<EncryptResponse>, decrypted = seed):
 }
 
 async function withEncryptor<T>(server: EchoServer, use: (encryptor: Encryptor) => Promise<T>): Promise<T> {
-  const encryptor = createKmipEncryptor({ servers: [server.address], key: { id: "key" } });
+  const encryptor = createKmipEncryptor({ servers: [parseKmipAddress(server.address)], key: { id: "key" } });
   encryptor.setTlsMaterial(await clientMaterial());
   try {
     return await use(encryptor);

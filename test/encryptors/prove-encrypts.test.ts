@@ -4,6 +4,7 @@ import { type TestContext, test } from "node:test";
 import type { Encryptor, KmsEvent } from "../../src/encryptors/encryptor.ts";
 import { createEncryptor } from "../../src/encryptors/index.ts";
 import { proveEncrypts } from "../../src/encryptors/prove-encrypts.ts";
+import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { encryptorFor, within } from "./kmip-harness.ts";
@@ -22,9 +23,9 @@ async function benchFor(t: TestContext, protocol: "kmip" | "rest"): Promise<Benc
   t.after(() => kms.close());
   const { id } = kms.keys.create();
   const events: KmsEvent[] = [];
-  const server = protocol === "kmip" ? kms.kmipAddress : kms.restUrl;
+  const server = protocol === "kmip" ? parseKmipAddress(kms.kmipAddress) : parseRestAddress(kms.restUrl);
   const config = { protocol, servers: [server], key: { id }, okmsId: kms.okmsId, kmipConnections: 1 };
-  const encryptor = createEncryptor({ ...config, insecureHttp: false }, (event) => events.push(event));
+  const encryptor = createEncryptor(config, (event) => events.push(event));
   t.after(() => encryptor.close());
   encryptor.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
   const operations = (): string[] =>

@@ -5,6 +5,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 import { createAuthority } from "../devkms/certificates.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 
@@ -33,7 +34,9 @@ for (const protocol of ["kmip", "rest"] as const)
     const key = kms.keys.create({ name: "kek" });
     const resolveTrusting = async (roots: string): Promise<string> => {
       const { cert, key: privateKey } = kms.clientFiles;
-      const servers = [protocol === "kmip" ? kms.kmipAddress : kms.restUrl];
+      const servers = [
+        protocol === "kmip" ? parseKmipAddress(kms.kmipAddress) : parseRestAddress(kms.restUrl),
+      ];
       const config = { protocol, servers, key: { id: key.id }, okmsId: kms.okmsId, kmipConnections: 1 };
       const options = JSON.stringify({ config, files: { cert, key: privateKey } });
       const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", program], {

@@ -2,6 +2,7 @@
  * The encryptor against a server on kmip-go, and kmip-go's client against the embedded KMS: the library of the Go original,
  * whose data must be read here and the other way round.
  */
+import { parseKmipAddress } from "../../src/net/address.ts";
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -52,7 +53,7 @@ async function encryptorFor(
   address = server.address,
   own = files,
 ): Promise<Encryptor> {
-  const encryptor = createKmipEncryptor({ servers: [address], key });
+  const encryptor = createKmipEncryptor({ servers: [parseKmipAddress(address)], key });
   t.after(() => encryptor.close());
   encryptor.setTlsMaterial(await loadTlsMaterial(own));
   return encryptor;

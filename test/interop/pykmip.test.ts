@@ -28,6 +28,7 @@ import {
   startPyKmipClient,
   startPyKmipServer,
 } from "./pykmip.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 const python = (await hasPython()) ? await preparePyKmip() : undefined;
 const skip = python === undefined ? "no python3 with venv on this machine" : false;
@@ -65,7 +66,7 @@ function clientsOf(
       return client;
     },
     async encryptor(key) {
-      const encryptor = createKmipEncryptor({ servers: [address], key });
+      const encryptor = createKmipEncryptor({ servers: [parseKmipAddress(address)], key });
       t.after(() => encryptor.close());
       encryptor.setTlsMaterial(await loadTlsMaterial(files));
       return encryptor;
@@ -194,7 +195,7 @@ async function withoutUsage(
   const { id = "" } = await (await client("1.4")).act({ do: "create", name: "seed" });
   const issued = await authority.issue({ commonName: "okms-client", withoutExtendedUsage: true });
   const files = await writeCertificateFiles(await temporaryFolder(t), issued, authority.caPem);
-  const ours = createKmipEncryptor({ servers: [address], key: { id } });
+  const ours = createKmipEncryptor({ servers: [parseKmipAddress(address)], key: { id } });
   t.after(() => ours.close());
   ours.setTlsMaterial(await loadTlsMaterial(files));
   return { id, ours };

@@ -39,6 +39,7 @@ import {
 } from "../../src/kmip/index.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { startDevKms } from "../devkms/devkms.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 
 const version = parseVersion("1.4");
 const item: Item = { tag: Tag.Operation, type: ItemType.Enumeration, value: 0x1f };
@@ -81,7 +82,7 @@ test("A server's side: a request is read, and answered item by item", () => {
 test("A client's side: a value goes through Encrypt and Decrypt, and a refusal has its reason", async (t) => {
   const kms = await startDevKms({ rest: false });
   t.after(() => kms.close());
-  const client = createKmipClient({ servers: [kms.kmipAddress] });
+  const client = createKmipClient({ servers: [parseKmipAddress(kms.kmipAddress)] });
   t.after(() => client.close());
   const material: TlsMaterial = await loadTlsMaterial(kms.clientFiles);
   client.setTlsMaterial(material);

@@ -4,10 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { KmipResultError, ProviderError, toProviderError } from "../../src/errors.ts";
+import { KmipResultError, NetworkError, ProviderError, toProviderError } from "../../src/errors.ts";
 import { createRequest, payloadOf } from "../../src/kmip/batch.ts";
 import { openConnection } from "../../src/kmip/connection.ts";
-import { parseEndpoint } from "../../src/kmip/endpoint.ts";
+
 import { decodeResponse, encodeRequest } from "../../src/kmip/messages.ts";
 import {
   createNegotiator,
@@ -16,7 +16,13 @@ import {
   type Negotiator,
 } from "../../src/kmip/negotiate.ts";
 import { discoverVersionsOperation } from "../../src/kmip/operations/index.ts";
-import { formatVersion, type ProtocolVersion, type VersionText } from "../../src/kmip/version.ts";
+import {
+  formatVersion,
+  parseVersion,
+  type ProtocolVersion,
+  type VersionText,
+} from "../../src/kmip/version.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 import { loadTlsMaterial, secureContextOf } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
@@ -49,7 +55,7 @@ function discovered(read: () => readonly ProtocolVersion[], header: ProtocolVers
 
 /** Negotiates on one connection, which is closed then. */
 async function onConnection(negotiator: Negotiator): Promise<ProtocolVersion> {
-  const endpoint = parseEndpoint(kms.kmipAddress);
+  const endpoint = parseKmipAddress(kms.kmipAddress);
   const connection = await openConnection({
     endpoint,
     secureContext,
@@ -58,7 +64,7 @@ async function onConnection(negotiator: Negotiator): Promise<ProtocolVersion> {
   });
   const discover: Discover = async (spoken, asked) => {
     const request = createRequest(spoken, [asked]);
-    const reply = decodeResponse(await connection.exchange(encodeRequest(request), never));
+    const reply = decodeResponse(await connection.exchange(encodeRequest(request)).reply);
     return discovered(
       () => payloadOf(reply, request, 0, discoverVersionsOperation).protocolVersions,
       reply.version,
@@ -143,18 +149,6 @@ test("a version agreed is remembered: the next connection needs no Discover Vers
   negotiator.forget(kms.kmipAddress);
   await onConnection(negotiator);
   assert.equal(asked(), begin + 2);
-});
-
-test("header fields travel in each Discover Versions, read anew for each negotiation", async () => {
-  let sizes = 0;
-  const negotiator = createNegotiator({ header: () => ({ maximumResponseSize: (sizes += 1) }) });
-  const seen: (number | undefined)[] = [];
-  const discover: Discover = async (spoken, asked) => {
-    seen.push(createRequest(spoken, [asked]).maximumResponseSize);
-    return { version: spoken, answer: [spoken] };
-  };
-  for (const server of ["a:5696", "b:5696"]) await negotiator.negotiate(server, discover);
-  assert.deepEqual(seen, [1, 2]);
 });
 
 test("an agreement is forgotten after an hour, and one without Encrypt after half a minute", async () => {
@@ -297,3 +291,20 @@ test("a server with no version in common is named, with what it speaks", async (
   });
   await assert.rejects(scripted(["1.2", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
 });
+
+for (const closed of [1, 2, 3, 4, 5, 6])
+  test(`a server that closes ${closed} connections for another reason, and then speaks every version, is agreed with on 1.4`, async () => {
+    const negotiator = createNegotiator();
+    const unknown = { operation: "Discover Versions", reason: "Operation Not Supported", resultMessage: "" };
+    let dials = 0;
+    const discover: Discover = async (spoken) => {
+      if (dials <= closed) throw new NetworkError("CLOSED", "closed", { endpoint: "kms:5696", sent: true });
+      // Discover Versions exists from 1.1 on.
+      const answer = formatVersion(spoken) === "1.0" ? new KmipResultError(unknown) : all.map(parseVersion);
+      return { version: spoken, answer };
+    };
+    const outcomes: string[] = [];
+    for (dials = 1; dials <= closed + 2; dials += 1)
+      outcomes.push(await negotiator.negotiate("kms:5696", discover).then(formatVersion, ({ code }) => code));
+    assert.equal(outcomes.at(-1), "1.4", outcomes.join(" "));
+  });

@@ -150,14 +150,14 @@ test("a reload tells again what is wrong, each time", async (t) => {
   assert.equal(told[1], told[2]);
 });
 
-test("a reload gives what came of it: taken, unchanged, or the reason of a refusal", async (t) => {
+test("a reload gives what came of it: loaded, unchanged, or the reason of a refusal", async (t) => {
   const { watch, files, folder } = await watched(t, await issue(), 60_000);
   await watch.start();
   assert.equal(await watch.reload(), "unchanged");
   await writeFile(files.key, "rubbish");
   assert.match(String(await watch.reload()), /key\.pem: is not PEM/);
   await writeCertificateFiles(folder, await issue(), authority.caPem);
-  assert.equal(await watch.reload(), "taken");
+  assert.equal(await watch.reload(), "loaded");
 });
 
 test("a set that is half written is not complained about when the other half follows", async (t) => {
@@ -217,7 +217,7 @@ test("an expired certificate does not replace a good one", async (t) => {
   await writeFile(files.key, expired.key);
   await watch.reload();
   assert.equal(told.length, 2);
-  assert.match(told[1] ?? "", /^refused cert\.pem: the certificate has expired on /);
+  assert.match(told[1] ?? "", /^refused cert\.pem: the certificate expired on /);
 });
 
 test("the end of a certificate is told at 30 days, each day from 7 on, and each day after it", async (t) => {

@@ -7,6 +7,7 @@ import dns from "node:dns";
 import { syncBuiltinESMExports } from "node:module";
 import { test } from "node:test";
 import { startSilentServer } from "../support/silent-server.ts";
+import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 
 const name = "localhost";
 const addresses = [
@@ -38,8 +39,12 @@ for (const protocol of ["kmip", "rest"] as const)
     const key = { label: "kek" };
     const encryptor =
       protocol === "kmip"
-        ? createKmipEncryptor({ servers: [`${name}:${port}`], key })
-        : createRestEncryptor({ servers: [`https://${name}:${port}`], key, okmsId: kms.okmsId });
+        ? createKmipEncryptor({ servers: [parseKmipAddress(`${name}:${port}`)], key })
+        : createRestEncryptor({
+            servers: [parseRestAddress(`https://${name}:${port}`)],
+            key,
+            okmsId: kms.okmsId,
+          });
     t.after(() => encryptor.close());
     encryptor.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
 

@@ -1,6 +1,7 @@
 /** Several base URLs: which one is asked, when the next one takes over, and how the first one comes back. */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
+import type { KmsEvent } from "../../src/encryptors/encryptor.ts";
 import { startRelay } from "../devkms/relay.ts";
 import {
   callCount,
@@ -13,6 +14,7 @@ import {
   withCode,
   within,
 } from "./harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 /** Two faces of one KMS, and an encryptor that prefers the first. */
 async function startPair(
@@ -21,8 +23,8 @@ async function startPair(
   const a = await startKms(t);
   const b = await startKms(t, { keys: a.keys, okmsId: a.okmsId });
   const keyId = a.keys.create({ name: "kek" }).id;
-  const servers = [a.url, `${b.url}/`];
-  const watched = watch(t, a, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  const servers = [a.url, `${b.url}/`].map((url) => parseRestAddress(url));
+  const watched = watch(t, a, { key: { id: keyId }, servers, checkMs: 50 });
   return { a, b, keyId, watched };
 }
 
@@ -67,7 +69,7 @@ test("a first server that hangs is overtaken by the second within the budget of 
   const relay = await startRelay(a.endpoint);
   t.after(() => relay.close());
   relay.hang();
-  const servers = [`https://127.0.0.1:${relay.port}`, b.url];
+  const servers = [`https://127.0.0.1:${relay.port}`, b.url].map((url) => parseRestAddress(url));
   const { encryptor, next } = watch(t, b, { key: { id: keyId }, servers });
   await encryptor.encrypt(seed, keyId, within(3_000));
   assert.equal(callCount(b, "encrypt"), 1);
@@ -76,12 +78,19 @@ test("a first server that hangs is overtaken by the second within the budget of 
   assert.equal(callCount(b, "encrypt"), 2);
 });
 
+/** A dial that the server's certificate ended. */
+const isUntrusted = (event: KmsEvent): boolean =>
+  event.type === "connection" && event.change === "failed" && /certificate/.test(event.message);
+
 test("a certificate that is not trusted at the first server is no reason not to ask the second", async (t) => {
   const { b, keyId } = await startPair(t);
   const stranger = await startKms(t, { certificate: { ipAddresses: ["127.0.0.2"] }, okmsId: b.okmsId });
-  const { encryptor, events } = watch(t, b, { key: { id: keyId }, servers: [stranger.url, b.url] });
+  const { encryptor, events } = watch(t, b, {
+    key: { id: keyId },
+    servers: [parseRestAddress(stranger.url), parseRestAddress(b.url)],
+  });
   await encryptor.encrypt(seed, keyId, within(3_000));
-  assert.ok(events.some((event) => event.type === "exchange" && event.outcome === "TLS"));
+  assert.ok(events.some(isUntrusted));
 });
 
 test("a refusal of the request by the first server is the answer: the second is not asked", async (t) => {
@@ -120,7 +129,7 @@ test("what is no reply costs no call where the other server is only just back", 
 
 test("a KMS that is back just before a call's time is over is asked, however long the pauses had become", async (t) => {
   const { a, keyId } = await startPair(t);
-  const { encryptor } = watch(t, a, { key: { id: keyId }, servers: [a.url] });
+  const { encryptor } = watch(t, a, { key: { id: keyId }, servers: [parseRestAddress(a.url)] });
   a.faults.rest = { status: 503 };
   const back = setTimeout(() => {
     a.faults.rest = {};
@@ -145,8 +154,8 @@ async function startWithDeadIdle(
   const { a, b, keyId } = await startPair(t);
   const relay = await startRelay(b.endpoint);
   t.after(() => relay.close());
-  const servers = [a.url, `https://127.0.0.1:${relay.port}`];
-  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, recallIntervalMs: 50 });
+  const servers = [a.url, `https://127.0.0.1:${relay.port}`].map((url) => parseRestAddress(url));
+  const { encryptor, events, next } = watch(t, b, { key: { id: keyId }, servers, checkMs: 50 });
   a.faults.rest = { status: 503 };
   await encryptor.encrypt(seed, keyId, within(5_000));
   a.faults.rest = {};

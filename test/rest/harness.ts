@@ -11,6 +11,7 @@ import { type Authority, type CertificateOptions, createAuthority } from "../dev
 import { createFaults, type Faults } from "../devkms/faults.ts";
 import { type KeyStore, openKeyStore } from "../devkms/key-store.ts";
 import { type RestFace, type RestFaceOptions, startRestFace } from "../devkms/rest-face.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 /** A KMS with a REST face, and what a client of it needs. */
 export interface RestKms {
@@ -84,7 +85,12 @@ export function watch(
     events.push(event);
     for (const tell of waiting) tell(event);
   };
-  const encryptor = createRestEncryptor({ servers: [kms.url], okmsId: kms.okmsId, ...options, onEvent });
+  const encryptor = createRestEncryptor({
+    servers: [parseRestAddress(kms.url)],
+    okmsId: kms.okmsId,
+    ...options,
+    onEvent,
+  });
   encryptor.setTlsMaterial(kms.material);
   t.after(() => encryptor.close());
   return {
@@ -117,11 +123,12 @@ export function callCount(kms: RestKms, name: string): number {
 }
 
 /** Matches an error by its code. */
-export function withCode(code: string, message = /./): (error: unknown) => boolean {
+export function withCode(code: string | RegExp, message = /./): (error: unknown) => boolean {
   return (error) => {
     const { code: actual, message: text } = error as { code?: string; message: string };
-    if (actual !== code || !message.test(text))
-      throw new Error(`expected ${code} ${String(message)}, got ${String(actual)}: ${text}`, {
+    const isCode = typeof code === "string" ? actual === code : code.test(String(actual));
+    if (!isCode || !message.test(text))
+      throw new Error(`expected ${String(code)} ${String(message)}, got ${String(actual)}: ${text}`, {
         cause: error,
       });
     return true;

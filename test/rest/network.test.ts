@@ -9,7 +9,8 @@ import type { KmsEvent } from "../../src/encryptors/encryptor.ts";
 import { startRelay } from "../devkms/relay.ts";
 import { startRestFace } from "../devkms/rest-face.ts";
 import { eventually } from "../kmip/echo-server.ts";
-import { outcomes, seed, startKms, startWithKey, watch, withCode, within } from "./harness.ts";
+import { seed, startKms, startWithKey, watch, withCode, within } from "./harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 for (const http2 of [true, false]) {
   const name = http2 ? "HTTP/2" : "HTTP/1.1";
@@ -55,19 +56,26 @@ test("a KMS that stays away is repeated within the budget, and ends with what st
     watched.encryptor.encrypt(seed, keyId, within(700)),
     withCode("CONNECT", /nothing listens/),
   );
-  assert.ok(outcomes(watched.events).filter((outcome) => outcome === "CONNECT").length >= 3);
+  const dials = watched.events.filter((event) => event.type === "connection" && event.change === "failed");
+  assert.ok(dials.length >= 3);
 });
 
 test("a path that swallows bytes without a word is left for fresh connections once these work", async (t) => {
   const { kms, keyId } = await startWithKey(t);
   const relay = await startRelay(kms.endpoint);
   t.after(() => relay.close());
-  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const watched = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
+  });
   await watched.encryptor.resolveKey(within(5_000));
   relay.hang();
   const call = watched.encryptor.encrypt(seed, keyId, within(8_000));
   // Resumed, the relay takes new connections again; what it swallowed of the old one is lost for good.
-  await watched.next((event) => event.type === "message" && watched.events.indexOf(event) > 3);
+  await eventually(
+    () => watched.encryptor.connections().connecting > 0,
+    "a dial beside the connection that hangs",
+  );
   relay.resume();
   await call;
 });
@@ -91,10 +99,13 @@ test("closing while a dial hangs ends the dial too", async (t) => {
   const relay = await startRelay(kms.endpoint);
   t.after(() => relay.close());
   relay.hang();
-  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const watched = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
+  });
   const call = watched.encryptor.resolveKey(within(60_000));
   const failed = assert.rejects(call, withCode("SHUTTING_DOWN"));
-  await watched.next((event) => event.type === "message");
+  await eventually(() => watched.encryptor.connections().connecting > 0, "a dial");
   await watched.encryptor.close();
   await failed;
 });
@@ -104,7 +115,10 @@ test("a dial that hangs is TIMEOUT of the connect", async (t) => {
   const relay = await startRelay(kms.endpoint);
   t.after(() => relay.close());
   relay.hang();
-  const watched = watch(t, kms, { key: { id: keyId }, servers: [`https://127.0.0.1:${relay.port}`] });
+  const watched = watch(t, kms, {
+    key: { id: keyId },
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
+  });
   await assert.rejects(watched.encryptor.resolveKey(within(400)), (error: { phase?: string }) => {
     assert.equal(error.phase, "connect");
     return withCode(
@@ -127,7 +141,7 @@ test("connections that go silent while one of the same server answers fail none 
   t.after(() => relay.close());
   const { encryptor, next } = watch(t, kms, {
     key: { id: keyId },
-    servers: [`https://127.0.0.1:${relay.port}`],
+    servers: [parseRestAddress(`https://127.0.0.1:${relay.port}`)],
   });
   const end = new AbortController();
   const caller = async (): Promise<void> => {
@@ -168,7 +182,7 @@ async function startHttp2(t: TestContext, onSession: (session: ServerHttp2Sessio
   const keyId = randomUUID();
   const { encryptor, events } = watch(t, kms, {
     key: { id: keyId },
-    servers: [`https://127.0.0.1:${port}`],
+    servers: [parseRestAddress(`https://127.0.0.1:${port}`)],
   });
   return { events, call: (ms: number) => encryptor.encrypt(seed, keyId, within(ms)).catch(() => undefined) };
 }

@@ -9,6 +9,7 @@ import { createRestEncryptor } from "../../src/encryptors/rest.ts";
 import type { Encryptor } from "../../src/encryptors/encryptor.ts";
 import { materialOf, seed, withCode, within } from "./harness.ts";
 import { createAuthority } from "../devkms/certificates.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 const keyId = randomUUID();
 const otherId = randomUUID();
@@ -22,7 +23,12 @@ async function start(t: TestContext, reply: Reply, key: object = { label: "kek" 
   const server = createServer(reply).listen(0, "127.0.0.1");
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/prefix/`;
-  const options = { servers: [url], okmsId, insecureHttp: true, key: key as { label: string } };
+  const options = {
+    servers: [parseRestAddress(url, { insecureHttp: true })],
+    okmsId,
+    insecureHttp: true,
+    key: key as { label: string },
+  };
   const encryptor = createRestEncryptor(options);
   encryptor.setTlsMaterial(materialOf(await issued));
   t.after(async () => {

@@ -1,51 +1,9 @@
-/** The small parts of rest/ as tables: base URLs, Retry-After, back-off, error bodies, the outline of a JWE. */
+/** The small parts of rest/ as tables: Retry-After, error bodies, the outline of a JWE. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseBaseUrl } from "../../src/rest/base-url.ts";
 import { decodeErrorCode, restErrorOf } from "../../src/rest/error-body.ts";
 import { isCompactJwe } from "../../src/rest/jwe.ts";
-import { backoffMs, retryAfterMs } from "../../src/rest/retry.ts";
-import { withCode } from "./harness.ts";
-
-const goodUrls: readonly (readonly [string, string, string, string])[] = [
-  ["https://kms.example.com", "https://kms.example.com", "", "kms.example.com:443"],
-  ["https://kms.example.com/", "https://kms.example.com", "", "kms.example.com:443"],
-  ["https://kms.example.com:8443/a/b//", "https://kms.example.com:8443", "/a/b", "kms.example.com:8443"],
-  ["https://[2001:db8::7]/okms", "https://[2001:db8::7]", "/okms", "[2001:db8::7]:443"],
-];
-
-for (const [text, origin, pathPrefix, endpoint] of goodUrls)
-  test(`${text} is a base URL`, () => {
-    assert.deepEqual(parseBaseUrl(text, { insecureHttp: false }), { origin, pathPrefix, endpoint });
-  });
-
-const badUrls: readonly (readonly [string, boolean, RegExp])[] = [
-  ["kms.example.com", false, /not a URL/],
-  ["kms.example.com:443", false, /https/],
-  ["ftp://kms.example.com", true, /https/],
-  ["http://kms.example.com", true, /https/],
-  ["http://127.0.0.1:8080", false, /--insecure-http/],
-  ["https://user:secret@kms.example.com", false, /user name/],
-  ["https://kms.example.com/?a=b", false, /query/],
-  ["https://kms.example.com/#a", false, /fragment/],
-];
-
-for (const [text, insecureHttp, message] of badUrls)
-  test(`${text} is refused as a base URL${insecureHttp ? ", insecure HTTP allowed" : ""}`, () => {
-    assert.throws(() => parseBaseUrl(text, { insecureHttp }), withCode("CONFIG", message));
-  });
-
-test("a password in a base URL is not repeated in the complaint", () => {
-  assert.throws(
-    () => parseBaseUrl("https://user:secret@kms", { insecureHttp: false }),
-    (error: Error) => !error.message.includes("secret"),
-  );
-});
-
-for (const host of ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
-  test(`http://${host} is a base URL where insecure HTTP is allowed`, () => {
-    assert.equal(parseBaseUrl(`http://${host}`, { insecureHttp: true }).endpoint, `${host}:80`);
-  });
+import { retryAfterMs } from "../../src/rest/statuses.ts";
 
 const now = Date.parse("2030-01-01T00:00:00Z");
 const retryAfters: readonly (readonly [unknown, number | undefined])[] = [
@@ -67,23 +25,6 @@ const retryAfters: readonly (readonly [unknown, number | undefined])[] = [
 for (const [header, expected] of retryAfters)
   test(`Retry-After: ${JSON.stringify(header) ?? "none"} is ${expected ?? "not understood"}`, () => {
     assert.equal(retryAfterMs(header, now), expected);
-  });
-
-const backoffs = [
-  ["reply", 1, 50, 100],
-  ["reply", 2, 100, 200],
-  ["reply", 4, 400, 800],
-  ["reply", 5, 500, 1_000],
-  ["reply", 40, 500, 1_000],
-  ["connection", 1, 50, 100],
-  ["connection", 3, 125, 250],
-  ["connection", 40, 125, 250],
-] as const;
-
-for (const [after, failures, least, most] of backoffs)
-  test(`after ${failures} failures, the last of a ${after}, the pause is from ${least} to ${most} ms`, () => {
-    const [shortest, longest] = [0, 1].map((random) => backoffMs(failures, after, () => random));
-    assert.deepEqual([shortest, longest], [least, most]);
   });
 
 const codes: readonly (readonly [number, ReturnType<typeof decodeErrorCode>])[] = [

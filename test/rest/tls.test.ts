@@ -15,6 +15,7 @@ import {
   withCode,
   within,
 } from "./harness.ts";
+import { parseRestAddress } from "../../src/net/address.ts";
 
 const dayMs = 86_400_000;
 
@@ -85,14 +86,18 @@ test("a server that speaks no TLS is told so", async (t) => {
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());
-  const servers = [`https://127.0.0.1:${(server.address() as AddressInfo).port}`];
+  const servers = [parseRestAddress(`https://127.0.0.1:${(server.address() as AddressInfo).port}`)];
   const { encryptor } = watch(t, kms, { key: { label: "kek" }, servers });
   await assert.rejects(encryptor.resolveKey(within(5_000)), withCode("TLS", /does not speak TLS/));
 });
 
 test("before the first certificate every call is TLS_FILES", async (t) => {
   const kms = await startKms(t);
-  const encryptor = createRestEncryptor({ servers: [kms.url], key: { label: "kek" }, okmsId: kms.okmsId });
+  const encryptor = createRestEncryptor({
+    servers: [parseRestAddress(kms.url)],
+    key: { label: "kek" },
+    okmsId: kms.okmsId,
+  });
   t.after(() => encryptor.close());
   await assert.rejects(encryptor.resolveKey(within(5_000)), withCode("TLS_FILES"));
 });

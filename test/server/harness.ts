@@ -19,7 +19,7 @@ import type { LogLevel } from "../../src/log/levels.ts";
 import type { LogFields, Logger } from "../../src/log/log.ts";
 import type { Metrics } from "../../src/metrics.ts";
 import { createMetrics } from "../../src/metrics.ts";
-import { createStatusReporter } from "../../src/server/rpc/call-log.ts";
+import { createStatusReporter } from "../../src/server/key/key-log.ts";
 import type { KeyStatus, KeyStatusOptions } from "../../src/server/key/key-status.ts";
 import { createKeyStatus } from "../../src/server/key/key-status.ts";
 import type { KmsServer, KmsServerOptions } from "../../src/server/rpc/server.ts";
@@ -55,6 +55,7 @@ export function createMemoryLogger(): MemoryLogger {
     lines,
     enabled: () => true,
     settle: () => {},
+    flush: () => {},
     error: write("error"),
     warn: write("warn"),
     info: write("info"),
@@ -97,7 +98,9 @@ export interface Harness {
 export async function startServer(
   t: TestContext,
   change: Partial<Omit<KmsServerOptions, "socket">> &
-    Partial<Pick<KeyStatusOptions, "key" | "probeIntervalMs" | "graceMs">> & {
+    Partial<
+      Pick<KeyStatusOptions, "key" | "probeIntervalMs" | "deepProbeIntervalMs" | "graceMs" | "stateDir">
+    > & {
       readonly socket?: Partial<KmsServerOptions["socket"]>;
       readonly prepare?: (encryptor: LocalEncryptor) => void;
     } = {},
@@ -111,7 +114,9 @@ export async function startServer(
     encryptor,
     key: change.key ?? { id: "key-1" },
     probeIntervalMs: change.probeIntervalMs ?? 15_000,
+    deepProbeIntervalMs: change.deepProbeIntervalMs ?? 300_000,
     graceMs: change.graceMs ?? 120_000,
+    stateDir: change.stateDir,
     timeoutMs,
     onEvent: createStatusReporter(logger, metrics),
   });
@@ -123,6 +128,7 @@ export async function startServer(
     metrics,
     timeoutMs,
     maxInflight: change.maxInflight ?? 512,
+    ...(change.maxConnections === undefined ? {} : { maxConnections: change.maxConnections }),
     socket: { mode: 0o660, replace: false, ...change.socket, path: socketPath },
   });
   t.after(async () => {

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type {
   CallContext,
   Encryptor,
+  KeyDates,
   KeyInfo,
   UnwrapRequest,
   Wrapped,
@@ -32,6 +33,12 @@ export interface LocalEncryptor extends Encryptor {
   hangs: boolean;
   /** Decrypt gives other bytes than were wrapped. */
   garbles: boolean;
+  /** What resolveKey tells of the key's dates. */
+  dates: KeyDates | undefined;
+  /** Thrown by decrypt for this ciphertext alone. */
+  readonly ciphertextErrors: Map<string, Error>;
+  /** Puts other bytes under a key's identifier: random ones, or `material`. Gives the former. */
+  exchange(keyId: string, material?: Buffer): Buffer;
   readonly calls: { resolveKey: number; encrypt: number; decrypt: number };
   readonly signals: AbortSignal[];
 }
@@ -67,13 +74,21 @@ export function createLocalEncryptor(): LocalEncryptor {
     delayMs: 0,
     hangs: false,
     garbles: false,
+    dates: undefined,
+    ciphertextErrors: new Map(),
     calls: { resolveKey: 0, encrypt: 0, decrypt: 0 },
     signals: [],
 
     async resolveKey(context): Promise<KeyInfo> {
       self.calls.resolveKey += 1;
       await enter(context, self.resolveError);
-      return { keyId: self.keyId, lengthBits: 256 };
+      return { keyId: self.keyId, lengthBits: 256, ...(self.dates !== undefined && { dates: self.dates }) };
+    },
+
+    exchange(keyId, next = randomBytes(32)) {
+      const former = material(keyId);
+      keys.set(keyId, next);
+      return former;
     },
 
     async encrypt(plaintext, keyId, context): Promise<Wrapped> {
@@ -87,8 +102,9 @@ export function createLocalEncryptor(): LocalEncryptor {
 
     async decrypt(request: UnwrapRequest, context): Promise<Uint8Array> {
       self.calls.decrypt += 1;
-      await enter(context, self.decryptError);
       const { ciphertext, annotations, keyId } = request;
+      const own = self.ciphertextErrors.get(Buffer.from(ciphertext).toString("hex"));
+      await enter(context, self.decryptError ?? own);
       if (!keys.has(keyId)) throw new ProviderError("KEY_NOT_FOUND", `no key ${keyId}`);
       if (ciphertext.length <= tagBytes) throw new ProviderError("REQUEST_CIPHERTEXT_TOO_SHORT", "too short");
       const iv = annotations[ivName];

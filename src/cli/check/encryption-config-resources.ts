@@ -1,5 +1,5 @@
 /** The `resources` lists of an EncryptionConfiguration, by kube-apiserver's rules for them. */
-import { quote } from "../../text/quote.ts";
+import { looksLikeKey, quote } from "../../text/quote.ts";
 import type { Resource } from "./encryption-config-file.ts";
 import { failed, ok, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -32,6 +32,7 @@ export function checkResources(entries: readonly Resource[]): Finding {
 
 function complaintAbout(resource: string): string | undefined {
   const { kind, group } = split(resource);
+  if (looksLikeKey(resource)) return `${quote(resource)} is not the name of a resource`;
   if (resource !== resource.toLowerCase()) return `${quote(resource)} holds capital letters`;
   if (resource === "*") return `"*" must be written "*." (the core group) or "*.*" (all)`;
   if (withoutApi.has(resource)) return `${quote(resource)} has no REST API and cannot be encrypted`;

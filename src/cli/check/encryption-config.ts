@@ -3,9 +3,9 @@
  * pkg/apis/apiserver/validation/validation_encryption.go), to this plugin's flags, and to what makes sense.
  */
 import type { Config } from "../../config/config.ts";
-import { readBounded } from "../../net/pem.ts";
+import { readBounded, readFailure } from "../../net/pem.ts";
 import { formatDuration, parseGoDuration } from "../../config/settings.ts";
-import { quote } from "../../text/quote.ts";
+import { quote, quotePath } from "../../text/quote.ts";
 import { absoluteSock, endpointOf, parseEndpoint } from "../kms-endpoint.ts";
 import { readEncryptionConfiguration } from "./encryption-config-file.ts";
 import type { KmsProvider, Resource } from "./encryption-config-file.ts";
@@ -35,14 +35,13 @@ export async function checkEncryptionConfig(path: string, plugin: Plugin): Promi
   let text: string;
   try {
     const bytes = await readBounded(path);
-    if (bytes === undefined) throw new Error("longer than 1 MiB");
+    if (bytes === undefined) throw Object.assign(new Error("too long"), { code: "EFBIG" });
     text = bytes.toString("utf8");
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
     return [
       failed(
         "api file",
-        `${path} cannot be read: ${reason}`,
+        `${quotePath(path)}: ${readFailure(error)}`,
         "give --encryption-config the path that kube-apiserver has",
       ),
       ...skip("api provider", ...later),

@@ -1,17 +1,22 @@
-/** The PEM files of mutual TLS: there and readable, belonging together, valid today, in the right order. */
+/** The files of mutual TLS: readable, belonging together, valid today, in the right order, and fit for a client. */
 import { X509Certificate } from "node:crypto";
 import { toProviderError } from "../../errors.ts";
 import { certificateBlocks } from "../../net/pem.ts";
 import { checkTlsBytes, dateTrouble, oneLine, readTlsFiles } from "../../net/tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
+import { missingUsage } from "../../net/x509-usage.ts";
+import { quotePath } from "../../text/quote.ts";
+import { selinuxAdvice } from "../selinux.ts";
 import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
 const dayMs = 86_400_000;
-/** From here on a certificate's end is worth a word, as in docs/alerts.yaml. */
+/** From here on a certificate's end is worth a warning, as in docs/alerts.yaml. */
 const soonDays = 14;
+/** Of a certificate's name. */
+const maxNameLength = 120;
 
-/** What the files are good for. */
+/** What came of checking the files. */
 export interface FilesChecked {
   readonly findings: readonly Finding[];
   /** Undefined where no connection can be made with them. */
@@ -24,57 +29,119 @@ export async function checkFiles(files: TlsFiles, now = new Date()): Promise<Fil
   const bytes = await attempt(() => readTlsFiles(files));
   if ("failure" in bytes) {
     const advice = "give --client-cert, --client-key and --ca the paths of files that serve's user may read";
-    findings.push(failed("files", bytes.failure, advice), ...skip(["pair", "dates", "chain"], "files"));
+    const more = bytes.failure.includes("permission denied") ? selinuxAdvice() : "";
+    findings.push(
+      failed("files", bytes.failure, `${advice}${more}`),
+      ...skip(["pair", "dates", "chain"], "files"),
+    );
     return { findings };
   }
-  const count = files.ca === undefined ? 2 : 3;
-  findings.push(ok("files", `${count} files, readable by uid ${process.getuid?.() ?? "unknown"}`));
-  const material = await attempt(() => checkTlsBytes(files, bytes.value));
-  if ("failure" in material) {
-    const advice = "the file named must hold what its flag says, in PEM; key and certificate of one issue";
-    findings.push(failed("pair", material.failure, advice), ...skip(["dates", "chain"], "pair"));
+  const count = new Set(Object.values(files).filter((file) => file !== undefined)).size;
+  const user = process.getuid?.() ?? "unknown";
+  findings.push(ok("files", `${count} ${count === 1 ? "file" : "files"}, readable by uid ${user}`));
+  const checked = await attempt(() => checkTlsBytes(files, bytes.value));
+  if ("failure" in checked) {
+    const advice =
+      "each file must hold what its flag says; the private key must be the one that the certificate was issued for";
+    findings.push(failed("pair", checked.failure, advice), ...skip(["dates", "chain"], "pair"));
     return { findings };
   }
+  const material = checked.value;
   findings.push(ok("pair", "the private key belongs to the certificate"));
-  findings.push(checkDates(material.value, now), checkChain(files, bytes.value));
-  return { findings, material: material.value };
+  findings.push(checkDates(material, now), checkChain(files, material, bytes.value));
+  findings.push(...checkUsage(files, material), ...checkPins(files, material));
+  return { findings, material };
 }
 
 function skip(names: readonly string[], because: string): Finding[] {
   return names.map((name) => skipped(name, `${because} failed`));
 }
 
+const renewAdvice = "have a new certificate issued; serve loads it without a restart";
+
 function checkDates(material: TlsMaterial, now: Date): Finding {
   const trouble = dateTrouble(material, now);
-  if (trouble.length > 0)
-    return failed(
-      "dates",
-      trouble.join("; "),
-      "have a new certificate issued; serve takes it without a restart",
-    );
+  if (trouble.length > 0) return failed("dates", trouble.join("; "), renewAdvice);
   const first = material.notAfter.toSorted((a, b) => a.notAfter.getTime() - b.notAfter.getTime())[0];
-  if (first === undefined) return ok("dates", "no certificate that could end");
+  if (first === undefined) return ok("dates", "no certificate that could expire");
   const days = Math.floor((first.notAfter.getTime() - now.getTime()) / dayMs);
-  const text = `${first.file} ends first, in ${days} days (${first.notAfter.toISOString()})`;
+  const text = `${quotePath(first.file)} expires first, in ${days} days (${first.notAfter.toISOString()})`;
   if (days >= soonDays) return ok("dates", text);
-  return warning("dates", text, "have a new certificate issued; serve takes it without a restart");
+  return warning("dates", text, renewAdvice);
 }
 
-/** Servers ask for the leaf first, then each one's issuer (RFC 8446 section 4.4.2). */
-function checkChain(files: TlsFiles, { cert }: TlsBytes): Finding {
-  const certificates = certificateBlocks(cert).map((block) => new X509Certificate(block));
-  for (const [index, one] of certificates.entries()) {
-    const issuer = certificates[index + 1];
-    if (issuer === undefined || one.checkIssued(issuer)) continue;
-    return failed(
+/** Servers expect the leaf first, then each one's issuer (RFC 8446 section 4.4.2); most accept any order. */
+function checkChain(files: TlsFiles, material: TlsMaterial, bytes: TlsBytes): Finding {
+  const file = quotePath(files.cert);
+  const certificates = certificatesIn(material.cert);
+  const written = certificateBlocks(bytes.cert).length;
+  if (written > certificates.length)
+    return warning(
       "chain",
-      `${files.cert}: certificate ${index + 2} is not the issuer of certificate ${index + 1}`,
+      `${file} holds a certificate twice: serve sends it once`,
+      "remove the second copy from the file",
+    );
+  const wrong = certificates.findIndex((one, index) => {
+    const next = certificates[index + 1];
+    return next !== undefined && !one.checkIssued(next);
+  });
+  if (wrong !== -1)
+    return warning(
+      "chain",
+      `${file}: certificate ${wrong + 2} is not the issuer of certificate ${wrong + 1}; some servers refuse that`,
       "put the client's own certificate first, and after each one that of its issuer",
     );
-  }
   const [leaf] = certificates;
-  const issuer = leaf === undefined ? "" : `, issued by ${oneLine(leaf.issuer).slice(0, 120)}`;
-  return ok("chain", `${certificates.length} in ${files.cert}${issuer}`);
+  const issuer = leaf === undefined ? "" : `, issued by ${nameOf(leaf.issuer)}`;
+  return ok("chain", `${certificates.length} in ${file}${issuer}`);
+}
+
+/** What servers expect of a client's certificate: reported only where it is missing. */
+function checkUsage(files: TlsFiles, { cert }: TlsMaterial): Finding[] {
+  const [leaf] = certificatesIn(cert);
+  const missing = leaf === undefined ? [] : missingUsage(leaf);
+  if (missing.length === 0) return [];
+  return [
+    warning(
+      "usage of certificate",
+      `${quotePath(files.cert)}: ${missing.join(", and ")}; some servers refuse it`,
+      "have it issued with Extended Key Usage clientAuth and Key Usage digitalSignature",
+    ),
+  ];
+}
+
+/** What --ca trusts besides roots: an intermediate, or the server's own certificate. */
+function checkPins({ ca: file }: TlsFiles, { ca }: TlsMaterial): Finding[] {
+  if (file === undefined || ca === undefined) return [];
+  const certificates = certificatesIn(ca);
+  const pins = certificates.filter((one) => !one.ca);
+  const issuers = certificates.filter((one) => one.ca && !one.checkIssued(one));
+  const findings: Finding[] = [];
+  if (issuers.length === certificates.length)
+    findings.push(
+      ok("ca", `${quotePath(file)} trusts ${subjectsOf(issuers)}, which is not a root, as it is`),
+    );
+  if (pins.length > 0)
+    findings.push(
+      warning(
+        "ca",
+        `${quotePath(file)} pins ${subjectsOf(pins)}: only a server with that very certificate is trusted`,
+        "before the server's certificate is renewed, add the new one to the file, or give the CA that issues it",
+      ),
+    );
+  return findings;
+}
+
+function certificatesIn(pem: Buffer): X509Certificate[] {
+  return certificateBlocks(pem).map((block) => new X509Certificate(block));
+}
+
+function subjectsOf(certificates: readonly X509Certificate[]): string {
+  return certificates.map(({ subject }) => nameOf(subject)).join("; ");
+}
+
+function nameOf(subject: string | undefined): string {
+  return oneLine(subject).slice(0, maxNameLength);
 }
 
 type Attempt<T> = { readonly value: T } | { readonly failure: string };

@@ -1,14 +1,16 @@
 /**
- * The way to each server, by itself and not through the encryptor, so that it is clear which step fails: name and
- * TCP, then TLS with the client certificate and the server's name checked.
+ * The connection to each server, made here and not by the encryptor, so that it is clear which step fails: name and
+ * TCP (or the proxy's tunnel), then TLS with the client certificate and the server's name verified.
  */
-import { connect as connectTcp, isIP } from "node:net";
+import { connect as connectTcp } from "node:net";
 import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Config } from "../../config/config.ts";
-import { splitAddress } from "../../net/addresses.ts";
+import { isRestAddress, type Proxy, type ServerAddress } from "../../net/address.ts";
+import { toProviderError } from "../../errors.ts";
 import { watchDial } from "../../net/dial-stage.ts";
+import { openTunnel } from "../../net/proxy.ts";
 import { describeDialError, describeSocketError } from "../../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../../net/tls.ts";
 import { failed, ok, skipped } from "./finding.ts";
@@ -20,76 +22,70 @@ import type { Finding } from "./finding.ts";
  */
 const refusal = { roundTrips: 4, minMs: 100, maxMs: 1000 } as const;
 
-/** Where a server is. */
-interface Target {
-  /** `host:port`, for messages. */
-  readonly endpoint: string;
-  readonly host: string;
-  readonly port: number;
-  readonly isTls: boolean;
-}
-
-/** What came of the way to one server. */
+/** What came of connecting to one server. */
 export interface NetworkChecked {
   readonly findings: readonly Finding[];
   /** Whether requests can be sent there. */
   readonly isReachable: boolean;
 }
 
-/** Checks the way to one server of the configuration. */
+/** Checks the connection to one server of the configuration. */
 export async function checkServer(
-  server: string,
-  config: Pick<Config, "protocol" | "timeoutMs">,
+  server: ServerAddress,
+  config: Pick<Config, "timeoutMs">,
   material: TlsMaterial | undefined,
 ): Promise<NetworkChecked> {
-  const target = targetOf(server, config.protocol);
-  const names = { tcp: `tcp ${target.endpoint}`, tls: `tls ${target.endpoint}` };
+  const names = { tcp: `tcp ${server.name}`, tls: `tls ${server.name}` };
   const started = performance.now();
   const deadline = AbortSignal.timeout(config.timeoutMs);
-  const tcp = await reach(target, deadline);
+  const proxy = isRestAddress(server) ? server.proxy : undefined;
+  const tcp = await (proxy === undefined ? reach(server, deadline) : tunnel(proxy, server, deadline));
   if ("failure" in tcp) {
-    const advice = "compare --serv-addr, and look at DNS, routes and firewalls between this host and the KMS";
+    const advice = proxy === undefined ? reachAdvice : proxyAdvice;
     const findings = [failed(names.tcp, tcp.failure, advice), skipped(names.tls, "tcp failed")];
     return { findings, isReachable: false };
   }
   const roundTripMs = performance.now() - started;
   const { remoteAddress } = tcp.socket;
-  const reached = ok(names.tcp, `connected to ${remoteAddress ?? "the server"} in ${since(started)}`);
+  const way = proxy === undefined ? `to ${remoteAddress ?? "the server"}` : `through the proxy ${proxy.name}`;
+  const reached = ok(names.tcp, `connected ${way} in ${since(started)}`);
   try {
-    if (!target.isTls) return { findings: [reached], isReachable: true };
+    if (isRestAddress(server) && server.origin.startsWith("http:"))
+      return { findings: [reached], isReachable: true };
     if (material === undefined)
       return { findings: [reached, skipped(names.tls, "the files failed")], isReachable: false };
-    const tls = await shakeHands(tcp.socket, target, { material, roundTripMs, deadline });
+    const tls = await shakeHands(tcp.socket, server, { material, roundTripMs, deadline });
     return { findings: [reached, { ...tls, name: names.tls }], isReachable: tls.status !== "failed" };
   } finally {
     tcp.socket.destroy();
   }
 }
 
-/** The name of a server in messages, `host:port`. */
-export function endpointOf(server: string, protocol: Config["protocol"]): string {
-  return targetOf(server, protocol).endpoint;
-}
+const reachAdvice = "compare --serv-addr, and check DNS, routes and firewalls between this host and the KMS";
+const proxyAdvice =
+  "compare HTTPS_PROXY with the proxy's address, let the proxy connect to the KMS, or add the KMS to NO_PROXY";
 
-function targetOf(server: string, protocol: Config["protocol"]): Target {
-  if (protocol === "kmip") {
-    return { endpoint: server, ...splitAddress(server), isTls: true };
-  }
-  const url = new URL(server);
-  const port = Number(url.port) || (url.protocol === "http:" ? 80 : 443);
-  const host = url.hostname.replaceAll(/[[\]]/g, "");
-  return { endpoint: `${url.hostname}:${port}`, host, port, isTls: url.protocol !== "http:" };
+async function tunnel(proxy: Proxy, server: ServerAddress, deadline: AbortSignal): Promise<Reached> {
+  const late = new Promise<Reached>((resolve) => {
+    const failure = `the proxy ${proxy.name} does not answer within --timeout`;
+    deadline.addEventListener("abort", () => resolve({ failure }), { once: true });
+  });
+  const made = openTunnel(proxy, server).then(
+    (socket): Reached => ({ socket }),
+    (error: unknown): Reached => ({ failure: toProviderError(error).message }),
+  );
+  return Promise.race([made, late]);
 }
 
 type Reached = { readonly socket: Socket } | { readonly failure: string };
 
-function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise<Reached> {
+function reach({ name, host, port }: ServerAddress, deadline: AbortSignal): Promise<Reached> {
   return new Promise((resolve) => {
     const socket = connectTcp({ host, port });
     const waitsFor = watchDial(socket, host);
     const onDeadline = (): void => {
       socket.destroy();
-      resolve({ failure: `${endpoint} does not answer within --timeout (${waitsFor()})` });
+      resolve({ failure: `${name} does not answer within --timeout (${waitsFor()})` });
     };
     deadline.addEventListener("abort", onDeadline, { once: true });
     socket.once("connect", () => {
@@ -97,7 +93,7 @@ function reach({ endpoint, host, port }: Target, deadline: AbortSignal): Promise
       resolve({ socket });
     });
     socket.once("error", (error) => {
-      resolve({ failure: describeSocketError(error, endpoint, false).message });
+      resolve({ failure: describeSocketError(error, name, false).message });
     });
   });
 }
@@ -112,10 +108,11 @@ interface Handshake {
 /** A finding without its name. */
 function shakeHands(
   socket: Socket,
-  { endpoint, host }: Target,
+  server: ServerAddress,
   { material, roundTripMs, deadline }: Handshake,
 ): Promise<Finding> {
   const { promise, resolve } = Promise.withResolvers<Finding>();
+  const { name } = server;
   const started = performance.now();
   const { roundTrips, minMs, maxMs } = refusal;
   const fail = (message: string): void => {
@@ -123,42 +120,44 @@ function shakeHands(
   };
   const tls = connectTls({
     socket,
-    host,
-    ...(isIP(host) === 0 && { servername: host }),
     secureContext: secureContextOf(material),
-    ...serverVerification,
+    ...serverVerification(server),
   });
   tls.on("error", (error) => {
-    fail(describeDialError(error, endpoint).message);
+    fail(describeDialError(error, name).message);
   });
   tls.once("close", () => {
-    fail(`${endpoint} closed the connection when it had seen the client certificate`);
+    fail(`${name} closed the connection after it received the client certificate`);
   });
   tls.once("secureConnect", () => {
-    const seen = ok("", describeSession(tls, since(started)));
+    const seen = ok("", describeSession(tls, server, since(started)));
     // Reading is what makes an alert known.
     tls.resume();
     setTimeout(resolve, Math.min(Math.max(roundTrips * roundTripMs, minMs), maxMs), seen);
   });
   deadline.addEventListener("abort", () => {
-    fail(`${endpoint} does not end the TLS handshake within --timeout`);
+    fail(`${name} does not complete the TLS handshake within --timeout`);
   });
   return promise;
 }
 
 function adviceFor(message: string): string {
   if (message.includes("--client-cert") || message.includes("client certificate"))
-    return "have the KMS accept this client certificate: its authority, its rights, its dates";
+    return "have the KMS accept this client certificate: check its CA, its rights and its dates there";
   if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
-  if (message.includes("is for ")) return "give --serv-addr one of the names in the server's certificate";
-  if (message.includes("does not speak TLS")) return "compare the port of --serv-addr with the KMS's";
-  return "compare --serv-addr with the KMS's, and look at its log";
+  if (message.includes("is for "))
+    return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
+  if (message.includes("must have it issued anew"))
+    return "ask the KMS's operator for a new server certificate: no TLS library of today accepts this one";
+  if (message.includes("does not speak TLS"))
+    return "compare the port of --serv-addr with the port of the KMS";
+  return "compare --serv-addr with the address of the KMS, and read the log of the KMS";
 }
 
-function describeSession(tls: TLSSocket, took: string): string {
+function describeSession(tls: TLSSocket, { serverName }: ServerAddress, took: string): string {
   const { valid_to: end } = tls.getPeerCertificate();
   const until = end === undefined ? "" : `, server certificate valid until ${new Date(end).toISOString()}`;
-  return `${tls.getProtocol() ?? "TLS"} in ${took}, chain and name verified${until}`;
+  return `${tls.getProtocol() ?? "TLS"} in ${took}, chain and name ${serverName} verified${until}`;
 }
 
 function since(started: number): string {

@@ -1,21 +1,25 @@
 /** Runs the checks in the order in which they build on one another, and prints each as soon as it is known. */
-import type { Config } from "../../config/config.ts";
+import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
 import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { checkKey, skipKey, type Sample } from "./key.ts";
-import { checkServer, endpointOf } from "./network.ts";
+import { checkServer } from "./network.ts";
 import { checkSocket } from "./socket.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 
 /** What `check` is run with. */
 export interface CheckOptions {
   readonly config: Config;
-  /** What is odd about the command line. */
+  /** Warnings about the command line. */
   readonly warnings: readonly string[];
   /** Path of kube-apiserver's EncryptionConfiguration; undefined: not checked. */
   readonly encryptionConfig: string | undefined;
+  /** The socket's path in it, where that is not the plugin's own. */
+  readonly encryptionConfigSock: string | undefined;
+  /** Whether systemd makes the socket, as the unit of `config systemd` has it. */
+  readonly isUnit: boolean;
   readonly isJson: boolean;
 }
 
@@ -31,24 +35,28 @@ export async function runCheck(options: CheckOptions, stdout: NodeJS.WritableStr
   return isWell(findings) ? 0 : 1;
 }
 
-async function* check({ config, warnings, encryptionConfig }: CheckOptions): AsyncGenerator<Finding> {
+async function* check(options: CheckOptions): AsyncGenerator<Finding> {
+  const { config, warnings, encryptionConfig, encryptionConfigSock, isUnit } = options;
   for (const message of warnings) {
     yield { name: "flags", status: "warning", message };
   }
-  const { clientCert: cert, clientKey: key, ca } = config;
-  const { findings, material } = await checkFiles({ cert, key, ca });
+  const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   yield* checkServers(config, material);
-  yield await checkSocket(config);
-  if (encryptionConfig !== undefined) yield* await checkEncryptionConfig(encryptionConfig, config);
+  yield await checkSocket({ ...config, isUnit });
+  if (encryptionConfig !== undefined)
+    yield* await checkEncryptionConfig(encryptionConfig, {
+      ...config,
+      sock: encryptionConfigSock ?? config.sock,
+    });
 }
 
-/** The way to each server and the key there; where there are several, each has to read what the first that is well wrapped. */
+/** The connection to each server and the key there; where there are several, each must decrypt what the first good one encrypted. */
 async function* checkServers(config: Config, material: TlsMaterial | undefined): AsyncGenerator<Finding> {
   const isOnly = config.servers.length === 1;
   let sample: Sample | undefined;
   for (const server of config.servers) {
-    const endpoint = endpointOf(server, config.protocol);
+    const endpoint = server.name;
     const atServer = (finding: Finding): Finding =>
       isOnly ? finding : { ...finding, name: `${finding.name} ${endpoint}` };
     const way = await checkServer(server, config, material);
@@ -65,8 +73,8 @@ async function* checkServers(config: Config, material: TlsMaterial | undefined):
 }
 
 /** Of the column of names. */
-function widthFor({ config: { servers, protocol } }: CheckOptions): number {
+function widthFor({ config: { servers } }: CheckOptions): number {
   const longest = servers.length === 1 ? "tcp" : "round trip";
-  const names = servers.map((server) => `${longest} ${endpointOf(server, protocol)}`);
+  const names = servers.map(({ name }) => `${longest} ${name}`);
   return Math.max("api resources".length, ...names.map(({ length }) => length));
 }

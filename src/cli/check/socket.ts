@@ -1,81 +1,59 @@
-/** The socket's path: whether serve could listen there. Looks and connects, and makes nothing. */
-import { constants } from "node:fs";
-import { access, stat } from "node:fs/promises";
+/** The socket's path: whether serve could listen there, by the same rules. Changes nothing. */
 import { connect } from "node:net";
 import path from "node:path";
 import type { Config } from "../../config/config.ts";
 import { toProviderError } from "../../errors.ts";
 import {
   checkPathLength,
-  exposedFolder,
-  folderOf,
-  groupId,
-  isErrno,
-  lookAt,
-  probeListener,
+  decideSocketPath,
+  occupiedError,
+  SocketPathError,
+  type SocketState,
 } from "../../server/socket/socket-path.ts";
 import { failed, ok, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
 const name = "socket";
 
+/** What of the settings is about the socket, and whether systemd makes it. */
+export type SocketSettings = Pick<Config, "sock" | "sockGroup" | "replace" | "sockInsecureDir"> & {
+  readonly isUnit: boolean;
+};
+
 /** Checks the path and the group. */
-export async function checkSocket(config: Pick<Config, "sock" | "sockGroup" | "replace">): Promise<Finding> {
-  const { sock, sockGroup } = config;
+export async function checkSocket(config: SocketSettings): Promise<Finding> {
+  const { sock, sockGroup: group, sockInsecureDir: insecureDir, isUnit } = config;
   try {
-    checkPathLength(sock);
-    if (sockGroup !== undefined) await groupId(sockGroup);
+    if (sock.startsWith("@")) {
+      checkPathLength(sock);
+      return await checkAbstract(sock);
+    }
+    const file = path.resolve(sock);
+    const { state } = await decideSocketPath({ path: file, group, insecureDir, isUnit });
+    // A unit's socket exists before its process does.
+    if (isUnit) return ok(name, "systemd creates it");
+    return describe(file, state, config.replace);
   } catch (error) {
-    return failed(name, toProviderError(error).message, "compare --sock and --sock-group of serve");
-  }
-  if (sock.startsWith("@")) return checkAbstract(sock);
-  return (await checkFolder(folderOf(path.resolve(sock)))) ?? checkFile(config);
-}
-
-/** Undefined where the folder, or the nearest one above that exists, will do. */
-async function checkFolder(folder: string): Promise<Finding | undefined> {
-  try {
-    const stats = await stat(folder);
-    if (!stats.isDirectory()) return failed(name, `${folder} is not a folder`, "choose another --sock");
-    const exposed = await exposedFolder(folder);
-    if (exposed !== undefined)
-      return failed(
-        name,
-        `others may write to ${exposed}, and so put their own socket in the place of this one`,
-        `run chmod o-w ${exposed}, or choose another --sock`,
-      );
-    await access(folder, constants.W_OK | constants.X_OK);
-    return undefined;
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return checkFolder(path.dirname(folder));
+    if (error instanceof SocketPathError) return failed(name, error.what, error.advice);
     return failed(
       name,
-      `uid ${process.getuid?.() ?? "unknown"} may not make a file in ${folder}`,
-      "run check as serve's user, choose a folder of its own, or let systemd make the socket (config systemd)",
+      toProviderError(error).message,
+      "compare --sock and --sock-group with the host's files",
     );
   }
 }
 
-async function checkFile({ sock, replace }: Pick<Config, "sock" | "replace">): Promise<Finding> {
-  const found = await lookAt(sock);
-  if (found.kind === "nothing") return ok(name, `${sock} can be made`);
-  if (found.kind === "folder") return failed(name, `${sock} is a folder`, "add the name of a file to --sock");
-  if (found.kind === "other")
-    return failed(name, `${sock} is there and is not a socket`, "remove it, or choose another --sock");
-  const answer = await probeListener(sock);
-  if (answer === "refused")
-    return ok(name, `${sock} is left over from a process that is gone, and will be replaced`);
-  if (answer === "unknown" && !replace)
-    return failed(
-      name,
-      `cannot find out whether a process listens on ${sock}`,
-      "remove the file, or take its place with --replace",
-    );
-  if (replace) return ok(name, `a process answers on ${sock}; serve takes its place (--replace)`);
+function describe(file: string, state: SocketState, replace: boolean): Finding {
+  if (state === "free") return ok(name, `${file} can be created`);
+  if (state === "stale")
+    return ok(name, `${file} is left from a process that has ended, and will be replaced`);
+  if (replace) return ok(name, `a process listens on ${file}; serve replaces it (--replace)`);
+  const { what, advice } = occupiedError(file, state);
+  if (state === "unknown") return failed(name, what, advice);
   return warning(
     name,
-    `a process answers on ${sock}`,
-    "if it is this plugin, `probe` asks it how it is; a second serve needs --replace, or it to be stopped",
+    `a process listens on ${file}`,
+    "if it is this plugin, `probe` reports its state; to start a second one, stop it or use --replace",
   );
 }
 
@@ -84,13 +62,8 @@ function checkAbstract(sock: string): Promise<Finding> {
     const socket = connect({ path: `\0${sock.slice(1)}` });
     socket.once("connect", () => {
       socket.destroy();
-      resolve(
-        warning(
-          name,
-          `a process answers on ${sock}`,
-          "if it is this plugin, `probe` asks it how it is; else stop it",
-        ),
-      );
+      const advice = "if it is this plugin, `probe` reports its state; else stop it";
+      resolve(warning(name, `a process listens on ${sock}`, advice));
     });
     socket.once("error", () => {
       resolve(

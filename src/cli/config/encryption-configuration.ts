@@ -20,12 +20,15 @@ export interface EncryptionConfigurationOptions {
   readonly timeoutMs: number;
 }
 
-const installPath = "/etc/kubernetes/encryption-configuration.yaml";
+/** Where the file belongs on a host whose distribution does not say otherwise. In a folder of its own, to be mounted. */
+export const installPath = "/etc/kubernetes/okms/encryption-configuration.yaml";
 
-const head = ` For kube-apiserver:
+const plainHead = ` For kube-apiserver:
    --encryption-provider-config=${installPath}
    --encryption-provider-config-automatic-reload=true
- Where kube-apiserver is a Pod, mount this file and the socket's folder into it.
+ Where kube-apiserver is a Pod, mount this file's folder and the socket's folder into it.`;
+
+const forever = `
  The name of a provider is part of what is stored in etcd: never change it.`;
 
 const rotation = `
@@ -33,8 +36,14 @@ const rotation = `
  --rotate-step read before any gets that of --rotate-step write. Once all have the second, rewrite what is
  stored (kubectl get secrets -A -o json | kubectl replace -f -), then take the old provider out.`;
 
-/** Makes the file. */
-export function encryptionConfiguration(options: EncryptionConfigurationOptions): OutputFile {
+/**
+ * Makes the file.
+ * @param place where it belongs, and the comment at its head; default: a host whose kube-apiserver one starts oneself
+ */
+export function encryptionConfiguration(
+  options: EncryptionConfigurationOptions,
+  place: { readonly path: string; readonly head: string } = { path: installPath, head: plainHead },
+): OutputFile {
   const { providers, resources, timeoutMs } = options;
   const document = new Document({
     apiVersion: "apiserver.config.k8s.io/v1",
@@ -58,6 +67,6 @@ export function encryptionConfiguration(options: EncryptionConfigurationOptions)
       },
     ],
   });
-  document.commentBefore = providers.length > 1 ? `${head}${rotation}` : head;
-  return { path: installPath, text: document.toString({ lineWidth: 0 }) };
+  document.commentBefore = `${place.head}${forever}${providers.length > 1 ? rotation : ""}`;
+  return { path: place.path, text: document.toString({ lineWidth: 0 }) };
 }

@@ -25,6 +25,9 @@ export interface Instance {
   readonly config: Config;
 }
 
+/** A plugin process, whose `config` and arguments only units and Pods need. */
+export type InstanceOptions = Omit<Instance, "config"> & { readonly config: Config | undefined };
+
 /**
  * What serve must be given to run as the settings say. Flags that came from the environment are written out, for
  * a unit has not this environment.
@@ -44,7 +47,13 @@ export function materialFiles(config: Config): Record<string, string> {
   return {
     "client-cert": path.resolve(config.clientCert),
     "client-key": path.resolve(config.clientKey),
+    ...(config.clientKeyPasswordFile !== undefined && {
+      "client-key-password-file": path.resolve(config.clientKeyPasswordFile),
+    }),
     ...(config.ca !== undefined && { ca: path.resolve(config.ca) }),
+    ...(config.kmipPasswordFile !== undefined && {
+      "kmip-password-file": path.resolve(config.kmipPasswordFile),
+    }),
   };
 }
 
@@ -56,6 +65,6 @@ export function materialFolders(config: Config): string[] {
 /**
  * Options of Node.js for a process that nobody watches: a young generation of 2 MiB instead of 16 bounds the
  * memory after a load to about 60 % of the default's, at the same speed (`npm run bench -- process`). And SIGUSR1 opens
- * no debugger, not even before the program has begun.
+ * no debugger, not even before the program has begun. The single executable has them inside.
  */
 export const nodeOptions = ["--max-semi-space-size=2", "--disable-sigusr1"] as const;

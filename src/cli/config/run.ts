@@ -1,19 +1,12 @@
 /** Makes what `config` is asked for, and prints it or writes it into a folder. */
-import { mkdir, writeFile } from "node:fs/promises";
-import path from "node:path";
-import type { Config } from "../../config/config.ts";
+import { distributionFiles } from "./distributions.ts";
 import { encryptionConfiguration } from "./encryption-configuration.ts";
-import type { Instance, OutputFile } from "./output.ts";
+import type { Kind } from "./kinds.ts";
+import { kopsFiles } from "./kops.ts";
+import type { InstanceOptions, OutputFile } from "./output.ts";
 import { staticPod } from "./static-pod.ts";
 import { systemdUnits } from "./systemd.ts";
-
-/** What can be made. */
-export const kinds = ["encryption-configuration", "systemd", "static-pod"] as const;
-/** One of {@link kinds}. */
-export type Kind = (typeof kinds)[number];
-
-/** A plugin process, whose `config` and arguments only units and Pods need. */
-export type InstanceOptions = Omit<Instance, "config"> & { readonly config: Config | undefined };
+import { writeFiles } from "./write-files.ts";
 
 /** What `config` is run with. */
 export interface ConfigOptions {
@@ -23,23 +16,34 @@ export interface ConfigOptions {
   readonly resources: readonly string[];
   readonly apiTimeoutMs: number;
   readonly exec: string;
+  /** Absolute path of the Node.js that runs `exec`; undefined: it is the single executable. */
+  readonly node: string | undefined;
   readonly user: string | undefined;
   readonly image: string;
+  readonly selinuxType: string | undefined;
   /** Folder to write to; undefined: standard output. */
   readonly out: string | undefined;
 }
 
 /** Makes the files. */
 export function makeFiles(options: ConfigOptions): OutputFile[] {
-  if (options.kind === "encryption-configuration") {
-    const { instances, resources, apiTimeoutMs } = options;
-    return [encryptionConfiguration({ providers: instances, resources, timeoutMs: apiTimeoutMs })];
+  const { kind, instances, resources, apiTimeoutMs } = options;
+  const encryption = { providers: instances, resources, timeoutMs: apiTimeoutMs };
+  const whole = instances.flatMap((one) =>
+    one.config === undefined ? [] : [{ ...one, config: one.config }],
+  );
+  switch (kind) {
+    case "encryption-configuration":
+      return [encryptionConfiguration(encryption)];
+    case "systemd":
+      return whole.flatMap((instance) => systemdUnits(instance, options));
+    case "static-pod":
+      return whole.map((instance) => staticPod(instance, options));
+    case "kops":
+      return kopsFiles(whole, encryption, options);
+    default:
+      return distributionFiles(kind, encryption);
   }
-  return options.instances.flatMap((instance) => {
-    if (instance.config === undefined) return [];
-    const whole = { ...instance, config: instance.config };
-    return options.kind === "systemd" ? systemdUnits(whole, options) : [staticPod(whole, options)];
-  });
 }
 
 /** Makes the files, and prints or writes them. @returns the exit code */
@@ -54,12 +58,8 @@ export async function runConfig(
     return 0;
   }
   try {
-    await mkdir(options.out, { recursive: true });
-    for (const file of files) {
-      const target = path.join(options.out, path.basename(file.path));
-      await writeFile(target, file.text, { mode: 0o644 });
-      stdout.write(`${target}\n`);
-    }
+    for (const { file, isChanged } of await writeFiles(options.out, files))
+      stdout.write(isChanged ? `${file}\n` : `${file} (unchanged)\n`);
     return 0;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

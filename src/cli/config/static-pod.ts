@@ -4,15 +4,16 @@
  */
 import path from "node:path";
 import { Document } from "yaml";
-import { splitAddress } from "../../net/addresses.ts";
 import { programName } from "../help.ts";
 import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders, nodeOptions } from "./output.ts";
+import { materialFolders } from "./output.ts";
 
 /** What the Pod needs beyond the plugin's own flags. */
 export interface StaticPodOptions {
   /** Image with the program on its PATH. */
   readonly image: string;
+  /** SELinux type of its process; undefined: what the container runtime gives it. */
+  readonly selinuxType?: string | undefined;
 }
 
 /** Priority of the class system-node-critical: a static Pod passes no admission that would fill it in. */
@@ -23,7 +24,7 @@ const head = ` A static Pod: put it into the kubelet's staticPodPath on each con
  Its user is root without capabilities, so that it reads files that only root may read.`;
 
 /** Makes the manifest of an instance, whose configuration has an HTTP address, and a group by number if any. */
-export function staticPod(instance: Instance, { image }: StaticPodOptions): OutputFile {
+export function staticPod(instance: Instance, { image, selinuxType }: StaticPodOptions): OutputFile {
   const { name, config, serveArguments } = instance;
   const volumes = volumesOf(instance);
   const document = new Document({
@@ -46,6 +47,7 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
       securityContext: {
         runAsUser: 0,
         ...groupsOf(instance),
+        ...(selinuxType !== undefined && { seLinuxOptions: { type: selinuxType } }),
         seccompProfile: { type: "RuntimeDefault" },
       },
       containers: [
@@ -55,7 +57,6 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
           imagePullPolicy: "IfNotPresent",
           command: [programName],
           args: ["serve", ...serveArguments].map(escapeVariables),
-          env: [{ name: "NODE_OPTIONS", value: nodeOptions.join(" ") }],
           securityContext: {
             readOnlyRootFilesystem: true,
             allowPrivilegeEscalation: false,
@@ -86,10 +87,9 @@ export function staticPod(instance: Instance, { image }: StaticPodOptions): Outp
  * as the API server would ask for.
  */
 function probes({ config, sock }: Instance): Record<string, unknown> {
-  const { host, port } = splitAddress(config.httpAddr ?? "");
   return {
     livenessProbe: {
-      httpGet: { host, port, path: "/livez" },
+      httpGet: { host: config.httpAddr?.host, port: config.httpAddr?.port, path: "/livez" },
       periodSeconds: 10,
       timeoutSeconds: 5,
       failureThreshold: 6,

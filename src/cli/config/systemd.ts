@@ -10,30 +10,69 @@ import { materialFolders, nodeOptions } from "./output.ts";
 export interface SystemdOptions {
   /** Absolute path of the program. */
   readonly exec: string;
+  /** Absolute path of the Node.js that runs it; undefined: it is the single executable. */
+  readonly node: string | undefined;
   /** User to run as; undefined: root, without any capability. */
   readonly user: string | undefined;
 }
 
 const unitFolder = "/etc/systemd/system";
 
+/** Who may need the plugin at a boot: the kubelet, or what runs kube-apiserver without one. */
+const consumers = [
+  "kubelet.service",
+  "kube-apiserver.service",
+  "k3s.service",
+  "rke2-server.service",
+  "k0scontroller.service",
+].join(" ");
+
 /** Makes both units of an instance. */
 export function systemdUnits(instance: Instance, options: SystemdOptions): OutputFile[] {
+  const { name, config, sock } = instance;
+  const { exec, node, user } = options;
+  const command = [...(node === undefined ? [exec] : [node, ...nodeOptions, exec]), "serve"];
+  // ProtectHome=yes would hide the very certificates, or the program.
+  const folders = [exec, ...(node === undefined ? [] : [node])].map((file) => path.dirname(file));
+  const service = serviceUnit({
+    name,
+    command: [...command, ...instance.serveArguments].map(quoteArgument).join(" \\\n  "),
+    settings: user === undefined ? [] : [`User=${user}`],
+    longestStopSeconds: Math.ceil(config.timeoutMs / 1000) + 5,
+    folders: [...materialFolders(config), ...folders],
+  });
+  const socket = socketUnit({
+    name,
+    sock: escapeSpecifiers(sock),
+    mode: config.sockMode.toString(8).padStart(4, "0"),
+    group: config.sockGroup,
+  });
   return [
-    { path: `${unitFolder}/${instance.name}.service`, text: serviceUnit(instance, options) },
-    { path: `${unitFolder}/${instance.name}.socket`, text: socketUnit(instance) },
+    { path: `${unitFolder}/${name}.service`, text: service },
+    { path: `${unitFolder}/${name}.socket`, text: socket },
   ];
 }
 
-function serviceUnit(instance: Instance, { exec, user }: SystemdOptions): string {
-  const { name, config } = instance;
-  // ProtectHome=yes would hide the very certificates, or the program.
-  const folders = [...materialFolders(config), path.dirname(exec)];
-  const command = [exec, "serve", ...instance.serveArguments].map(quoteArgument).join(" \\\n  ");
+/** A service unit's parts that differ, in the syntax of unit files. */
+export interface ServiceUnit {
+  readonly name: string;
+  /** The value of ExecStart=. */
+  readonly command: string;
+  /** Lines of the section Service. */
+  readonly settings: readonly string[];
+  /** How long a stop may take, in s. */
+  readonly longestStopSeconds: number;
+  /** Folders that the service reads. */
+  readonly folders: readonly string[];
+}
+
+/** Makes a service unit. */
+export function serviceUnit({ name, command, settings, longestStopSeconds, folders }: ServiceUnit): string {
   return `[Unit]
 Description=Kubernetes KMS v2 plugin (${name})
 Requires=${name}.socket
 After=${name}.socket network.target
-Before=kubelet.service
+Before=${consumers}
 StartLimitIntervalSec=0
 
 [Service]
@@ -42,16 +81,11 @@ ExecStart=${command}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
-TimeoutStopSec=${Math.ceil(config.timeoutMs / 1000) + 5}
-${user === undefined ? "" : `User=${user}\n`}UMask=0077
-Environment="NODE_OPTIONS=${nodeOptions.join(" ")}"
+TimeoutStopSec=${longestStopSeconds}
+${settings.map((line) => `${line}\n`).join("")}UMask=0077
 OOMScoreAdjust=-900
 
-# The socket lives here: without Preserve its folder would be another one after each restart, and the one that
-# is mounted into kube-apiserver's Pod an empty one.
-RuntimeDirectory=${quoteWord(runtimeDirectory(instance))}
-RuntimeDirectoryMode=${folderMode(instance)}
-RuntimeDirectoryPreserve=yes
+# No RuntimeDirectory=: it would give the socket, and its group, to the service's user. The socket unit makes the folder.
 
 # No seed in a core dump or in swap.
 LimitCORE=0
@@ -64,7 +98,10 @@ ProtectSystem=strict
 ProtectHome=${folders.some(isHome) ? "read-only" : "yes"}
 PrivateTmp=${folders.some(isTmp) ? "no" : "yes"}
 PrivateDevices=yes
+DevicePolicy=closed
+PrivateUsers=yes
 ProtectProc=invisible
+ProcSubset=pid
 ProtectClock=yes
 ProtectHostname=yes
 ProtectControlGroups=yes
@@ -79,7 +116,7 @@ LockPersonality=yes
 RemoveIPC=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
-SystemCallFilter=~@privileged
+SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 # Not MemoryDenyWriteExecute: Node.js compiles JavaScript to machine code.
 
@@ -89,33 +126,33 @@ Also=${name}.socket
 `;
 }
 
-function socketUnit(instance: Instance): string {
-  const { name, sock, config } = instance;
-  const mode = config.sockMode.toString(8).padStart(4, "0");
-  const group = config.sockGroup === undefined ? "" : `SocketGroup=${config.sockGroup}\n`;
+/** A socket unit's parts that differ, in the syntax of unit files. */
+export interface SocketUnit {
+  readonly name: string;
+  readonly sock: string;
+  /** Octal, as `0660`. */
+  readonly mode: string;
+  /** Name or number; undefined: root. */
+  readonly group: string | undefined;
+}
+
+/**
+ * Makes a socket unit. Its folder is root's, and lets everybody come through without seeing what is in it: the socket's
+ * own mode says who may connect, and another instance in the same folder may be for another group.
+ */
+export function socketUnit({ name, sock, mode, group }: SocketUnit): string {
   return `[Unit]
 Description=Socket of the Kubernetes KMS v2 plugin (${name})
-Before=kubelet.service
+Before=${consumers}
 
 [Socket]
-ListenStream=${escapeSpecifiers(sock)}
+ListenStream=${sock}
 SocketMode=${mode}
-${group}DirectoryMode=${folderMode(instance)}
+${group === undefined ? "" : `SocketGroup=${group}\n`}DirectoryMode=0751
 
 [Install]
 WantedBy=sockets.target
 `;
-}
-
-/** The socket's folder below /run; the unit's own where the socket is elsewhere, or in /run itself. */
-function runtimeDirectory({ name, sock }: Instance): string {
-  const below = /^(?:\/var)?\/run\/(.+)$/.exec(path.dirname(sock))?.[1];
-  return below === undefined || sock.startsWith("@") ? name : below;
-}
-
-/** Whoever is of the socket's group is to come through the folder, which is root's: to see nothing else in it. */
-function folderMode({ config }: Instance): string {
-  return config.sockGroup === undefined ? "0750" : "0751";
 }
 
 function isHome(folder: string): boolean {

@@ -9,9 +9,10 @@ import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
 import { plainSock } from "../../config/config.ts";
 import { lookAt } from "../../server/socket/socket-path.ts";
-import { quote } from "../../text/quote.ts";
+import { quote, quoteReply } from "../../text/quote.ts";
+import { selinuxAdvice } from "../selinux.ts";
 
-/** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
+/** Characters that are shown of what the plugin says: the person on call has nothing else to go by. */
 export const mostSaid = 1024;
 
 /** What a Decrypt takes from the Encrypt before it. */
@@ -77,7 +78,7 @@ const socketTroubles: Readonly<Record<string, Explanation>> = {
     advice: "start the plugin, and compare --sock of both",
   },
   ECONNREFUSED: {
-    message: "nobody listens on the socket: the process that made it is gone",
+    message: "no process listens on the socket: the one that created it has ended",
     advice: "start the plugin, and read the end of its log",
   },
   EACCES: {
@@ -99,12 +100,13 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
     socket.once("error", async (error: NodeJS.ErrnoException) => {
       const known = socketTroubles[(await isNoSocket(path)) ? "ENOTSOCK" : (error.code ?? "")];
       const { message, advice } = known ?? { message: error.message, advice: "see the plugin's log" };
-      resolve({ message: `${message} (${quote(sock)})`, advice });
+      const more = error.code === "EACCES" ? selinuxAdvice() : "";
+      resolve({ message: `${message} (${quote(sock)})`, advice: `${advice}${more}` });
     });
   });
 }
 
-/** Connecting says of a file only that nobody listens there. */
+/** Connecting says of a file only that no process listens there. */
 async function isNoSocket(path: string): Promise<boolean> {
   const { kind } = await lookAt(path).catch(() => ({ kind: "nothing" }) as const);
   return kind === "other" || kind === "folder";
@@ -112,12 +114,12 @@ async function isNoSocket(path: string): Promise<boolean> {
 
 function explainCall(error: unknown, method: string, timeoutMs: number): Explanation {
   const { code, rawMessage } = ConnectError.from(error);
-  const said = `${Code[code]}: ${quote(rawMessage, mostSaid)}`;
+  const said = `${Code[code]}: ${quoteReply(rawMessage, mostSaid)}`;
   switch (code) {
     case Code.DeadlineExceeded:
       return {
         message: `no answer within ${timeoutMs} ms (${said})`,
-        // Status waits for no KMS, but for the end of the first look at it.
+        // Status waits for no KMS, but for the end of the first probe of it.
         advice:
           method === "Status"
             ? "a plugin that runs for some seconds answers this at once: it hangs, or something else listens there"

@@ -7,7 +7,7 @@ import type { EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb
 import { maxKeyIdBytes } from "../../encryptors/limits.ts";
 import { ProviderError } from "../../errors.ts";
 import { checkUnwrapRequest } from "../../server/rpc/limits.ts";
-import { quote } from "../../text/quote.ts";
+import { quoteReply } from "../../text/quote.ts";
 import { type Explanation, mostSaid, type PluginClient } from "./client.ts";
 
 /** The calls of a round, in their order. */
@@ -19,7 +19,7 @@ export type Step = (typeof steps)[number];
 export interface Round {
   /** Time of each call that was answered, in ms. */
   readonly ms: Readonly<Partial<Record<Step, number>>>;
-  /** What was seen, in a few words a step, of the steps that went well. */
+  /** What was seen, in a few words a step, of the steps that succeeded. */
   readonly seen: Readonly<Partial<Record<Step, string>>>;
   /** The key that Status named. */
   readonly keyId?: string;
@@ -78,16 +78,16 @@ class Unfit extends Error {
 }
 
 function checkStatus({ version, healthz, keyId }: StatusResponse): string {
-  if (version !== "v2") throw new Unfit(`version is ${quote(version)}, not "v2"`);
+  if (version !== "v2") throw new Unfit(`version is ${quoteReply(version)}, not "v2"`);
   if (healthz !== "ok")
     throw new Unfit(
-      `healthz is ${quote(healthz, mostSaid)}`,
+      `healthz is ${quoteReply(healthz, mostSaid)}`,
       "see docs/troubleshooting.md for this text, and the plugin's log",
     );
   const length = Buffer.byteLength(keyId);
   if (length === 0 || length > maxKeyIdBytes)
     throw new Unfit(`key_id has ${length} bytes, 1 to ${maxKeyIdBytes} are allowed`);
-  return `v2, healthz ok, key_id ${quote(keyId)}`;
+  return `v2, healthz ok, key_id ${quoteReply(keyId)}`;
 }
 
 /**
@@ -98,7 +98,7 @@ async function checkSameKey(client: PluginClient, before: string, used: string):
   if (used === before) return used;
   const after = checkKeyOf(await client.status());
   if (used === after) return used;
-  throw new Unfit(`key_id is ${quote(used)}, but Status says ${quote(after)}`);
+  throw new Unfit(`key_id is ${quoteReply(used)}, but Status says ${quoteReply(after)}`);
 }
 
 function checkKeyOf(status: StatusResponse): string {

@@ -1,5 +1,5 @@
 /** The PEM files of mutual TLS on their way to the encryptor: what the watch finds, for log, metrics and the key's status. */
-import type { Config } from "../../config/config.ts";
+import { type Config, tlsFilesOf } from "../../config/config.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import { ProviderError, toProviderError } from "../../errors.ts";
@@ -7,6 +7,7 @@ import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key/key-status.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
+import { encryptorConfigOf } from "../encryptor-config.ts";
 import { watchTlsMaterial } from "../../net/tls-reload.ts";
 import type { Expiry, TlsWatch } from "../../net/tls-reload.ts";
 
@@ -16,7 +17,13 @@ export interface CertificateListeners {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly encryptor: Encryptor;
+  readonly material: MaterialInUse;
   readonly status: KeyStatus;
+}
+
+/** The files that connections are made with now. */
+export interface MaterialInUse {
+  current: TlsMaterial | undefined;
 }
 
 /** The watch over the configured files; its `start` hands the first set on. */
@@ -25,6 +32,7 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   let isFirst = true;
 
   function onMaterial(material: TlsMaterial): void {
+    listeners.material.current = material;
     encryptor.setTlsMaterial(material);
     metrics.certificates(material.notAfter);
     metrics.reload("ok");
@@ -39,31 +47,28 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
     isFirst = false;
   }
 
-  return watchTlsMaterial(
-    { cert: config.clientCert, key: config.clientKey, ca: config.ca },
-    {
-      objection: (next, inUse) => objectionTo(next, inUse, listeners),
-      onMaterial,
-      onRefused(error) {
-        metrics.reload("refused");
-        const stay = isFirst ? "; waiting for a good one" : "; the one in use stays";
-        logger.error(`Could not load certificate: ${error.message}${stay}`, { code: error.code });
-      },
-      onExpiry(expiry) {
-        tellExpiry(logger, expiry, config.ca);
-      },
+  return watchTlsMaterial(tlsFilesOf(config), {
+    objection: (next, inUse) => objectionTo(next, inUse, listeners),
+    onMaterial,
+    onRefused(error) {
+      metrics.reload("refused");
+      const stay = isFirst ? "; waiting for valid files" : "; the current ones stay in use";
+      logger.error(`cannot load the certificate files: ${error.message}${stay}`, { code: error.code });
     },
-  );
+    onExpiry(expiry) {
+      tellExpiry(logger, expiry, config.ca);
+    },
+  });
 }
 
-/** Time for two sets side by side, in ms: a KMS that serves with neither in it can't tell them apart. */
+/** Time for two sets side by side, in ms: a KMS that serves with neither within it cannot tell them apart. */
 const quickMs = 700;
 /** Time for a new set alone, where the one in use has just served, in ms. */
 const trialMs = 4_000;
 
 /**
  * Tries a new set at the KMS beside the one in use, on connections of their own. It is objected to only where the one in
- * use serves and the new one does not: a KMS that is unwell speaks against neither.
+ * use serves and the new one does not: a KMS that is unhealthy is no evidence against either.
  */
 async function objectionTo(
   next: TlsMaterial,
@@ -79,13 +84,16 @@ async function objectionTo(
   return new ProviderError(last.code, message, { cause: last });
 }
 
-/** Why the key can't be looked up with these certificates; undefined where it can. */
+/** Why the key cannot be resolved with these certificates; undefined where it can. */
 async function failureWith(
   material: TlsMaterial,
   config: Config,
   withinMs: number,
 ): Promise<ProviderError | undefined> {
-  const encryptor = createEncryptor(config, () => undefined);
+  const encryptor = createEncryptor(
+    encryptorConfigOf(config, () => material),
+    () => undefined,
+  );
   try {
     encryptor.setTlsMaterial(material);
     const deadline = performance.now() + withinMs;
@@ -98,7 +106,7 @@ async function failureWith(
   }
 }
 
-/** One that has expired is the watch's to tell. */
+/** One that has expired is reported by the watch. */
 function warnOfEarly(logger: Logger, material: TlsMaterial): void {
   for (const { file, notBefore } of material.notAfter)
     if (notBefore !== undefined && notBefore > new Date()) {

@@ -1,4 +1,4 @@
-/** What the encryptor tells of its work, as lines of the log and as metrics. */
+/** The events of the encryptor, as lines of the log and as metrics. */
 import type { KmsEvent, KmsObserver } from "../../encryptors/encryptor.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
@@ -16,6 +16,9 @@ export function createKmsReporter(logger: Logger, metrics: Pick<Metrics, "kms">)
         break;
       case "endpoint":
         logEndpoint(logger, event);
+        break;
+      case "learned":
+        logger.debug("learned about the server", { endpoint: event.endpoint, known: event.message });
         break;
       case "message":
         if (logger.enabled("trace"))

@@ -1,6 +1,6 @@
 /**
  * Serving, from the command line to the end: log, metrics, encryptor, key status, certificates, socket, in that
- * order. The socket listens before the KMS is looked at, and whatever the certificates are (DESIGN.md, decision 1).
+ * order. The socket listens before the KMS is reached, and whatever the certificates are (docs/design.md, 1).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseServeConfig } from "../../config/config.ts";
@@ -12,18 +12,20 @@ import { createLogger } from "../../log/log.ts";
 import type { Logger } from "../../log/log.ts";
 import { createMetrics } from "../../metrics.ts";
 import type { Metrics } from "../../metrics.ts";
-import { createStatusReporter } from "../../server/rpc/call-log.ts";
+import { createStatusReporter } from "../../server/key/key-log.ts";
 import { startHttpEndpoint } from "../../server/http.ts";
 import type { HttpEndpoint } from "../../server/http.ts";
 import { createKeyStatus } from "../../server/key/key-status.ts";
 import type { KeyStatus } from "../../server/key/key-status.ts";
 import { createKmsServer } from "../../server/rpc/server.ts";
 import type { KmsServer } from "../../server/rpc/server.ts";
-import type { Look, TlsWatch } from "../../net/tls-reload.ts";
+import type { ReloadResult, TlsWatch } from "../../net/tls-reload.ts";
+import { isRestAddress } from "../../net/address.ts";
+import { limitResidentMemory } from "../../process/memory.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
-import { watchCertificates } from "./certificates.ts";
-import { reportKeyDates } from "./key-dates.ts";
+import { encryptorConfigOf } from "../encryptor-config.ts";
+import { type MaterialInUse, watchCertificates } from "./certificates.ts";
 import { createKmsReporter } from "./kms-events.ts";
 import { guardProcess, untilAskedToEnd } from "./process.ts";
 
@@ -38,6 +40,7 @@ interface Running {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly encryptor: Encryptor;
+  readonly material: MaterialInUse;
   readonly status: KeyStatus;
   readonly server: KmsServer;
 }
@@ -49,16 +52,23 @@ interface Running {
  */
 export async function serve({ read, env, stderr }: Invocation): Promise<number> {
   const stream: typeof stderr & { readonly isTTY?: boolean } = stderr;
-  const { config, warnings } = parseServeConfig(read, stream.isTTY === true);
+  const { config, warnings } = parseServeConfig(read, stream.isTTY === true, env);
   const logger = createLogger({ level: config.logLevel, format: config.logFormat, stream });
   const { protocol, servers, key } = config;
-  logger.info("starting", { version, protocol, servers: servers.join(","), ...key });
+  logger.info("starting", { version, protocol, servers: servers.map(({ name }) => name).join(","), ...key });
+  for (const server of servers)
+    if (isRestAddress(server) && server.proxy !== undefined)
+      logger.info("connecting through the proxy of HTTPS_PROXY", {
+        endpoint: server.name,
+        proxy: server.proxy.name,
+      });
   for (const warning of warnings) logger.warn(warning);
 
   const running = build(config, logger, env);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
-  const asked = untilAskedToEnd(logger, async () => tellLook(await watch.reload()));
+  limitResidentMemory();
+  const asked = untilAskedToEnd(logger, async () => describeReload(await watch.reload()));
   // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
   // network file system, keep the program neither from listening nor from its end.
   const certificates = watch.start();
@@ -80,35 +90,39 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   await end(running, watch, http);
   logger.settle();
   logger.info("ended");
+  logger.flush();
   return 0;
 }
 
 function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running {
-  const { protocol, key, probeIntervalMs, statusGraceMs: graceMs, timeoutMs, maxInflight } = config;
+  const { protocol, timeoutMs, maxInflight } = config;
   const metrics = createMetrics({ version, protocol });
-  const kms = createEncryptor(config, createKmsReporter(logger, metrics));
-  const encryptor = reportKeyDates(kms, logger, metrics);
+  const material: MaterialInUse = { current: undefined };
+  const encryptor = createEncryptor(
+    encryptorConfigOf(config, () => material.current),
+    createKmsReporter(logger, metrics),
+  );
   metrics.connections(() => encryptor.connections());
   const onEvent = createStatusReporter(logger, metrics);
-  const status = createKeyStatus({ encryptor, key, probeIntervalMs, graceMs, timeoutMs, onEvent });
-  const { sock: path, sockMode: mode, sockGroup: group, replace } = config;
-  const socket = { path, mode, group, replace, env };
+  const status = createKeyStatus({ ...config, encryptor, graceMs: config.statusGraceMs, onEvent });
+  const { sock: path, sockMode: mode, sockGroup: group, replace, sockInsecureDir: insecureDir } = config;
+  const socket = { path, mode, group, replace, insecureDir, env };
   const server = createKmsServer({ encryptor, status, logger, metrics, timeoutMs, maxInflight, socket });
-  return { config, logger, metrics, encryptor, status, server };
+  return { config, logger, metrics, encryptor, material, status, server };
 }
 
 /** A refusal again: the log's own line of it may be folded into one from before. */
-function tellLook(look: Look): string {
-  if (look === "taken") return "the certificate files are new, and in use";
-  if (look === "unchanged") return "the certificate files have not changed";
-  return `the certificate files are refused: ${look.message}`;
+function describeReload(result: ReloadResult): string {
+  if (result === "loaded") return "the certificate files are new, and in use";
+  if (result === "unchanged") return "the certificate files have not changed";
+  return `the certificate files are refused: ${result.message}`;
 }
 
 async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
   const { config, logger, metrics, status, server } = running;
   if (config.httpAddr === undefined) return undefined;
   return startHttpEndpoint({
-    addr: config.httpAddr,
+    address: config.httpAddr,
     status,
     metrics,
     logger,

@@ -1,39 +1,25 @@
 /**
- * What this program knows of its key: a probe in the background keeps it, Status answers from it (DESIGN.md,
- * decisions 2 and 3). The current key and its health change in one step, at the end of a probe, so that
- * Encrypt's key_id always equals Status's. Decrypt never asks here and never changes anything here.
+ * What this program knows of its key: a probe in the background finds it out, and Status answers from memory. The
+ * current key and its health change in one step, at the end of a probe, so that Encrypt's key_id always equals
+ * Status's. Decrypt never asks here and never changes anything here.
  */
-import { toProviderError } from "../../errors.ts";
-import type { ProviderError } from "../../errors.ts";
+import { ProviderError, toProviderError } from "../../errors.ts";
 import type { CallContext, Encryptor, KeySelector } from "../../encryptors/encryptor.ts";
 import { settleWithin } from "../rpc/deadline.ts";
-import { callerMessage } from "../rpc/errors.ts";
 import { failureKind, KeyUnavailableError } from "./key-failure.ts";
 import type { FailureKind } from "./key-failure.ts";
+import { KeyDatesWatch } from "./key-dates.ts";
+import type { KeyDateNearEvent, KeyDatesEvent } from "./key-dates.ts";
+import { KeyHealth } from "./key-health.ts";
+import type { Failure, KeySnapshot, KeyState } from "./key-health.ts";
 import { createKeyProbe } from "./key-probe.ts";
-import { createProbeTimer } from "./probe-timer.ts";
+import type { KeyProbe } from "./key-probe.ts";
+import { ProbeTimer } from "./probe-timer.ts";
+import { createSampleFile } from "./sample-file.ts";
+import { createSampleStore } from "./samples.ts";
+import type { SampleFileEvent, SampleStore } from "./samples.ts";
 
-/** Time between two deep probes of a key that is well, in ms. */
-export const deepProbeIntervalMs = 5 * 60_000;
-
-/**
- * `unknown`: no probe has ended yet. `ok`. `grace`: a transient failure that Status does not report yet.
- * `transient`: one that lasted longer than the grace period. `permanent`: the key must not be used.
- */
-export type KeyState = "unknown" | "ok" | "grace" | "transient" | "permanent";
-
-/** What is known at one moment. */
-export interface KeySnapshot {
-  readonly state: KeyState;
-  /** The current key; undefined until a deep probe has succeeded once. */
-  readonly keyId?: string;
-  /** What Status says: `ok`, or what is wrong in words fit for a caller. */
-  readonly healthz: string;
-  readonly lastGoodProbe?: Date;
-  readonly lastDeepProbe?: Date;
-  /** What is wrong, with its details for the log. Set in the states grace, unwell and final. */
-  readonly trouble?: ProviderError;
-}
+export type { KeySnapshot, KeyState } from "./key-health.ts";
 
 /** What happens to the key, for log and metrics. */
 export type StatusEvent =
@@ -42,27 +28,35 @@ export type StatusEvent =
       readonly kind: "light" | "deep";
       readonly outcome: "ok" | FailureKind;
       readonly durationMs: number;
-      readonly trouble?: ProviderError;
+      readonly failure?: ProviderError;
       /** Why it ran before its time; undefined where it did not. */
       readonly reason?: string;
     }
   | { readonly type: "key"; readonly keyId: string; readonly previous?: string; readonly name?: string }
-  | { readonly type: "state"; readonly from: KeyState; readonly now: KeySnapshot };
+  /** The state changed, or the code of its failure. */
+  | { readonly type: "state"; readonly from: KeyState; readonly now: KeySnapshot }
+  | KeyDatesEvent
+  | KeyDateNearEvent
+  | SampleFileEvent;
 
 /** How a {@link KeyStatus} is made. */
 export interface KeyStatusOptions {
   readonly encryptor: Encryptor;
   /**
-   * The configured key: trouble with a label need not be trouble with the key it led to. Undefined is taken for
-   * a label, where the key itself is tried before it is given up.
+   * The configured key: a failure of a label need not be one of the key that it led to. Undefined is taken for a
+   * label, where the key itself is tried before it is given up.
    */
   readonly key?: KeySelector;
-  /** Time between two probes when well, in ms. */
+  /** Time between two probes while the key is healthy, in ms. */
   readonly probeIntervalMs: number;
-  /** For how long after the last good probe passing trouble is not told, in ms. */
+  /** Least time between two deep probes of a healthy key, in ms. */
+  readonly deepProbeIntervalMs: number;
+  /** For how long after the last good probe a transient failure is not reported, in ms. */
   readonly graceMs: number;
   /** --timeout, in ms: no answer of the KMS is waited for longer. */
   readonly timeoutMs: number;
+  /** Folder for what deep probes wrapped; undefined: it is kept in memory only. */
+  readonly stateDir?: string | undefined;
   /** Called synchronously; must not throw. */
   readonly onEvent?: (event: StatusEvent) => void;
 }
@@ -81,77 +75,166 @@ export interface KeyStatus {
   /** The key that Encrypt uses now: what Status says. @throws as `current` */
   encryptionKey(context: Pick<CallContext, "signal">): Promise<string>;
   snapshot(): KeySnapshot;
-  /** Has a deep probe run as soon as may be: now, or a second after the start of the last one. */
+  /** Has a deep probe run as soon as possible: now, or a second after the start of the last one. */
   probeSoon(reason: string): void;
-  /** Calls `listener` at every change of state. Returns what ends that. */
+  /** Calls `listener` at every change of state, or of the code of its failure. Returns what ends that. */
   onState(listener: (now: KeySnapshot) => void): () => void;
-}
-
-interface Trouble {
-  readonly error: ProviderError;
-  readonly kind: FailureKind;
-  /** The current key was tried by itself, and works. */
-  readonly keyWorks: boolean;
 }
 
 /** Makes the status of one key; `start` begins to probe. */
 export function createKeyStatus(options: KeyStatusOptions): KeyStatus {
-  const stopping = new AbortController();
-  const probe = createKeyProbe(options.encryptor, options.timeoutMs, stopping.signal);
-  const firstProbe = Promise.withResolvers<void>();
-  const listeners = new Set<(now: KeySnapshot) => void>();
-  const emit = options.onEvent ?? ((): void => undefined);
+  return new ProbedKeyStatus(options);
+}
 
-  let hasProbed = false;
-  let wantedFor: string | undefined;
-  let currentKey: string | undefined;
-  let trouble: Trouble | undefined;
-  let lastGood: Moment | undefined;
-  let lastDeep: Moment | undefined;
-  let toldState: KeyState = "unknown";
+/** A probe that has ended. */
+interface Probed {
+  readonly kind: "light" | "deep";
+  readonly failure?: Failure;
+}
 
-  function state(): KeyState {
-    if (!hasProbed) return "unknown";
-    if (trouble === undefined) return "ok";
-    if (trouble.kind === "permanent") return "permanent";
-    return lastGood !== undefined && elapsedMs(lastGood) < options.graceMs ? "grace" : "transient";
+class ProbedKeyStatus implements KeyStatus {
+  readonly #options: KeyStatusOptions;
+  readonly #emit: (event: StatusEvent) => void;
+  readonly #stopping = new AbortController();
+  readonly #samples: SampleStore;
+  readonly #probe: KeyProbe;
+  readonly #health: KeyHealth;
+  readonly #dates: KeyDatesWatch;
+  readonly #timer: ProbeTimer;
+  readonly #firstProbe = Promise.withResolvers<void>();
+  readonly #listeners = new Set<(now: KeySnapshot) => void>();
+  #wantedFor: string | undefined;
+
+  constructor(options: KeyStatusOptions) {
+    this.#options = options;
+    const { encryptor, timeoutMs, stateDir, graceMs, probeIntervalMs: intervalMs } = options;
+    this.#emit = options.onEvent ?? ((): void => undefined);
+    const file = stateDir === undefined ? undefined : createSampleFile(stateDir);
+    const samples = (this.#samples = createSampleStore(file, this.#emit));
+    this.#probe = createKeyProbe({ encryptor, timeoutMs, stop: this.#stopping.signal, samples });
+    this.#health = new KeyHealth(graceMs, (from, now) => this.#tell(from, now));
+    this.#dates = new KeyDatesWatch(this.#emit);
+    this.#timer = new ProbeTimer({ intervalMs, run: () => this.#run() });
   }
 
-  function healthz(of: KeyState): string {
-    if (of === "ok" || of === "grace") return "ok";
-    if (trouble === undefined) return "the key has not been probed yet";
-    const works = trouble.keyWorks ? "; the current key still works" : "";
-    const since = lastGood === undefined ? "" : `; last good probe ${lastGood.date.toISOString()}`;
-    return `${callerMessage(trouble.error)}${works}${since}`;
+  start(): void {
+    this.#timer.start();
   }
 
-  function snapshot(): KeySnapshot {
-    const now = state();
-    return {
-      state: now,
-      healthz: healthz(now),
-      ...(currentKey !== undefined && { keyId: currentKey }),
-      ...(lastGood !== undefined && { lastGoodProbe: lastGood.date }),
-      ...(lastDeep !== undefined && { lastDeepProbe: lastDeep.date }),
-      ...(trouble !== undefined && { trouble: trouble.error }),
-    };
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#health.stop();
+    await this.#timer.stop();
+    await this.#samples.settle();
   }
 
-  function isDeepDue(keyId: string): boolean {
-    if (keyId !== currentKey || trouble !== undefined || lastDeep === undefined) return true;
-    return elapsedMs(lastDeep) >= deepProbeIntervalMs;
+  async current({ signal }: Pick<CallContext, "signal">): Promise<{ keyId: string; healthz: string }> {
+    if (this.#health.state === "unknown") await settleWithin(this.#firstProbe.promise, signal);
+    const { state, keyId, healthz, failure } = this.#health.snapshot();
+    if (failure !== undefined && (state === "permanent" || keyId === undefined))
+      throw new KeyUnavailableError(failure, state === "permanent" ? "permanent" : "transient");
+    return { keyId: keyId ?? "", healthz };
+  }
+
+  async encryptionKey(context: Pick<CallContext, "signal">): Promise<string> {
+    return (await this.current(context)).keyId;
+  }
+
+  snapshot(): KeySnapshot {
+    return this.#health.snapshot();
+  }
+
+  probeSoon(reason: string): void {
+    this.#wantedFor = reason;
+    this.#timer.soon();
+  }
+
+  onState(listener: (now: KeySnapshot) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #tell(from: KeyState, now: KeySnapshot): void {
+    this.#emit({ type: "state", from, now });
+    for (const listener of this.#listeners) listener(now);
+  }
+
+  /** Runs one probe and says what came of it. @returns whether it was good */
+  async #run(): Promise<boolean> {
+    const started = performance.now();
+    const reason = this.#wantedFor;
+    this.#wantedFor = undefined;
+    const probed = await this.#probeOnce(reason !== undefined);
+    if (probed === undefined) return true;
+    const { kind, failure } = probed;
+    this.#emit({
+      type: "probe",
+      kind,
+      outcome: failure?.kind ?? "ok",
+      durationMs: performance.now() - started,
+      ...(failure !== undefined && { failure: failure.error }),
+      ...(reason !== undefined && { reason }),
+    });
+    this.#firstProbe.resolve();
+    return failure === undefined;
+  }
+
+  /** @returns undefined where it was stopped: then nothing is known */
+  async #probeOnce(mustBeDeep: boolean): Promise<Probed | undefined> {
+    const { signal } = this.#stopping;
+    let kind: Probed["kind"] = "light";
+    let about: string | undefined;
+    try {
+      const info = await this.#probe.resolve();
+      about = info.keyId;
+      if (mustBeDeep || this.#isDeepDue(info.keyId)) {
+        kind = "deep";
+        await this.#probe.selfTest(info.keyId);
+      }
+      if (signal.aborted) return undefined;
+      this.#dates.note(info);
+      this.#succeed(info.keyId, kind === "deep", info.name);
+      return { kind };
+    } catch (caught) {
+      if (signal.aborted) return undefined;
+      const error = toProviderError(caught);
+      const failure = await this.#judge(error, about ?? keyNamedBy(error));
+      if (signal.aborted) return undefined;
+      this.#health.fail(failure);
+      return { kind, failure };
+    }
+  }
+
+  #isDeepDue(keyId: string): boolean {
+    const { state, sinceDeepMs } = this.#health;
+    if (keyId !== this.#health.keyId || state !== "ok" || sinceDeepMs === undefined) return true;
+    return sinceDeepMs >= this.#options.deepProbeIntervalMs;
+  }
+
+  #succeed(keyId: string, isDeep: boolean, name: string | undefined): void {
+    const previous = this.#health.keyId;
+    if (previous !== keyId)
+      this.#emit({
+        type: "key",
+        keyId,
+        ...(previous !== undefined && { previous }),
+        ...(name !== undefined && { name }),
+      });
+    this.#health.succeed({ keyId, isDeep });
   }
 
   /** What a failed probe means. `about`: the key that it was about, where that is known. */
-  async function judge(error: ProviderError, about: string | undefined): Promise<Trouble> {
+  async #judge(error: ProviderError, about: string | undefined): Promise<Failure> {
     const kind = failureKind(error);
+    const currentKey = this.#health.keyId;
     if (kind === "transient" || currentKey === undefined) return { error, kind, keyWorks: false };
-    const isById = options.key !== undefined && "id" in options.key;
+    const { key } = this.#options;
+    const isById = key !== undefined && "id" in key;
     if (isById || about === currentKey) return { error, kind, keyWorks: false };
-    // The label is lost, doubled, or leads to a key that cannot be used. That is no reason to stop writing under
-    // the current key, if that one still works: passing trouble, told after the grace.
+    // The label is lost, given twice, or leads to a key that cannot be used. That is no reason to stop writing under
+    // the current key, if that one still works: a transient failure, reported after the grace period.
     try {
-      await probe.selfTest(currentKey);
+      await this.#probe.selfTest(currentKey);
       return { error, kind: "transient", keyWorks: true };
     } catch (caught) {
       const own = toProviderError(caught);
@@ -159,120 +242,6 @@ export function createKeyStatus(options: KeyStatusOptions): KeyStatus {
       return { error: ownKind === "permanent" ? own : error, kind: ownKind, keyWorks: false };
     }
   }
-
-  function succeed(keyId: string, isDeep: boolean, name: string | undefined): void {
-    const previous = currentKey;
-    currentKey = keyId;
-    trouble = undefined;
-    lastGood = moment();
-    if (isDeep) lastDeep = lastGood;
-    if (previous !== keyId) {
-      emit({
-        type: "key",
-        keyId,
-        ...(previous !== undefined && { previous }),
-        ...(name !== undefined && { name }),
-      });
-    }
-  }
-
-  function fail(found: Trouble): void {
-    // A dead key is not well again because the KMS is out of reach: final stays until a probe is good.
-    if (trouble?.kind === "permanent" && found.kind === "transient" && !found.keyWorks) return;
-    trouble = found;
-  }
-
-  async function runProbe(): Promise<boolean> {
-    const started = performance.now();
-    let kind: "light" | "deep" = "light";
-    let about: string | undefined;
-    let found: Trouble | undefined;
-    const reason = wantedFor;
-    wantedFor = undefined;
-    try {
-      const info = await probe.resolve();
-      about = info.keyId;
-      if (reason !== undefined || isDeepDue(info.keyId)) {
-        kind = "deep";
-        await probe.selfTest(info.keyId);
-      }
-      if (stopping.signal.aborted) return true;
-      succeed(info.keyId, kind === "deep", info.name);
-    } catch (caught) {
-      if (stopping.signal.aborted) return true;
-      const error = toProviderError(caught);
-      found = await judge(error, about ?? keyNamedBy(error));
-      if (stopping.signal.aborted) return true;
-      fail(found);
-    }
-    hasProbed = true;
-    emit({
-      type: "probe",
-      kind,
-      outcome: found?.kind ?? "ok",
-      durationMs: performance.now() - started,
-      ...(found !== undefined && { trouble: found.error }),
-      ...(reason !== undefined && { reason }),
-    });
-    tellState();
-    firstProbe.resolve();
-    return found === undefined;
-  }
-
-  function tellState(): void {
-    const now = snapshot();
-    if (now.state === toldState) return;
-    const from = toldState;
-    toldState = now.state;
-    emit({ type: "state", from, now });
-    for (const listener of listeners) listener(now);
-  }
-
-  const timer = createProbeTimer({ intervalMs: options.probeIntervalMs, run: runProbe });
-
-  async function current(context: Pick<CallContext, "signal">): Promise<{ keyId: string; healthz: string }> {
-    if (!hasProbed) await settleWithin(firstProbe.promise, context.signal);
-    const now = state();
-    if (trouble !== undefined && (now === "permanent" || currentKey === undefined)) {
-      throw new KeyUnavailableError(trouble.error, trouble.kind);
-    }
-    return { keyId: currentKey ?? "", healthz: healthz(now) };
-  }
-
-  return {
-    start: timer.start,
-    async stop() {
-      stopping.abort();
-      await timer.stop();
-    },
-    current,
-    async encryptionKey(context) {
-      return (await current(context)).keyId;
-    },
-    snapshot,
-    probeSoon(reason) {
-      wantedFor = reason;
-      timer.soon();
-    },
-    onState(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-  };
-}
-
-/** A point in time, on the clock that cannot be set and on the one that people read. */
-interface Moment {
-  readonly at: number;
-  readonly date: Date;
-}
-
-function moment(): Moment {
-  return { at: performance.now(), date: new Date() };
-}
-
-function elapsedMs(since: Moment): number {
-  return performance.now() - since.at;
 }
 
 /** The key that an error of resolveKey is about, where it says so. */

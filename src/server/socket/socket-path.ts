@@ -1,18 +1,21 @@
 /**
- * What is at a Unix socket's path, and whether a socket may be put there. Changes nothing, apart from making a parent
- * folder that is missing; unix-socket.ts acts. Every refusal is SOCKET and says what to do.
+ * Whether a Unix socket may be put at a path: one function decides for `serve` and `check`. It reads and connects, and
+ * changes nothing; making a parent folder that is missing is apart. Every refusal is SOCKET and says what to do.
  */
 import { constants, type Stats } from "node:fs";
-import { lstat, mkdir, open, readFile, realpath, stat } from "node:fs/promises";
+import { access, lstat, mkdir, open, readFile, readlink, realpath, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../../errors.ts";
+import { shellWord } from "../../text/quote.ts";
 
 /** Longest path of a Unix socket on Linux, in bytes: sun_path without its final NUL (unix(7)). */
 export const maxSocketPathBytes = 107;
 
 const folderMode = 0o750;
 const othersMayWrite = 0o002;
+const othersMayAnything = 0o007;
+const groupMayWrite = 0o020;
 const stickyBit = 0o1000;
 
 /** What identifies a file, and does not change when it is renamed. */
@@ -29,6 +32,154 @@ export type Found =
 /** What a connection to a socket met: a listening process, a refusal (its process is gone), or neither. */
 export type Listener = "listening" | "refused" | "unknown";
 
+/** A path that cannot be used. The message says what is wrong, and then what to do. */
+export class SocketPathError extends ProviderError {
+  override readonly name = "SocketPathError";
+  /** What is wrong. */
+  readonly what: string;
+  /** What to do. */
+  readonly advice: string;
+
+  constructor(what: string, advice: string, cause?: unknown) {
+    super("SOCKET", `${what}: ${advice}`, { cause });
+    this.what = what;
+    this.advice = advice;
+  }
+}
+
+/** What a socket is to be. */
+export interface SocketRequest {
+  /** Absolute path. */
+  readonly path: string;
+  /** Group of the file, by name or number; undefined: the process's own. */
+  readonly group?: string | undefined;
+  /** Accept a folder that others may write to (--sock-insecure-dir). Default: false. */
+  readonly insecureDir?: boolean | undefined;
+  /** systemd creates the socket: this process need not be able to. Default: false. */
+  readonly isUnit?: boolean | undefined;
+}
+
+/**
+ * What is at the path: `free`, nothing; `stale`, a socket whose process has ended; `occupied`, a socket on which another
+ * process listens; `unknown`, one of which that cannot be found out. The last two need --replace.
+ */
+export type SocketState = "free" | "stale" | "occupied" | "unknown";
+
+/** What was decided about a path. */
+export interface SocketDecision {
+  readonly state: SocketState;
+  /** Number of the group; undefined: the process's own. */
+  readonly gid: number | undefined;
+}
+
+/**
+ * Decides whether this process can put its socket at a path: its length, the group, the folder or the nearest one above
+ * that exists, and what is at the path.
+ * @throws SocketPathError where it cannot
+ */
+export async function decideSocketPath(request: SocketRequest): Promise<SocketDecision> {
+  const { path: file, group, insecureDir, isUnit = false } = request;
+  checkPathLength(file);
+  const gid = group === undefined ? undefined : await groupId(group);
+  if (gid !== undefined && !isUnit) await checkMembership(gid, group ?? "");
+  const exists = await checkFolder(folderOf(file), insecureDir === true, isUnit);
+  return { state: exists ? await stateOf(file) : "free", gid };
+}
+
+/** The refusal of a state that needs --replace. */
+export function occupiedError(file: string, state: SocketState): SocketPathError {
+  return state === "unknown"
+    ? new SocketPathError(
+        `cannot find out whether a process listens on ${file}`,
+        "remove the file, or replace it with --replace",
+      )
+    : new SocketPathError(`another process listens on ${file}`, "stop it, or replace it with --replace");
+}
+
+async function stateOf(file: string): Promise<SocketState> {
+  const found = await lookAt(file);
+  if (found.kind === "nothing") return "free";
+  if (found.kind === "folder")
+    throw new SocketPathError(`${file} is a folder`, "add the name of a file to --sock");
+  if (found.kind === "other")
+    throw new SocketPathError(`${file} exists and is not a socket`, "remove it, or choose another --sock");
+  const listener = await probeListener(file);
+  if (listener === "refused") return "stale";
+  return listener === "listening" ? "occupied" : "unknown";
+}
+
+/** Whether the folder exists; where it does not, the nearest one above is checked. @throws SocketPathError */
+async function checkFolder(folder: string, insecureDir: boolean, isUnit: boolean): Promise<boolean> {
+  try {
+    if (!(await stat(folder)).isDirectory())
+      throw new SocketPathError(`${folder} is not a folder`, "choose another --sock");
+    if (!insecureDir) await refuseExposed(folder);
+    if (!isUnit) await access(folder, constants.W_OK | constants.X_OK);
+    return true;
+  } catch (error) {
+    if (error instanceof SocketPathError) throw error;
+    if (isErrno(error, "ENOENT")) {
+      await refuseDanglingLink(folder);
+      // What is made below it is this process's own.
+      await checkFolder(path.dirname(folder), true, isUnit);
+      return false;
+    }
+    throw folderError(folder, error);
+  }
+}
+
+function folderError(folder: string, error: unknown): SocketPathError {
+  if (isErrno(error, "EROFS"))
+    return new SocketPathError(`the file system of ${folder} is read-only`, "choose another --sock");
+  if (isErrno(error, "ENOTDIR"))
+    return new SocketPathError(`a part of ${folder} is not a folder`, "choose another --sock");
+  if (isErrno(error, "ELOOP"))
+    return new SocketPathError(`${folder} is a symbolic link that leads to itself`, "choose another --sock");
+  if (isErrno(error, "EACCES") || isErrno(error, "EPERM"))
+    return new SocketPathError(
+      `uid ${process.geteuid?.() ?? "unknown"} may not create a file in ${folder}`,
+      "choose a folder of its own; where systemd creates the socket (config systemd), run check as root with --user",
+      error,
+    );
+  return new SocketPathError(`${folder} cannot be used: ${reasonOf(error)}`, "choose another --sock", error);
+}
+
+/** A link that leads nowhere is not a missing folder: mkdir(2) refuses its name. */
+async function refuseDanglingLink(folder: string): Promise<void> {
+  const target = await readlink(folder).catch(() => undefined);
+  if (target === undefined) return;
+  throw new SocketPathError(
+    `${folder} is a symbolic link to ${target}, which does not exist`,
+    "create that folder, or choose another --sock",
+  );
+}
+
+/** Giving a file to a group takes membership in it, or CAP_CHOWN. */
+async function checkMembership(gid: number, group: string): Promise<void> {
+  if (process.getegid?.() === gid || process.getgroups?.().includes(gid) === true) return;
+  if (await hasCapability(0)) return;
+  throw new SocketPathError(
+    `the socket cannot be given to group ${group}`,
+    `run as a member of it (uid ${process.geteuid?.() ?? "unknown"} is not, and has no CAP_CHOWN)`,
+  );
+}
+
+/** Whether this process has a capability (capabilities(7)), by its bit. True where /proc does not tell. */
+async function hasCapability(bit: number): Promise<boolean> {
+  const status = await readFile("/proc/self/status", "utf8").catch(() => "");
+  const effective = /^CapEff:\s*([\da-f]+)$/m.exec(status)?.[1];
+  return effective === undefined || (BigInt(`0x${effective}`) & (1n << BigInt(bit))) !== 0n;
+}
+
+async function refuseExposed(folder: string): Promise<void> {
+  const exposed = await exposedFolder(folder);
+  if (exposed === undefined) return;
+  throw new SocketPathError(
+    `others may write to the folder ${exposed}, and so replace the socket by their own`,
+    `run chmod o-w ${shellWord(exposed)}, choose a folder of mode 0750 below it, or accept that with --sock-insecure-dir`,
+  );
+}
+
 /** A refusal to use the socket, with the reason and what to do. */
 export function socketError(message: string, cause?: unknown): ProviderError {
   return new ProviderError("SOCKET", message, { cause });
@@ -38,8 +189,9 @@ export function socketError(message: string, cause?: unknown): ProviderError {
 export function checkPathLength(file: string): void {
   const length = Buffer.byteLength(file);
   if (length > maxSocketPathBytes) {
-    throw socketError(
-      `the socket path has ${length} bytes, Linux allows ${maxSocketPathBytes}: choose a shorter --sock`,
+    throw new SocketPathError(
+      `the socket path has ${length} bytes, and Linux allows ${maxSocketPathBytes}`,
+      "choose a shorter --sock",
     );
   }
 }
@@ -47,29 +199,34 @@ export function checkPathLength(file: string): void {
 /**
  * Makes the socket's folder, and those above it, where they are missing: 0750 whatever the umask.
  * @param gid the group that the socket is for, and that must come through to it.
+ * @param insecureDir accept a folder that others may write to. Default: false.
  * @throws SOCKET where it cannot be made, is no folder, or any user may replace the files in it or in one above it
  */
-export async function prepareFolder(folder: string, gid?: number): Promise<void> {
+export async function prepareFolder(folder: string, gid?: number, insecureDir = false): Promise<void> {
   try {
     const first = await mkdir(folder, { recursive: true, mode: folderMode });
     if (first !== undefined)
       for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
         await adjust(made, gid);
   } catch (error) {
-    throw socketError(`cannot make the socket's folder ${folder}: ${reasonOf(error)}`, error);
-  }
-  const exposed = await exposedFolder(folder);
-  if (exposed !== undefined)
-    throw socketError(
-      `others may write to the folder ${exposed}, and so replace the socket by their own: run chmod o-w on it`,
+    throw new SocketPathError(
+      `cannot create the socket's folder ${folder}: ${reasonOf(error)}`,
+      "choose another --sock",
+      error,
     );
+  }
+  if (!insecureDir) await refuseExposed(folder);
 }
 
-/** Of a folder and those above it the one in which others may replace files; undefined: none. */
+/**
+ * Of a folder and those above it the one in which others may replace files; undefined: none. Not above a folder of this
+ * process's own that only its group may enter: so a sidecar can have one in an emptyDir, which is 0777.
+ */
 export async function exposedFolder(folder: string): Promise<string | undefined> {
   for (let each = await realpath(folder); ; each = path.dirname(each)) {
-    const { mode } = await stat(each);
+    const { mode, uid } = await stat(each);
     if ((mode & othersMayWrite) !== 0 && (mode & stickyBit) === 0) return each;
+    if (uid === process.geteuid?.() && (mode & (groupMayWrite | othersMayAnything)) === 0) return undefined;
     if (each === path.dirname(each)) return undefined;
   }
 }
@@ -94,7 +251,11 @@ export async function lookAt(file: string): Promise<Found> {
     stats = await lstat(file);
   } catch (error) {
     if (isErrno(error, "ENOENT")) return { kind: "nothing" };
-    throw socketError(`cannot read the socket path ${file}: ${reasonOf(error)}`, error);
+    throw new SocketPathError(
+      `cannot read the socket path ${file}: ${reasonOf(error)}`,
+      "choose another --sock",
+      error,
+    );
   }
   if (stats.isDirectory()) return { kind: "folder" };
   if (!stats.isSocket()) return { kind: "other" };
@@ -132,8 +293,9 @@ export async function groupId(group: string): Promise<number> {
   const lines = (await readFile("/etc/group", "utf8")).split("\n");
   const id = lines.map((line) => line.split(":")).find(([name]) => name === group)?.[2];
   if (id === undefined) {
-    throw socketError(
-      `there is no group ${group} in /etc/group: give --sock-group one that exists, or its number`,
+    throw new SocketPathError(
+      `there is no group ${group} in /etc/group`,
+      "give --sock-group one that exists, or its number",
     );
   }
   return Number(id);

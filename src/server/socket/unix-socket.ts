@@ -9,16 +9,16 @@ import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../../errors.ts";
-import type { FileIdentity } from "./socket-path.ts";
+import type { FileIdentity, SocketDecision } from "./socket-path.ts";
 import {
   checkPathLength,
+  decideSocketPath,
   folderOf,
-  groupId,
   isErrno,
   isSameFile,
   lookAt,
+  occupiedError,
   prepareFolder,
-  probeListener,
   reasonOf,
   socketError,
 } from "./socket-path.ts";
@@ -37,6 +37,8 @@ export interface UnixSocketOptions {
   readonly group?: string | undefined;
   /** Take the path over from a process that still answers on it. */
   readonly replace: boolean;
+  /** Accept a folder that others may write to. Default: false. */
+  readonly insecureDir?: boolean | undefined;
   /** Connections at most: one more is closed as soon as it is accepted. Default: no limit. */
   readonly maxConnections?: number;
   /** Gets each connection. */
@@ -148,10 +150,8 @@ interface Bound {
 }
 
 async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket> {
-  checkPathLength(options.path);
-  const gid = options.group === undefined ? undefined : await groupId(options.group);
-  await prepareFolder(folderOf(options.path), gid);
-  await checkFree(options.path, options.replace);
+  const { gid } = await decideFree(options);
+  await prepareFolder(folderOf(options.path), gid, options.insecureDir);
   let bound = await bind(options, gid);
 
   const watch = watchFile({
@@ -160,7 +160,7 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
     onEvent: options.onEvent,
     async rebind() {
       const old = bound.server;
-      await prepareFolder(folderOf(options.path), gid);
+      await prepareFolder(folderOf(options.path), gid, options.insecureDir);
       bound = await bind(options, gid);
       old.close();
     },
@@ -186,21 +186,12 @@ async function removeOwn(file: string, identity: FileIdentity): Promise<void> {
   if (found.kind === "socket" && isSameFile(found.identity, identity)) await unlink(file);
 }
 
-/** @throws SOCKET where something else is at the path, or a process listens there that is not to be replaced */
-async function checkFree(file: string, replace: boolean): Promise<void> {
-  const found = await lookAt(file);
-  if (found.kind === "nothing") return;
-  if (found.kind === "folder") throw socketError(`${file} is a folder: add the name of a file to --sock`);
-  if (found.kind === "other")
-    throw socketError(`${file} is there and is not a socket: remove it, or choose another --sock`);
-  if (replace) return;
-  const listener = await probeListener(file);
-  if (listener === "listening")
-    throw socketError(`another process listens on ${file}: stop it, or replace it with --replace`);
-  if (listener === "unknown")
-    throw socketError(
-      `cannot find out whether a process listens on ${file}: remove the file, or replace it with --replace`,
-    );
+/** @throws SOCKET where the path cannot be used, or another process listens there that is not to be replaced */
+async function decideFree(options: UnixSocketOptions): Promise<SocketDecision> {
+  const decision = await decideSocketPath(options);
+  const isTaken = decision.state === "occupied" || decision.state === "unknown";
+  if (isTaken && !options.replace) throw occupiedError(options.path, decision.state);
+  return decision;
 }
 
 /** Binds beside the path with its mode, sets the group, and renames into place: the path never has another mode. */
@@ -223,7 +214,7 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
     // Not through a link: a user who may write to the folder could have put one here, to a file of root's.
     if (gid !== undefined) await lchown(aside, -1, gid);
     // Two that are started at once may both have found the path free.
-    await checkFree(options.path, options.replace);
+    await decideFree(options);
     const found = await lookAt(aside);
     if (found.kind !== "socket") throw socketError(`the socket was removed while it was made: ${aside}`);
     await rename(aside, options.path);

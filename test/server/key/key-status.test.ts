@@ -34,6 +34,7 @@ function setup(t: TestContext, change: Partial<KeyStatusOptions> = {}): Setup {
     encryptor,
     key: { id: "key-1" },
     probeIntervalMs: 20,
+    deepProbeIntervalMs: 300_000,
     graceMs: 60_000,
     timeoutMs: 2000,
     ...change,
@@ -76,7 +77,7 @@ describe("before the first probe has ended", () => {
     await assert.rejects(status.current({ signal: AbortSignal.abort(reason) }), reason);
   });
 
-  test("passing trouble leaves no key to name, so status fails as passing", async (t) => {
+  test("a transient failure leaves no key to name, so status fails as transient", async (t) => {
     const { status, encryptor } = setup(t);
     encryptor.resolveError = unreachable;
     status.start();
@@ -101,7 +102,7 @@ describe("before the first probe has ended", () => {
   });
 });
 
-describe("a key that is well", () => {
+describe("a healthy key", () => {
   test("is probed deeply at the start, and lightly after that", async (t) => {
     const it = setup(t);
     it.status.start();
@@ -159,18 +160,18 @@ describe("a key that is well", () => {
   });
 });
 
-describe("passing trouble", () => {
-  test("is not told during the grace", async (t) => {
+describe("a transient failure", () => {
+  test("is not reported during the grace period", async (t) => {
     const it = setup(t);
     it.status.start();
     await it.nextProbe();
     it.encryptor.resolveError = unreachable;
     await untilState(it, "grace");
     assert.deepEqual(await it.status.current(anyTime), { keyId: "key-1", healthz: "ok" });
-    assert.equal(it.status.snapshot().trouble, unreachable);
+    assert.equal(it.status.snapshot().failure, unreachable);
   });
 
-  test("is told after the grace, with the last key, and without the KMS's address", async (t) => {
+  test("is reported after the grace period, with the last key, and without the KMS's address", async (t) => {
     const it = setup(t, { graceMs: 50 });
     it.status.start();
     await it.nextProbe();
@@ -193,7 +194,7 @@ describe("passing trouble", () => {
     await untilState(it, "ok");
     const last = it.events.findLast((event) => event.type === "probe");
     assert.equal(last?.kind, "deep");
-    assert.equal(it.status.snapshot().trouble, undefined);
+    assert.equal(it.status.snapshot().failure, undefined);
   });
 
   test("is what a KMS that never answers is, and its probe is given up by its own deadline", async (t) => {
@@ -202,7 +203,7 @@ describe("passing trouble", () => {
     await it.nextProbe();
     it.encryptor.hangs = true;
     await untilState(it, "transient");
-    assert.equal(it.status.snapshot().trouble?.code, "TIMEOUT");
+    assert.equal(it.status.snapshot().failure?.code, "TIMEOUT");
     it.encryptor.hangs = false;
     await untilState(it, "ok");
   });
@@ -215,9 +216,9 @@ const refusals: readonly [string, Error][] = [
   ["a key that may not be used by this client", new ProviderError("KEY_ACCESS_DENIED", "denied")],
 ];
 
-describe("final trouble", () => {
+describe("a permanent failure", () => {
   for (const [what, error] of refusals) {
-    test(`${what} makes status and Encrypt fail at once, and is well again as soon as the probe is`, async (t) => {
+    test(`${what} makes status and Encrypt fail at once, and recovers with the next good probe`, async (t) => {
       const it = setup(t);
       it.status.start();
       await it.nextProbe();
@@ -235,7 +236,7 @@ describe("final trouble", () => {
     });
   }
 
-  test("an Encrypt that the KMS refuses for the key's state is final in a deep probe", async (t) => {
+  test("an Encrypt that the KMS refuses for the key's state is permanent in a deep probe", async (t) => {
     const it = setup(t);
     it.status.start();
     await it.nextProbe();
@@ -246,25 +247,25 @@ describe("final trouble", () => {
     await untilState(it, "permanent");
   });
 
-  test("a KMS that decrypts to other bytes than it encrypted is final", async (t) => {
+  test("a KMS that decrypts to other bytes than it encrypted is permanent", async (t) => {
     const it = setup(t);
     it.encryptor.garbles = true;
     it.status.start();
     await it.nextProbe();
     assert.equal(it.status.snapshot().state, "permanent");
-    assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
+    assert.equal(it.status.snapshot().failure?.code, "KEY_SELF_TEST");
   });
 
-  test("a KMS that finds its own ciphertext changed is final, and no caller's fault", async (t) => {
+  test("a KMS that finds its own ciphertext changed is permanent, and no caller's fault", async (t) => {
     const it = setup(t);
     it.encryptor.decryptError = new ProviderError("REQUEST_CIPHERTEXT_INVALID", "changed");
     it.status.start();
     await it.nextProbe();
     assert.equal(it.status.snapshot().state, "permanent");
-    assert.equal(it.status.snapshot().trouble?.code, "KEY_SELF_TEST");
+    assert.equal(it.status.snapshot().failure?.code, "KEY_SELF_TEST");
   });
 
-  test("stays final when the KMS goes out of reach: the dead key gets no grace", async (t) => {
+  test("stays permanent when the KMS becomes unreachable: a disabled key gets no grace period", async (t) => {
     const it = setup(t);
     it.status.start();
     await it.nextProbe();
@@ -274,7 +275,7 @@ describe("final trouble", () => {
     await it.nextProbe();
     await it.nextProbe();
     assert.equal(it.status.snapshot().state, "permanent");
-    assert.equal(it.status.snapshot().trouble, notActive);
+    assert.equal(it.status.snapshot().failure, notActive);
   });
 });
 
@@ -288,7 +289,7 @@ describe("a label", () => {
     await it.nextProbe();
     await it.nextProbe();
     assert.equal(await it.status.encryptionKey(anyTime), "key-1");
-    assert.equal(it.status.snapshot().trouble, unreachable);
+    assert.equal(it.status.snapshot().failure, unreachable);
     it.encryptor.keyErrors.delete("key-2");
     await untilState(it, "ok");
     assert.deepEqual(await it.status.current(anyTime), { keyId: "key-2", healthz: "ok" });
@@ -306,7 +307,7 @@ describe("a label", () => {
     ["lost", lost],
     ["doubled", doubled],
   ] as const) {
-    test(`that is ${what} keeps the current key while that works, and the trouble is named after the grace`, async (t) => {
+    test(`that is ${what} keeps the current key while that works, and the failure is reported after the grace period`, async (t) => {
       const it = setup(t, { key: { label: "kek" }, graceMs: 50 });
       it.status.start();
       await it.nextProbe();
@@ -317,14 +318,14 @@ describe("a label", () => {
       assert.ok(healthz.includes(`[${error.code}]; the current key still works`), healthz);
     });
 
-    test(`that is ${what} is final where the current key is dead too`, async (t) => {
+    test(`that is ${what} is permanent where the current key fails too`, async (t) => {
       const it = setup(t, { key: { label: "kek" } });
       it.status.start();
       await it.nextProbe();
       it.encryptor.resolveError = error;
       it.encryptor.encryptError = notActive;
       await untilState(it, "permanent");
-      assert.equal(it.status.snapshot().trouble, notActive);
+      assert.equal(it.status.snapshot().failure, notActive);
     });
 
     test(`that is ${what} at the start leaves no key, and status fails`, async (t) => {
@@ -347,7 +348,7 @@ describe("a label", () => {
     assert.equal(await it.status.encryptionKey(anyTime), "key-1");
   });
 
-  test("that leads to the current key, which is not active any more, is final though Encrypt still works", async (t) => {
+  test("that leads to the current key, which is not active any more, is permanent though Encrypt still works", async (t) => {
     const it = setup(t, { key: { label: "kek" } });
     it.status.start();
     await it.nextProbe();
@@ -358,7 +359,7 @@ describe("a label", () => {
   });
 });
 
-test("each change of state is told once, to the observer and to those who listen", async (t) => {
+test("each change of state is reported once, to the observer and to the listeners", async (t) => {
   const it = setup(t, { graceMs: 0 });
   const heard: string[] = [];
   const stopListening = it.status.onState((now) => heard.push(now.state));
@@ -381,7 +382,7 @@ test("each change of state is told once, to the observer and to those who listen
   assert.deepEqual(heard, ["ok", "transient", "permanent", "ok"]);
 });
 
-test("trouble is probed with a growing pause, a KMS that is well at the interval", async (t) => {
+test("after failures the pause between probes grows, and a healthy KMS is probed at the interval", async (t) => {
   const it = setup(t, { probeIntervalMs: 60_000 });
   it.encryptor.resolveError = unreachable;
   it.status.start();
@@ -392,5 +393,5 @@ test("trouble is probed with a growing pause, a KMS that is well at the interval
   it.encryptor.resolveError = undefined;
   await it.nextProbe();
   assert.equal(it.status.snapshot().state, "ok");
-  assert.ok(performance.now() - started < 5000, "and a KMS that is well again is seen within 5 s");
+  assert.ok(performance.now() - started < 5000, "and a recovery is noticed within 5 s");
 });

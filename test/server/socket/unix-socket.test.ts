@@ -244,13 +244,13 @@ describe("the folder of a socket", () => {
   test("is refused where it is a file", async (t) => {
     const folder = temporaryFolder(t);
     writeFileSync(path.join(folder, "file"), "");
-    await refusal(listen(t, path.join(folder, "file/kms.sock")), /cannot make/);
+    await refusal(listen(t, path.join(folder, "file/kms.sock")), /file is not a folder/);
   });
 });
 
 test("a path longer than the kernel takes is refused with both lengths", async (t) => {
   const file = path.join(temporaryFolder(t), "x".repeat(108));
-  await refusal(listen(t, file), new RegExp(`has ${file.length} bytes, Linux allows 107`));
+  await refusal(listen(t, file), new RegExp(`has ${file.length} bytes, and Linux allows 107`));
 });
 
 test("a path as long as the kernel takes works", async (t) => {

@@ -1,0 +1,153 @@
+/** The .deb and the .rpm by nfpm, and a tar.gz of the same files, for one architecture. */
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { gzipSync } from "node:zlib";
+import { stringify } from "yaml";
+import { debianName, manifest, name, root, run } from "./host.ts";
+import type { Architecture } from "./host.ts";
+import { nfpm, nodeFolder } from "./inputs.ts";
+import { tar } from "./tar.ts";
+import type { Entry } from "./tar.ts";
+import { packageFiles } from "./tree.ts";
+import type { PackageFile } from "./tree.ts";
+
+/** What a release of an architecture is made of. */
+export interface PackageOptions {
+  readonly architecture: Architecture;
+  /** Path of the single executable. */
+  readonly executable: string;
+  /** Folder of the results. */
+  readonly out: string;
+  /** In s since 1970. */
+  readonly time: number;
+}
+
+/** Makes the three packages. @returns their file names */
+export function makePackages(options: PackageOptions): string[] {
+  const { architecture, executable, out, time } = options;
+  const files = [
+    { path: `/usr/bin/${name}`, mode: 0o755, data: readFileSync(executable) },
+    {
+      path: `/usr/share/doc/${name}/NODE-LICENSE.gz`,
+      mode: 0o644,
+      data: gzipSync(readFileSync(path.join(nodeFolder(architecture), "LICENSE")), { level: 9 }),
+    },
+    ...packageFiles(time),
+  ];
+  const stage = path.join(out, `stage-${architecture}`);
+  writeStage(stage, files);
+  const made = (["deb", "rpm"] as const).map((kind) => makePackage(kind, stage, files, options));
+  rmSync(stage, { recursive: true });
+  const archive = `${name}-${manifest.version}-linux-${debianName[architecture]}.tar.gz`;
+  writeFileSync(path.join(out, archive), gzipSync(tar(archiveEntries(files), time), { level: 9 }));
+  return [...made, archive];
+}
+
+function writeStage(stage: string, files: readonly PackageFile[]): void {
+  for (const { path: where, mode, data } of files) {
+    const file = path.join(stage, where);
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, data, { mode });
+  }
+  for (const script of ["postinstall.sh", "preremove.sh", "postremove.sh"])
+    copyFileSync(path.join(root, "packaging/scripts", script), path.join(stage, script));
+}
+
+/** The files that only Debian's package has: what lintian is to pass over, with the reason. */
+const lintianOverrides = `# The executable is Node.js as its project publishes it, with its libraries inside and its symbols, and the program
+# appended: it can be compared with what the project signs.
+${name}: unstripped-binary-or-object [usr/bin/${name}]
+${name}: embedded-library *
+`;
+
+function makePackage(
+  kind: "deb" | "rpm",
+  stage: string,
+  files: readonly PackageFile[],
+  { architecture, out, time }: PackageOptions,
+): string {
+  const mtime = new Date(time * 1000).toISOString();
+  const content = files
+    .filter(({ path: where }) => kind === "deb" || !where.endsWith("/changelog.Debian.gz"))
+    .map(({ path: where, mode }) => ({
+      src: path.join(stage, where),
+      dst: kind === "rpm" ? where.replace("/zsh/vendor-completions/", "/zsh/site-functions/") : where,
+      file_info: { mode, mtime },
+    }));
+  const overrides = path.join(stage, "lintian-overrides");
+  writeFileSync(overrides, lintianOverrides);
+  const settings = {
+    name,
+    arch: debianName[architecture],
+    platform: "linux",
+    version: manifest.version,
+    release: "1",
+    section: "admin",
+    priority: "optional",
+    maintainer: `The authors of ${name} <noreply@example.invalid>`,
+    description: `Kubernetes KMS v2 plugin for OVHcloud KMS and KMIP servers
+kube-apiserver calls it on a Unix socket to wrap and unwrap the keys that it
+encrypts Secrets with. The wrapping key never leaves the KMS.`,
+    license: manifest.license,
+    homepage: "https://github.com/ovh/okms-k8s-encryption-provider",
+    mtime,
+    depends: dependencies[kind],
+    recommends: ["ca-certificates"],
+    contents: [
+      ...content,
+      { dst: "/etc/okms", type: "dir", file_info: { mode: 0o750, mtime } },
+      ...(kind === "deb"
+        ? [{ src: overrides, dst: `/usr/share/lintian/overrides/${name}`, file_info: { mode: 0o644, mtime } }]
+        : []),
+    ],
+    scripts: {
+      postinstall: path.join(stage, "postinstall.sh"),
+      preremove: path.join(stage, "preremove.sh"),
+      postremove: path.join(stage, "postremove.sh"),
+    },
+    // Debian before 12 does not read zstd, which is ten times as fast.
+    deb: { compression: "xz" },
+    rpm: { compression: "zstd", buildhost: "localhost", packager: `The authors of ${name}` },
+  };
+  const config = path.join(stage, `nfpm-${kind}.yaml`);
+  writeFileSync(config, stringify(settings));
+  const file = fileName(kind, architecture);
+  run(nfpm(), ["package", "--config", config, "--packager", kind, "--target", path.join(out, file)], {
+    env: { ...process.env, SOURCE_DATE_EPOCH: String(time) },
+  });
+  return file;
+}
+
+/** As `ldd` lists them for Node.js, by the packages that have them. */
+const dependencies = {
+  deb: ["libc6 (>= 2.28)", "libstdc++6 (>= 9)", "libgcc-s1 | libgcc1", "libatomic1"],
+  rpm: ["glibc >= 2.28", "libstdc++", "libgcc", "libatomic"],
+} as const;
+
+function fileName(kind: "deb" | "rpm", architecture: Architecture): string {
+  const { version } = manifest;
+  if (kind === "deb") return `${name}_${version}-1_${debianName[architecture]}.deb`;
+  return `${name}-${version}-1.${{ x64: "x86_64", arm64: "aarch64" }[architecture]}.rpm`;
+}
+
+/** With one folder at the top, and no folder of the host's. */
+function archiveEntries(files: readonly PackageFile[]): Entry[] {
+  const top = `${name}-${manifest.version}`;
+  const entries = files.map(({ path: where, mode, data }): Entry => ({
+    path: `${top}${where}`,
+    kind: "file",
+    mode,
+    data,
+  }));
+  const folders = new Set(entries.flatMap((entry) => foldersAbove(entry.path)));
+  return [
+    ...[...folders].map((folder): Entry => ({ path: folder, kind: "folder", mode: 0o755 })),
+    ...entries,
+  ];
+}
+
+/** Every folder above a path, from the top. */
+export function foldersAbove(file: string): string[] {
+  const parts = file.split("/").slice(0, -1);
+  return parts.map((_part, index) => parts.slice(0, index + 1).join("/"));
+}

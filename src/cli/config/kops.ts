@@ -1,0 +1,53 @@
+/**
+ * What kOps needs: hosts are made from the cluster's specification alone, so the plugin's static Pod and its files are
+ * `fileAssets` of it, and the EncryptionConfiguration is a secret of kOps'. Source: kOps' cluster specification, and
+ * nodeup/pkg/model/kube_apiserver.go for the one folder of the host that its kube-apiserver has.
+ */
+import { Document } from "yaml";
+import { encryptionConfiguration } from "./encryption-configuration.ts";
+import type { EncryptionConfigurationOptions } from "./encryption-configuration.ts";
+import type { Instance, OutputFile } from "./output.ts";
+import { materialFiles } from "./output.ts";
+import { staticPod } from "./static-pod.ts";
+import type { StaticPodOptions } from "./static-pod.ts";
+
+/** The folder that kOps mounts into its kube-apiserver: the socket has to be in it. */
+export const kopsSocketFolder = "/srv/kubernetes/kube-apiserver";
+
+/** The secret and the part of the cluster's specification. */
+export function kopsFiles(
+  instances: readonly Instance[],
+  encryption: EncryptionConfigurationOptions,
+  pod: StaticPodOptions,
+): OutputFile[] {
+  const head = " kops create secret encryptionconfig -f THIS-FILE --name CLUSTER (--force to replace it)";
+  const document = new Document({ spec: { encryptionConfig: true, fileAssets: assetsOf(instances, pod) } });
+  document.commentBefore = ` Merge it into the cluster's specification: kops edit cluster. docs/kops.md has the order.
+ fileAssets are not secret: who reads the state store reads them. Replace each PASTE by the file's own lines, or
+ leave the private key out and put it on the hosts in another way.`;
+  return [
+    encryptionConfiguration(encryption, { path: "encryption-configuration.yaml", head }),
+    { path: "kops-cluster.yaml", text: document.toString({ lineWidth: 0 }) },
+  ];
+}
+
+function assetsOf(instances: readonly Instance[], pod: StaticPodOptions): object[] {
+  const files = new Set(instances.flatMap(({ config }) => Object.values(materialFiles(config))));
+  const material = [...files].map((file, index) => ({
+    name: `okms-tls-${index}`,
+    path: file,
+    mode: "0600",
+    roles,
+    content: `PASTE ${file}`,
+  }));
+  const manifests = instances.map((instance) => ({
+    name: instance.name,
+    // The kubelet of kOps reads every file of the folder.
+    path: `/etc/kubernetes/manifests/${instance.name}.manifest`,
+    roles,
+    content: staticPod(instance, pod).text,
+  }));
+  return [...material, ...manifests];
+}
+
+const roles = ["ControlPlane"];

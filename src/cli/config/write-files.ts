@@ -1,0 +1,65 @@
+/**
+ * Writes files into a folder that another program watches, as the kubelet watches its manifests: each is written
+ * whole under a hidden name, which the kubelet and systemd pass over, and renamed. One with the same content is not
+ * touched, for a static Pod restarts when its manifest changes.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, rename, unlink } from "node:fs/promises";
+import path from "node:path";
+import type { OutputFile } from "./output.ts";
+
+/** A file that is in its place. */
+export interface WrittenFile {
+  readonly file: string;
+  /** Whether it was written; false: its content was the same. */
+  readonly isChanged: boolean;
+}
+
+/** Writes the files by their names into `folder`, which is made where it is missing. @throws the file system's errors */
+export async function writeFiles(folder: string, files: readonly OutputFile[]): Promise<WrittenFile[]> {
+  await mkdir(folder, { recursive: true });
+  const written: WrittenFile[] = [];
+  for (const { path: place, text } of files) {
+    const file = path.join(folder, path.basename(place));
+    const isChanged = (await readIfThere(file)) !== text;
+    if (isChanged) await replaceFile(file, text);
+    written.push({ file, isChanged });
+  }
+  if (written.some(({ isChanged }) => isChanged)) await syncFolder(folder);
+  return written;
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+async function replaceFile(file: string, text: string): Promise<void> {
+  const aside = path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(6).toString("hex")}`);
+  try {
+    const handle = await open(aside, "wx", 0o644);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(aside, file);
+  } catch (error) {
+    await unlink(aside).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Makes the renames last through a crash. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,6 @@
+/** The scenarios of connections.ts over KMIP. */
+import "./dns.ts";
+import { connections } from "./connections.ts";
+import { kmip } from "./kmip.ts";
+
+connections(kmip);
