@@ -57,8 +57,13 @@ export interface Negotiator {
  * The versions in which a server is asked, in this order. 1.2 is read by nearly every server that can Encrypt. The last
  * ones cannot, and are asked so that the message is true.
  */
-const askedIn: readonly ProtocolVersion[] = (["1.2", "1.4", "1.3", "1.1", "1.0"] as const).map(parseVersion);
+const usual = parseVersion("1.2");
 const oldest = parseVersion("1.0");
+const askedIn: readonly ProtocolVersion[] = [
+  usual,
+  ...(["1.4", "1.3", "1.1"] as const).map(parseVersion),
+  oldest,
+];
 
 /** Result Reasons by which servers say that they do not know the operation, which 1.0 has not. */
 const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
@@ -88,13 +93,15 @@ interface Progress {
   agreed: { readonly version: ProtocolVersion; readonly until: number } | undefined;
   /** How the versions asked in this round were refused. Shared by connections that negotiate at the same time. */
   readonly refusals: Map<ProtocolVersion, Refusal>;
+  /** The versions that are being asked now, by one of these connections each. */
+  readonly asking: Set<ProtocolVersion>;
   /** All versions were tried before, in vain. */
   hasFailed: boolean;
   silenceMs: number;
 }
 
 function newProgress(silenceMs: number): Progress {
-  return { agreed: undefined, refusals: new Map(), hasFailed: false, silenceMs };
+  return { agreed: undefined, refusals: new Map(), asking: new Set(), hasFailed: false, silenceMs };
 }
 
 /** Makes a negotiator that knows no server yet. */
@@ -138,38 +145,48 @@ async function ask(
 ): Promise<ProtocolVersion> {
   for (let isFirst = true; ; isFirst = false) {
     const { refusals } = progress;
-    const version = askedIn.find((each) => !refusals.has(each)) ?? oldest;
+    const version = nextVersion(progress);
     const refusal = await askIn(version, progress, discover, isFirst);
     if (!("kind" in refusal)) return newestOf(refusal, server);
     if (refusal.kind === "reply" && !refusesVersion.has(refusal.error.reason)) throw refusal.error;
     refusals.set(version, refusal);
     if (askedIn.every((each) => refusals.has(each))) {
       const all = askedIn.flatMap((each) => refusals.get(each) ?? []);
+      if (needsProof(all) && refusal.kind !== "reply") {
+        // Proved on the next connection, which asks in 1.0 again.
+        refusals.delete(oldest);
+        throw refusal.error;
+      }
       refusals.clear();
       progress.hasFailed = true;
+      const recovered = needsProof(all) ? await askAgain(progress, discover, server) : undefined;
       if (all.some(({ kind }) => kind === "silent"))
         progress.silenceMs = Math.min(progress.silenceMs * 2, longestSilenceMs);
-      return (await askAgain(all, progress, discover, server)) ?? conclude(server, all);
+      return recovered ?? conclude(server, all);
     }
     // A reply that is still owed would be taken for the next one's.
     if (refusal.kind !== "reply") throw progress.hasFailed ? exhausted(server, refusal) : refusal.error;
   }
 }
 
-/**
- * A server that replies only now may have been away when it was asked in the other versions: it is asked once more, on
- * this connection. Undefined where it refuses again.
- */
+/** Connections at the same time ask in different versions: where one gets no reply, another may. */
+function nextVersion({ refusals, asking }: Progress): ProtocolVersion {
+  const left = askedIn.filter((each) => !refusals.has(each));
+  return left.find((each) => !asking.has(each)) ?? left[0] ?? oldest;
+}
+
+/** Whether a server that replies to 1.0 alone may have been away when it was asked in the other versions. */
+function needsProof(refusals: readonly Refusal[]): boolean {
+  return refusals[0]?.kind !== "reply" && refusals.at(-1)?.kind === "reply";
+}
+
+/** Asks in the usual version once more, on a connection that has just replied. Undefined where that is refused again. */
 async function askAgain(
-  refusals: readonly Refusal[],
   progress: Progress,
   discover: (version: ProtocolVersion) => Promise<Discovered>,
   server: string,
 ): Promise<ProtocolVersion | undefined> {
-  const [first] = askedIn;
-  const [refusal, last] = [refusals[0], refusals.at(-1)];
-  if (first === undefined || refusal?.kind === "reply" || last?.kind !== "reply") return undefined;
-  const again = await askIn(first, progress, discover, true);
+  const again = await askIn(usual, progress, discover, true);
   return "kind" in again ? undefined : newestOf(again, server);
 }
 
@@ -180,6 +197,7 @@ async function askIn(
   discover: (version: ProtocolVersion) => Promise<Discovered>,
   isFirst: boolean,
 ): Promise<Refusal | readonly ProtocolVersion[]> {
+  progress.asking.add(version);
   try {
     const { version: header, answer } = await inTime(discover(version), progress.silenceMs);
     return answer instanceof KmipResultError ? { kind: "reply", header, error: answer } : answer;
@@ -189,6 +207,8 @@ async function askIn(
     // A server that closes after its refusal has not judged the version that was asked on the closed connection.
     if (failure.code === "CLOSED" && isFirst) return { kind: "closed", error: failure };
     throw failure;
+  } finally {
+    progress.asking.delete(version);
   }
 }
 
