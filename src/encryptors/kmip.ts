@@ -52,7 +52,7 @@ const tagFieldSince = parseVersion("1.4");
  * @throws CONFIG where no server is given.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
-  // A server without Encrypt is unusable, however well it answers: another of the list may have it.
+  // A server without Encrypt is unusable even if it replies: another one of the list may have it.
   const client = createKmipClient({
     maxMessageBytes: maxReplyBytes,
     ...options,

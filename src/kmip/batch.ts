@@ -21,8 +21,6 @@ export interface Call {
   readonly operation: number;
   /** @throws KMIP_VERSION where what is asked has a field newer than `version`. */
   readonly encode: (version: ProtocolVersion) => readonly Item[];
-  /** Header fields of each message that carries it, as a Credential. Default: none. */
-  readonly header?: RequestOptions | undefined;
 }
 
 /** Everything of a {@link RequestMessage} but its version and items. */
@@ -35,10 +33,8 @@ const resultMessageLimit = 256;
 export function call<RequestWrite>(
   definition: OperationDefinition<unknown, RequestWrite, unknown, never>,
   payload: RequestWrite,
-  header?: RequestOptions,
 ): Call {
   return {
-    header,
     name: definition.name,
     operation: definition.operation,
     encode: (version) => definition.request.encodeItems(payload, version),
@@ -55,13 +51,12 @@ export function createRequest(
   calls: readonly Call[],
   options: RequestOptions = {},
 ): RequestMessage {
-  const headers = calls.map(({ header }) => header ?? {});
   const items = calls.map(({ operation, encode }): RequestItem => ({
     operation,
     uniqueBatchItemId: nextItemId(),
     payload: encode(version),
   }));
-  return Object.assign({}, ...headers, options, { version, items }) as RequestMessage;
+  return { ...options, version, items };
 }
 
 /** Begins at random, so that a reply to an earlier process does not fit by chance. */

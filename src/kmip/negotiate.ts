@@ -4,7 +4,7 @@
  * a Result Reason, by closing the connection, with or without a reply before, or by not answering at all.
  */
 import { KmipResultError, NetworkError, ProviderError, TimeoutError, toProviderError } from "../errors.ts";
-import { call, type Call, type RequestOptions } from "./batch.ts";
+import { call, type Call } from "./batch.ts";
 import { discoverVersionsOperation } from "./operations/index.ts";
 import {
   compareVersions,
@@ -27,8 +27,6 @@ export type Discover = (version: ProtocolVersion, request: Call) => Promise<Disc
 
 /** How a {@link Negotiator} is made. */
 export interface NegotiatorOptions {
-  /** Header fields of each Discover Versions, as a Credential. Default: none. */
-  readonly header?: RequestOptions;
   /**
    * For how long a reply is waited for before the next version is tried, in ms; twice as long once every version got no
    * reply, since the server may be slow. Default: 1000.
@@ -59,8 +57,13 @@ export interface Negotiator {
  * The versions in which a server is asked, in this order. 1.2 is read by nearly every server that can Encrypt. The last
  * ones cannot, and are asked so that the message is true.
  */
-const askedIn: readonly ProtocolVersion[] = (["1.2", "1.4", "1.3", "1.1", "1.0"] as const).map(parseVersion);
+const usual = parseVersion("1.2");
 const oldest = parseVersion("1.0");
+const askedIn: readonly ProtocolVersion[] = [
+  usual,
+  ...(["1.4", "1.3", "1.1"] as const).map(parseVersion),
+  oldest,
+];
 
 /** Result Reasons by which servers say that they do not know the operation, which 1.0 has not. */
 const unknownOperation: ReadonlySet<string> = new Set(["Operation Not Supported", "Feature Not Supported"]);
@@ -90,19 +93,21 @@ interface Progress {
   agreed: { readonly version: ProtocolVersion; readonly until: number } | undefined;
   /** How the versions asked in this round were refused. Shared by connections that negotiate at the same time. */
   readonly refusals: Map<ProtocolVersion, Refusal>;
+  /** The versions that are being asked now, by one of these connections each. */
+  readonly asking: Set<ProtocolVersion>;
   /** All versions were tried before, in vain. */
   hasFailed: boolean;
   silenceMs: number;
 }
 
 function newProgress(silenceMs: number): Progress {
-  return { agreed: undefined, refusals: new Map(), hasFailed: false, silenceMs };
+  return { agreed: undefined, refusals: new Map(), asking: new Set(), hasFailed: false, silenceMs };
 }
 
 /** Makes a negotiator that knows no server yet. */
 export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
   const servers = new Map<string, Progress>();
-  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions }, options.header);
+  const request = call(discoverVersionsOperation, { protocolVersions: supportedVersions });
   const { silenceMs = firstSilenceMs, now = () => performance.now() } = options;
   const progressOf = (server: string): Progress => {
     const known = servers.get(server);
@@ -124,8 +129,8 @@ export function createNegotiator(options: NegotiatorOptions = {}): Negotiator {
       const known = agreed(server);
       if (known !== undefined) return known;
       const progress = progressOf(server);
-      const { version, isCertain } = await ask(server, progress, (spoken) => discover(spoken, request));
-      const forMs = isAtLeast(version, encryptSince) ? rememberMs : isCertain ? rememberWithoutEncryptMs : 0;
+      const version = await ask(server, progress, (spoken) => discover(spoken, request));
+      const forMs = isAtLeast(version, encryptSince) ? rememberMs : rememberWithoutEncryptMs;
       servers.set(server, { ...newProgress(silenceMs), agreed: { version, until: now() + forMs } });
       return version;
     },
@@ -137,26 +142,52 @@ async function ask(
   server: string,
   progress: Progress,
   discover: (version: ProtocolVersion) => Promise<Discovered>,
-): Promise<{ readonly version: ProtocolVersion; readonly isCertain: boolean }> {
+): Promise<ProtocolVersion> {
   for (let isFirst = true; ; isFirst = false) {
     const { refusals } = progress;
-    const version = askedIn.find((each) => !refusals.has(each)) ?? oldest;
+    const version = nextVersion(progress);
     const refusal = await askIn(version, progress, discover, isFirst);
-    if (!("kind" in refusal)) return { version: newestOf(refusal, server), isCertain: true };
+    if (!("kind" in refusal)) return newestOf(refusal, server);
     if (refusal.kind === "reply" && !refusesVersion.has(refusal.error.reason)) throw refusal.error;
     refusals.set(version, refusal);
     if (askedIn.every((each) => refusals.has(each))) {
       const all = askedIn.flatMap((each) => refusals.get(each) ?? []);
+      if (needsProof(all) && refusal.kind !== "reply") {
+        // Proved on the next connection, which asks in 1.0 again.
+        refusals.delete(oldest);
+        throw refusal.error;
+      }
       refusals.clear();
       progress.hasFailed = true;
+      const recovered = needsProof(all) ? await askAgain(progress, discover, server) : undefined;
       if (all.some(({ kind }) => kind === "silent"))
         progress.silenceMs = Math.min(progress.silenceMs * 2, longestSilenceMs);
-      // Connections that were closed, and silence, may have another reason: a certificate, an outage that is over now.
-      return { version: conclude(server, all), isCertain: all.every(({ kind }) => kind === "reply") };
+      return recovered ?? conclude(server, all);
     }
     // A reply that is still owed would be taken for the next one's.
     if (refusal.kind !== "reply") throw progress.hasFailed ? exhausted(server, refusal) : refusal.error;
   }
+}
+
+/** Connections at the same time ask in different versions: where one gets no reply, another may. */
+function nextVersion({ refusals, asking }: Progress): ProtocolVersion {
+  const left = askedIn.filter((each) => !refusals.has(each));
+  return left.find((each) => !asking.has(each)) ?? left[0] ?? oldest;
+}
+
+/** Whether a server that replies to 1.0 alone may have been away when it was asked in the other versions. */
+function needsProof(refusals: readonly Refusal[]): boolean {
+  return refusals[0]?.kind !== "reply" && refusals.at(-1)?.kind === "reply";
+}
+
+/** Asks in the usual version once more, on a connection that has just replied. Undefined where that is refused again. */
+async function askAgain(
+  progress: Progress,
+  discover: (version: ProtocolVersion) => Promise<Discovered>,
+  server: string,
+): Promise<ProtocolVersion | undefined> {
+  const again = await askIn(usual, progress, discover, true);
+  return "kind" in again ? undefined : newestOf(again, server);
 }
 
 /** The versions that the server reports, or how it refused this one. */
@@ -166,6 +197,7 @@ async function askIn(
   discover: (version: ProtocolVersion) => Promise<Discovered>,
   isFirst: boolean,
 ): Promise<Refusal | readonly ProtocolVersion[]> {
+  progress.asking.add(version);
   try {
     const { version: header, answer } = await inTime(discover(version), progress.silenceMs);
     return answer instanceof KmipResultError ? { kind: "reply", header, error: answer } : answer;
@@ -175,6 +207,8 @@ async function askIn(
     // A server that closes after its refusal has not judged the version that was asked on the closed connection.
     if (failure.code === "CLOSED" && isFirst) return { kind: "closed", error: failure };
     throw failure;
+  } finally {
+    progress.asking.delete(version);
   }
 }
 

@@ -142,6 +142,27 @@ describe("a server that wants a user name and a password", () => {
       await encryptor.close();
     });
 
+  test("gets the password that is valid now", async () => {
+    const { id } = kms.keys.create();
+    let password = "before";
+    const changing = {
+      username: credential.username,
+      get password() {
+        return password;
+      },
+    };
+    const { encryptor } = await encryptorWith(changing, id);
+    for (const next of ["before", "after"]) {
+      password = next;
+      Object.assign(kms.faults.kmip, {
+        credential: { ...credential, password: next },
+        discoversWithoutCredential: true,
+      });
+      assert.equal((await encryptor.resolveKey(within())).keyId, id);
+    }
+    await encryptor.close();
+  });
+
   test("and gets others says so", async () => {
     const { id } = kms.keys.create();
     Object.assign(kms.faults.kmip, { credential, discoversWithoutCredential: true });

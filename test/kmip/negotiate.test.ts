@@ -182,6 +182,16 @@ test("connections that negotiate at the same time with a server that hangs up do
   assert.equal(formatVersion(await onConnection(negotiator)), "1.4");
 });
 
+test("connections that negotiate at the same time with a silent server ask in different versions", async (t) => {
+  t.after(() => resetFaults(kms.faults));
+  Object.assign(kms.faults.kmip, { versions: ["1.3"], versionRefusal: "silence" });
+  const negotiator = createNegotiator({ silenceMs: 1000 });
+  const started = performance.now();
+  const first = await Promise.any([1, 2, 3].map(() => onConnection(negotiator)));
+  assert.equal(formatVersion(first), "1.3");
+  assert.ok(performance.now() - started < 1000);
+});
+
 test("a refusal that is not about versions is thrown with the server's reason and words, whatever its header", async (t) => {
   t.after(() => resetFaults(kms.faults));
   for (const refusalHeader of ["asked", "1.0", "2.1"] as const) {
