@@ -53,7 +53,7 @@ describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
     const { code, stdout } = await startProgram(t, ["check", "--user=nobody", ...flagsFor(nobody)]).ended;
     assert.equal(code, 0, stdout);
     assert.match(stdout, /^✔ files +3 files, readable by uid 65534$/m);
-    assert.match(stdout, /^✔ socket +systemd makes it$/m);
+    assert.match(stdout, /^✔ socket +systemd creates it$/m);
   });
 
   test("fails for a user who may not, where root alone passes", async (t) => {
@@ -77,7 +77,7 @@ describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
   test("says that there is no such user, with exit code 2", async (t) => {
     const { code, stderr } = await startProgram(t, ["check", "--user=no-such-user", ...flagsFor(0)]).ended;
     assert.equal(code, 2);
-    assert.equal(stderr, "--user no-such-user: there is no such user\n");
+    assert.equal(stderr, '--user "no-such-user": there is no such user\n');
   });
 
   test("reads the settings of an instance from its file, as its unit does", async (t) => {
