@@ -19,14 +19,17 @@ const banner = `#!/usr/bin/env node
 if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
   process.stderr.write("This needs Node.js ${oldestNode} or later, and " + process.execPath + " is " + process.version + "\\n");
   process.exit(2);
-}`;
+}
+// As process/early-signals.ts, and sooner: before any module of Node's is loaded.
+process.on("SIGHUP", () => {});
+process.on("SIGUSR1", () => {});`;
 
 /** The comments at the beginning of a module that name whose it is. */
 const notice = /^\s*((?:\/\/[^\n]*copyright[^\n]*\n(?:\/\/[^\n]*\n)*)|(?:\/\*[\s\S]*?\*\/))/i;
 
 /** The licence of a package as it brings it: in a file or, where it brings none, at the beginning of its modules. */
 function licenceOf(folder: string, modules: readonly string[]): string {
-  const [licence] = globSync("LICEN[CS]E*", { cwd: folder });
+  const [licence] = globSync("[Ll][Ii][Cc][Ee][Nn][CcSs][Ee]*", { cwd: folder });
   if (licence !== undefined) return readFileSync(path.join(folder, licence), "utf8").trim();
   const notices = modules
     .map((module) => notice.exec(readFileSync(module, "utf8"))?.[1] ?? "")
@@ -80,6 +83,19 @@ const shared = {
   sourcemap: true,
 } as const;
 
+/** 800 kB of classes for each kind of Kubernetes. Of KubeConfig only makeApiClient uses them, and nothing uses that. */
+const withoutGeneratedApi = {
+  name: "KubeConfig without the generated API",
+  resolveId: (source: string, importer: string | undefined) =>
+    source === "./gen/index.js" && importer?.endsWith("client-node/dist/config.js") === true
+      ? "\0no generated API"
+      : null,
+  load: (id: string) =>
+    id === "\0no generated API"
+      ? "export const createConfiguration = undefined, ServerConfiguration = undefined;"
+      : null,
+};
+
 export default defineConfig([
   {
     input: "src/main.ts",
@@ -87,6 +103,7 @@ export default defineConfig([
     transform: { define: { "process.env.OKMS_BUILD_VERSION": JSON.stringify(version) } },
     output: { ...shared, file, format: "cjs", banner },
     plugins: [
+      withoutGeneratedApi,
       {
         name: "third parties",
         generateBundle(_options, bundle) {

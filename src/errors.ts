@@ -67,6 +67,9 @@ export const errorKinds = {
   KEY_ACCESS_DENIED: "key",
   KEY_SELF_TEST: "key",
   KEY_CHANGED: "key",
+  /** A snapshot, a database or a value of etcd that cannot be read, or is not valid. */
+  ETCD_DATA: "bad-reply",
+  ETCD_REFUSED: "refused",
   INTERNAL: "internal",
 } as const satisfies Readonly<Record<string, ErrorKind>>;
 

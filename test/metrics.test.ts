@@ -67,9 +67,9 @@ describe("metrics", () => {
     ["last_successful_deep_probe_timestamp_seconds", "gauge", []],
     ["key_state", "gauge", ["state"]],
     ["key_failure", "gauge", ["code"]],
-    ["key_date_timestamp_seconds", "gauge", ["date"]],
     ["key_id_hash_info", "gauge", ["key_id_hash"]],
     ["key_changes_total", "counter", []],
+    ["key_date_timestamp_seconds", "gauge", ["date"]],
     ["certificate_not_after_timestamp_seconds", "gauge", ["file"]],
     ["reload_total", "counter", ["outcome"]],
     ["socket_rebinds_total", "counter", []],
@@ -208,14 +208,6 @@ describe("metrics", () => {
     assert.equal(await valueOf(metrics, "key_failure", { code: "KEY_CHANGED" }), undefined);
   });
 
-  test("show the dates of the key in use, and none of the one before", async () => {
-    const metrics = createMetrics({ version: "1", protocol: "kmip" });
-    metrics.keyDates({ deactivation: new Date(5_000), protectStop: new Date(4_000) });
-    metrics.keyDates({ protectStop: new Date(3_000) });
-    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "deactivation" }), undefined);
-    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "protect_stop" }), 3);
-  });
-
   test("show the hash of the key in use alone, and count changes of key but not the first key", async () => {
     const metrics = createMetrics({ version: "1", protocol: "kmip" });
     metrics.key("key-1");
@@ -233,6 +225,14 @@ describe("metrics", () => {
     const metrics = createMetrics({ version: "1", protocol: "kmip" });
     metrics.key("b3f1c6de-0000-4000-8000-aabbccddeeff");
     assert.doesNotMatch(await metrics.render(), /b3f1c6de/);
+  });
+
+  test("have the dates of the key that is in use now", async () => {
+    const metrics = createMetrics({ version: "1.2.3", protocol: "kmip" });
+    metrics.keyDates({ protectStop: new Date(1_000_000), deactivation: new Date(2_000_000) });
+    metrics.keyDates({ deactivation: new Date(3_000_000) });
+    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "protect-stop" }), undefined);
+    assert.equal(await valueOf(metrics, "key_date_timestamp_seconds", { date: "deactivation" }), 3_000);
   });
 
   test("replace the ends of certificates as a whole, so that a file no longer used is gone", async () => {

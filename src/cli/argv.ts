@@ -1,6 +1,6 @@
 /**
  * Argument lists as Go's flag package reads them (one dash or two, `=` or a space, bare booleans, `--`, the
- * last of several wins), made into the one form that citty cannot misread: `--name=value`. citty itself takes
+ * last of several wins, but for lists), made into the one form that citty cannot misread: `--name=value`. citty itself takes
  * unknown flags and spare words in silence; here they become complaints.
  */
 import { parseGoBoolean } from "../config/settings.ts";
@@ -57,6 +57,10 @@ interface Found {
 function takeFlag(argument: string, rest: string[], flags: FlagSet, { values, complaints }: Found): void {
   const { name, value: attached } = splitFlag(argument);
   const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
+  const take = (value: string): void => {
+    const before = flag?.list === true ? values.get(name) : undefined;
+    values.set(name, before === undefined ? value : `${before},${value}`);
+  };
   // `-version=false` asks for nothing; true has been answered before.
   if (["help", "h", "version"].includes(name) && parseGoBoolean(attached ?? "") === false) return;
   if (flag === undefined) {
@@ -72,8 +76,8 @@ function takeFlag(argument: string, rest: string[], flags: FlagSet, { values, co
     const value = parseGoBoolean(attached ?? "true");
     if (value !== undefined) values.set(name, String(value));
     else complaints.push(`Invalid value for --${name}: ${quote(attached ?? "")} is not true or false`);
-  } else if (attached !== undefined) values.set(name, attached);
-  else if (isValue(rest[0], flags)) values.set(name, rest.shift() ?? "");
+  } else if (attached !== undefined) take(attached);
+  else if (isValue(rest[0], flags)) take(rest.shift() ?? "");
   else complaints.push(`Missing value: flag --${name} needs one (--${name} ${flag.valueHint ?? "VALUE"})`);
 }
 

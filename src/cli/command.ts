@@ -22,6 +22,8 @@ export interface Flag {
   readonly default?: string;
   /** In place of a default: what happens without the flag, in words, for the help. */
   readonly fallback?: string;
+  /** May be given several times: the values are joined by commas, which separate them in one value too. */
+  readonly list?: boolean;
   /** Left out of the help and of suggestions. */
   readonly hidden?: boolean;
 }
@@ -56,6 +58,8 @@ export interface CliCommand {
   /** One line. */
   readonly description: string;
   readonly flags: FlagSet;
+  /** Flags of another command whose defaults hold although this one does not take them. Default: none. */
+  readonly otherDefaults?: FlagSet;
   readonly words: readonly Word[];
   /** Paragraphs below the flags in the help: examples, exit codes. */
   readonly epilog?: string;
@@ -92,7 +96,11 @@ export async function runCliCommand(
       const file = Object.hasOwn(command.flags, "env-file") ? parsed["env-file"] : undefined;
       const env = withEnvFile(io.env, file === undefined ? undefined : String(file));
       const settings = resolveSettings(command.flags, parsed, env);
-      const read = createSettingsReader(settings, defaultsOf(command.flags), complaints);
+      const read = createSettingsReader(
+        settings,
+        defaultsOf({ ...command.otherDefaults, ...command.flags }),
+        complaints,
+      );
       return command.run({ ...io, env, settings, read, words: parsed._ });
     },
   });

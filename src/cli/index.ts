@@ -7,6 +7,7 @@ import { ConfigError } from "../config/settings.ts";
 import { quote } from "../text/quote.ts";
 import { version } from "../process/version.ts";
 import { asksFor, readArgv } from "./argv.ts";
+import { auditCommand } from "./audit.ts";
 import { checkCommand } from "./check.ts";
 import { runCliCommand } from "./command.ts";
 import type { CliCommand, CommandIo } from "./command.ts";
@@ -14,9 +15,11 @@ import { configCommand } from "./config.ts";
 import { programName, renderHelp } from "./help.ts";
 import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
+import { recoverCommand } from "./recover.ts";
+import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [checkCommand, probeCommand, configCommand];
+const others = [checkCommand, probeCommand, configCommand, reencryptCommand, auditCommand, recoverCommand];
 /** Every command; the first is the one that runs where none is named. */
 export const allCommands: readonly CliCommand[] = [serveCommand, ...others];
 const commands: ReadonlyMap<string, CliCommand> = new Map(

@@ -3,18 +3,12 @@
  * An encryptor holds connections, never an opinion about health or about which key is current: that is
  * server/key-status.ts, which is told here what the KMS says and decides.
  */
-import type { ErrorCode } from "../errors.ts";
 import type { TlsMaterial } from "../net/tls.ts";
+import type { CallContext } from "../upstream/context.ts";
+import type { ConnectionCounts } from "../upstream/events.ts";
 
-/** What bounds a call. */
-export interface CallContext {
-  /** Aborts when the caller leaves or its time is over. Everything below stops on it. */
-  readonly signal: AbortSignal;
-  /** When the caller's time is over, in milliseconds of `performance.now()`. A retry starts only before it. */
-  readonly deadline: number;
-  /** The apiserver's uid of the call, for the log. */
-  readonly uid?: string;
-}
+export type { CallContext } from "../upstream/context.ts";
+export type { ConnectionCounts, KmsEvent, Observer as KmsObserver } from "../upstream/events.ts";
 
 /** A key-encryption key that the KMS holds, checked to be usable: AES, active, for Encrypt and Decrypt. */
 export interface KeyInfo {
@@ -90,62 +84,6 @@ export interface Encryptor {
   /** Ends: what is in flight fails with SHUTTING_DOWN, every socket is closed when this resolves. Idempotent. */
   close(): Promise<void>;
 }
-
-/**
- * What an encryptor tells of its work, for log and metrics. Holds no secret and no payload. Called
- * synchronously; must not throw.
- */
-export type KmsEvent =
-  | {
-      /** One request and its reply, or its failure. */
-      readonly type: "exchange";
-      /** KMIP operation or operations (`Locate+GetAttributes`), or the REST call's name (`encrypt`). */
-      readonly operation: string;
-      readonly endpoint: string;
-      readonly outcome: "ok" | ErrorCode;
-      readonly durationMs: number;
-      readonly requestBytes: number;
-      readonly replyBytes: number;
-      /** REST's request_id, or the failure's own words. */
-      readonly requestId?: string;
-      readonly message?: string;
-      readonly uid?: string;
-    }
-  | {
-      /** A connection changed; with the counts after the change. */
-      readonly type: "connection";
-      readonly change: "opened" | "closed" | "failed";
-      readonly endpoint: string;
-      readonly counts: ConnectionCounts;
-      /** Why, in one line; for `opened` what was agreed (`TLSv1.3, KMIP 1.4`). */
-      readonly message: string;
-      readonly durationMs?: number;
-    }
-  | {
-      /** An endpoint was found to be reachable or not, or another became the one in use. */
-      readonly type: "endpoint";
-      readonly endpoint: string;
-      readonly up: boolean;
-      readonly inUse: boolean;
-      readonly message?: string;
-    }
-  | {
-      /** A message as a redacted dump; the text is made only when asked for. */
-      readonly type: "message";
-      readonly direction: "sent" | "received";
-      readonly endpoint: string;
-      readonly dump: () => string;
-    };
-
-/** How many connections there are to the KMS, by what they do. */
-export interface ConnectionCounts {
-  readonly idle: number;
-  readonly busy: number;
-  readonly connecting: number;
-}
-
-/** Receives {@link KmsEvent}s. */
-export type KmsObserver = (event: KmsEvent) => void;
 
 /** Which key: exactly one of the two. */
 export type KeySelector = { readonly id: string } | { readonly label: string };

@@ -2,14 +2,7 @@
  * The Credential that some KMIP servers want beside the client certificate: a user name and a password in the header of
  * each request (KMIP 1.4 sections 2.1.2 and 6.6). Device and Attestation credentials are left out.
  */
-import {
-  CredentialType,
-  type Item,
-  ItemType,
-  type KmipClient,
-  type RequestOptions,
-  Tag,
-} from "../kmip/index.ts";
+import { CredentialType, type Item, ItemType, type RequestOptions, Tag } from "../kmip/index.ts";
 
 /** Who this client says that it is. */
 export interface KmipCredential {
@@ -31,16 +24,4 @@ export function credentialHeader(credential: KmipCredential | undefined): Reques
     { tag: Tag.CredentialValue, type: ItemType.Structure, value },
   ];
   return { authentication: [{ tag: Tag.Credential, type: ItemType.Structure, value: content }] };
-}
-
-/** The client with these header fields in each message that is sent through it. */
-export function withHeader(client: KmipClient, header: RequestOptions): KmipClient {
-  return {
-    ...client,
-    send: (make, context) =>
-      client.send((version) => {
-        const exchange = make(version);
-        return { ...exchange, header: { ...header, ...exchange.header } };
-      }, context),
-  };
 }

@@ -20,7 +20,7 @@ import {
   maskNames,
   NameType,
   ObjectType,
-  type RequestContext,
+  type CallContext,
   State,
   Tag,
 } from "../kmip/index.ts";
@@ -29,7 +29,7 @@ import type { KeyDates, KeyInfo, KeySelector } from "./encryptor.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 
 /** Finds the configured key, and is called again and again: a label may lead to another key by then. */
-export type KeyResolver = (context: RequestContext) => Promise<KeyInfo>;
+export type KeyResolver = (context: CallContext) => Promise<KeyInfo>;
 
 /** What is asked of a key. */
 const attributeNames = [
@@ -71,7 +71,7 @@ export async function explainRefusal(
   operation: "Encrypt" | "Decrypt",
   keyId: string,
   refused: unknown,
-  context: RequestContext,
+  context: CallContext,
 ): Promise<unknown> {
   if (!(refused instanceof ProviderError) || !mayBeState.has(refused.code)) return refused;
   try {
@@ -129,7 +129,7 @@ class AttributeReader {
   }
 
   /** @throws KEY_* for what a refusal means. */
-  async read(keyId: string, context: RequestContext): Promise<FoundKey> {
+  async read(keyId: string, context: CallContext): Promise<FoundKey> {
     try {
       return await this.#ask(keyId, this.#byName, context);
     } catch (error) {
@@ -139,7 +139,7 @@ class AttributeReader {
     }
   }
 
-  async #readOtherwise(keyId: string, refused: KmipResultError, context: RequestContext): Promise<FoundKey> {
+  async #readOtherwise(keyId: string, refused: KmipResultError, context: CallContext): Promise<FoundKey> {
     try {
       const found = await this.#ask(keyId, !this.#byName, context);
       this.#byName = !this.#byName;
@@ -149,7 +149,7 @@ class AttributeReader {
     }
   }
 
-  async #ask(keyId: string, byName: boolean, context: RequestContext): Promise<FoundKey> {
+  async #ask(keyId: string, byName: boolean, context: CallContext): Promise<FoundKey> {
     const request = { uniqueIdentifier: keyId, attributeNames: byName ? attributeNames : [] };
     const { uniqueIdentifier, attributes } = await this.#client.send(
       () => ({
@@ -189,7 +189,7 @@ class LabelSearch {
   }
 
   /** @throws KEY_NOT_FOUND, KEY_AMBIGUOUS, KEY_NOT_ACTIVE, KEY_ACCESS_DENIED. */
-  async find(context: RequestContext): Promise<FoundKey> {
+  async find(context: CallContext): Promise<FoundKey> {
     const keyIds = await this.#locate(this.#label, context);
     const [keyId] = keyIds;
     if (keyId === undefined) throw notFound(this.#label);
@@ -200,7 +200,7 @@ class LabelSearch {
   }
 
   /** Symmetric keys by Name, in whatever state: a label whose only key is not active is not a label without a key. */
-  async #locate(name: string, context: RequestContext): Promise<string[]> {
+  async #locate(name: string, context: CallContext): Promise<string[]> {
     const { uniqueIdentifiers } = await this.#client
       .send((version) => {
         const request = {
@@ -225,7 +225,7 @@ class LabelSearch {
    * Some servers ignore the Name in a Locate, and give a key that has nothing to do with it.
    * @throws KEY_NOT_FOUND
    */
-  async #checkName({ keyId, attributes }: FoundKey, context: RequestContext): Promise<void> {
+  async #checkName({ keyId, attributes }: FoundKey, context: CallContext): Promise<void> {
     const names = attributeValues(attributes, "Name").map(({ value }) => value);
     if (names.includes(this.#label)) return;
     if (names.length > 0) throw anotherName(this.#label, keyId, names);
@@ -244,7 +244,7 @@ class LabelSearch {
    * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one can't be had, or
    *   KEY_NOT_ACTIVE.
    */
-  async #onlyActive(keyIds: readonly string[], context: RequestContext): Promise<FoundKey> {
+  async #onlyActive(keyIds: readonly string[], context: CallContext): Promise<FoundKey> {
     if (keyIds.length > mostNamesakes) throw await this.#tooMany(keyIds, context);
     const ruledOut: ProviderError[] = [];
     const results = await Promise.all(
@@ -269,7 +269,7 @@ class LabelSearch {
   }
 
   /** A server that ignores the Name gives all that it has: the first one's Name shows it. */
-  async #tooMany(keyIds: readonly string[], context: RequestContext): Promise<ProviderError> {
+  async #tooMany(keyIds: readonly string[], context: CallContext): Promise<ProviderError> {
     const [first = ""] = keyIds;
     await this.#checkName(await this.#reader.read(first, context), context);
     return ambiguous(this.#label, keyIds);

@@ -24,7 +24,7 @@ import type {
   UnwrapRequest,
   Wrapped,
 } from "./encryptor.ts";
-import { credentialHeader, type KmipCredential, withHeader } from "./kmip-credential.ts";
+import { credentialHeader, type KmipCredential } from "./kmip-credential.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 import { createHabits, type Habit, type Habits, ivBytes, tagBytes } from "./kmip-habits.ts";
 import { createKeyResolver, explainRefusal } from "./kmip-key.ts";
@@ -52,17 +52,17 @@ const tagFieldSince = parseVersion("1.4");
  * @throws CONFIG where no server is given.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
-  const header = credentialHeader(options.credential);
   // A server without Encrypt is unusable, however well it answers: another of the list may have it.
   const client = createKmipClient({
     maxMessageBytes: maxReplyBytes,
     ...options,
+    header: () => credentialHeader(options.credential),
     needs: [encryptOperation, decryptOperation],
   });
-  const cipher = new KmipCipher(withHeader(client, header));
+  const cipher = new KmipCipher(client);
   return {
     protocol: "kmip",
-    resolveKey: createKeyResolver(withHeader(client, header), options.key),
+    resolveKey: createKeyResolver(client, options.key),
     encrypt: (plaintext, keyId, context) => cipher.encrypt(plaintext, keyId, context),
     decrypt: (request, context) => cipher.decrypt(request, context),
     setTlsMaterial: client.setTlsMaterial,

@@ -26,7 +26,7 @@ export interface RestEncryptorOptions {
   readonly okmsId: string;
   readonly onEvent?: KmsObserver;
   /** Time between two tries of a preferred server in the background, in ms. Default: 5000. */
-  readonly recallIntervalMs?: number;
+  readonly checkMs?: number;
 }
 
 /**

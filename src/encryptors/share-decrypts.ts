@@ -27,7 +27,7 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
 
   const begin = (key: string, request: UnwrapRequest, context: CallContext): SharedDecrypt => {
     const control = new AbortController();
-    const waiters: Waiters = { count: 0, deadline: context.deadline };
+    const waiters: Waiters = { count: 0, deadline: context.deadline ?? Infinity };
     const plaintext = encryptor.decrypt(request, {
       ...(context.uid === undefined ? {} : { uid: context.uid }),
       signal: control.signal,
@@ -68,7 +68,7 @@ function join(shared: SharedDecrypt, context: CallContext): Promise<Uint8Array> 
   const { signal } = context;
   const { waiters } = shared;
   waiters.count += 1;
-  waiters.deadline = Math.max(waiters.deadline, context.deadline);
+  waiters.deadline = Math.max(waiters.deadline, context.deadline ?? Infinity);
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
       waiters.count -= 1;

@@ -1,40 +1,49 @@
 /**
- * A KMIP client: operations in, typed payloads out, over a pool of connections. Each connection agrees on its own
- * version, which decides how a message on it is written. Never asks for key material: operations/ has no Get.
+ * A KMIP client: operations in, typed payloads out, over the connections of upstream/. A version is agreed with each server once
+ * and remembered; it decides how a message is written. Never asks for key material: operations/ has no Get.
  */
 import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
-import { createPatience } from "../upstream/rtt.ts";
-import { createSecondChances } from "../upstream/retry-budget.ts";
+import type { ServerAddress } from "../net/address.ts";
 import type { TlsMaterial } from "../net/tls.ts";
-import type { Test } from "./appeals.ts";
-import { type Call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
-import type { Connection } from "./connection.ts";
-import type { Endpoint } from "./endpoint.ts";
-import type { KmipObserver, PoolCounts } from "./events.ts";
+import type { RefusalFacts, Verdict } from "../upstream/call.ts";
+import type { Connection, DialOptions, Exchange as Sent } from "../upstream/connection.ts";
+import { abortError, type CallContext } from "../upstream/context.ts";
+import type { ConnectionCounts, Observer } from "../upstream/events.ts";
+import type { Learned } from "../upstream/learned.ts";
+import { createUpstream, type UpstreamOptions } from "../upstream/upstream.ts";
+import { type Call, call, createRequest, payloadOf, type RequestOptions } from "./batch.ts";
+import { type MessageConnection, openConnection } from "./connection.ts";
 import { decodeResponse, encodeRequest, type RequestMessage, type ResponseMessage } from "./messages.ts";
 import { createNegotiator, type Discovered } from "./negotiate.ts";
 import { discoverVersionsOperation, type OperationDefinition, operations } from "./operations/index.ts";
-import { createPool, type PoolOptions } from "./pool.ts";
-import { type RequestContext, untilAnswered } from "./tries.ts";
 import { dumpItem } from "./ttlv/dump.ts";
 import { defaultMaxMessageBytes } from "./ttlv/limits.ts";
 import { decodeItem } from "./ttlv/reader.ts";
-import { formatVersion, isAtLeast, parseVersion, type ProtocolVersion } from "./version.ts";
+import {
+  formatVersion,
+  isAtLeast,
+  parseVersion,
+  type ProtocolVersion,
+  supportedVersions,
+  type VersionText,
+} from "./version.ts";
 
 /** An operation by its number and its specification name. */
 type Needed = Pick<OperationDefinition, "operation" | "name">;
 
-/** How a client is made. What is not given is as in {@link PoolOptions}. */
-export interface KmipClientOptions extends Partial<
-  Omit<PoolOptions, "endpoints" | "prepare" | "onEvent" | "maxMessageBytes">
+/** How a client is made. Limits of the connections are for each server; their defaults are those of upstream/. */
+export interface KmipClientOptions extends Omit<
+  UpstreamOptions<ServerAddress, KmipConnection>,
+  "transport" | "maxConnections"
 > {
-  /** In order of preference, at least one. */
-  readonly servers: readonly Endpoint[];
+  /** Most connections to a server, in whatever state. Default 8. */
+  readonly maxConnections?: number | undefined;
   /** Longest reply to accept, in bytes. Default 1 MiB. */
   readonly maxMessageBytes?: number | undefined;
-  /** Operations without which a server is of no use: one whose version has them not is not connected to. Default: none. */
+  /** Header fields of each request, as a Credential; asked for anew for each message. Default: none. */
+  readonly header?: (() => RequestOptions) | undefined;
+  /** Operations that a server must have to be of use. Default: none. */
   readonly needs?: readonly Needed[] | undefined;
-  readonly onEvent?: KmipObserver | undefined;
 }
 
 /** What came back for one message. */
@@ -57,137 +66,189 @@ export interface Exchange<T> {
   readonly read: (reply: Reply) => T;
 }
 
-/** Makes the message for the version that is spoken on a connection. */
-type Make<T> = (version: ProtocolVersion) => Exchange<T>;
-
-/** What a server answered. */
-type Outcome<T> = { readonly value: T } | { readonly refusal: KmipResultError; readonly by: Endpoint };
+/** Makes the message for the version that is spoken on a connection; `learned` is what is known of its server. */
+type Make<T> = (version: ProtocolVersion, learned: Learned) => Exchange<T>;
 
 /** A client of one KMIP service, on one server or several. */
 export interface KmipClient {
   /**
-   * Sends one message of one operation or several. Where it is refused with General Failure, another server is asked
-   * too: one that can do it is in use from then on.
-   * @param make called for each try, with the version that is spoken on its connection: whatever must be fresh in
+   * Sends one message of one operation or several.
+   * @param make called for each attempt, with the version that is spoken on its connection: whatever must be fresh in
    *   each message, as an IV, is made there.
    * @throws KMIP_RESULT where the server refuses; KMIP_VERSION where its version has no such operation, or no server
    *   has what is needed; network, time and protocol errors.
    */
-  send<T>(make: Make<T>, context: RequestContext): Promise<T>;
+  send<T>(make: Make<T>, context: CallContext): Promise<T>;
   /** From now on connects with this material; what is in flight finishes. @throws TLS_FILES where it is unusable. */
   setTlsMaterial(material: TlsMaterial): void;
-  counts(): PoolCounts;
+  counts(): ConnectionCounts;
   /** What is in flight fails with SHUTTING_DOWN; resolves when every socket is closed. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Below this a wait says more of this machine than of the server. */
-const leastPatienceMs = 250;
+/** A connection with the version that is spoken on it. */
+export interface KmipConnection extends Connection {
+  readonly messages: MessageConnection;
+  readonly version: ProtocolVersion;
+  readonly learned: Learned;
+}
 
-const oldest = parseVersion("1.0");
+/** What one exchange is made of. */
+interface Asked<T> {
+  readonly messages: MessageConnection;
+  readonly version: ProtocolVersion;
+  readonly exchange: Exchange<T>;
+  readonly uid?: string | undefined;
+}
+
 const definitions = new Map(operations.map((definition) => [definition.operation, definition]));
+const discoverCall = call(discoverVersionsOperation, { protocolVersions: supportedVersions });
+const firstToDiscover = parseVersion("1.1");
 
 /**
  * Makes a client. Nothing is opened before the first `send`, and nothing can be before the first `setTlsMaterial`.
- * @throws CONFIG where no server is given.
+ * @throws RangeError where no server is given.
  */
 export function createKmipClient(options: KmipClientOptions): KmipClient {
   const { onEvent } = options;
-  const versions = new WeakMap<Connection, ProtocolVersion>();
   const negotiator = createNegotiator();
 
-  const pool = createPool({
-    ...options,
-    endpoints: options.servers,
-    maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
-    prepare: async (connection, signal) => {
-      const version = await negotiator.negotiate(connection.endpoint.name, (spoken, request) =>
-        exchange(connection, spoken, { calls: [request], read: readDiscovered }, { signal }),
-      );
-      checkVersion(options.needs ?? [], version, connection.endpoint.name);
-      versions.set(connection, version);
-      return `KMIP ${formatVersion(version)}`;
-    },
-  });
-
-  const channel = { pool, patience: createPatience(leastPatienceMs), secondChances: createSecondChances() };
-
-  const exchange = async <T>(
-    connection: Connection,
-    version: ProtocolVersion,
-    asked: Exchange<T>,
-    context: RequestContext,
-  ): Promise<T> => {
-    const request = createRequest(version, asked.calls, asked.header);
+  const begin = <T>({ messages, version, exchange, uid }: Asked<T>): Sent<T> => {
+    const header = { ...options.header?.(), ...exchange.header };
+    const request = createRequest(version, exchange.calls, header);
     const message = encodeRequest(request);
-    const report = reporter(onEvent, connection.endpoint.name, asked.calls, message, context.uid);
-    try {
-      const reply = await connection.exchange(message, context.signal);
+    const report = reporter(onEvent, messages.endpoint.name, exchange.calls, message, uid);
+    const sent = messages.exchange(message);
+    const read = (reply: Uint8Array): T => {
       report.received(reply);
-      const result = asked.read(replyTo(request, decodeResponse(reply)));
+      const result = exchange.read(replyTo(request, decodeResponse(reply)));
       report.ended("ok");
       return result;
-    } catch (error) {
+    };
+    const reply = sent.reply.then(read).catch((error: unknown): never => {
       const failure = toProviderError(error);
       report.ended(failure);
+      if (failure.kind === "bad-reply") messages.destroy(failure);
+      throw failure;
+    });
+    return { reply, abort: sent.abort };
+  };
+
+  /** Which version to speak on a new connection: the one agreed before, or one that is agreed now. */
+  const agree = async (messages: MessageConnection, learned: Learned, signal: AbortSignal) => {
+    const { name } = messages.endpoint;
+    const known = learned.get("version");
+    if (known !== undefined) return parseVersion(known as VersionText);
+    if (negotiator.agreed(name) !== undefined) negotiator.forget(name);
+    const version = await negotiator.negotiate(name, (spoken, asked) => {
+      const exchange = { calls: [asked], read: readDiscovered };
+      return abortable(begin({ messages, version: spoken, exchange }), signal);
+    });
+    learned.set("version", formatVersion(version));
+    return version;
+  };
+
+  const dial = async (endpoint: ServerAddress, dialOptions: DialOptions): Promise<KmipConnection> => {
+    const messages = await openConnection({
+      endpoint,
+      maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
+      ...dialOptions,
+    });
+    try {
+      dialOptions.onStage(() => "no reply to the first KMIP message");
+      const version = await agree(messages, dialOptions.learned, dialOptions.signal);
+      checkVersion(options.needs ?? [], version, endpoint.name);
+      // Lost with its first reply it is of no use; as if it were ready it would be dialled again without a pause.
+      if (!messages.isOpen) throw await messages.closed;
+      return kmipConnection(messages, version, dialOptions.learned);
+    } catch (error) {
+      const failure = toProviderError(error);
+      messages.destroy(failure);
+      await messages.closed;
       throw failure;
     }
   };
 
-  /** One message, made for the version of the connection. */
-  const ask = async <T>(make: Make<T>, connection: Connection, context: RequestContext): Promise<T> => {
-    const version = versions.get(connection) ?? oldest;
-    const asked = make(version);
-    checkVersion(asked.calls, version, connection.endpoint.name);
-    return exchange(connection, version, asked, context);
-  };
-
-  const sendOnce = async <T>(make: Make<T>, context: RequestContext): Promise<Outcome<T>> => {
-    let isOnWire = false;
-    try {
-      return await untilAnswered(channel, context, async (connection, signal): Promise<Outcome<T>> => {
-        isOnWire = true;
-        try {
-          return { value: await ask(make, connection, { ...context, signal }) };
-        } catch (error) {
-          // A refusal is an answer: no other connection would give another.
-          if (error instanceof KmipResultError) return { refusal: error, by: connection.endpoint };
-          throw error;
-        }
-      });
-    } catch (error) {
-      if (!isOnWire) reportUnsent(onEvent, toProviderError(error), context);
-      throw error;
-    }
-  };
-
-  /** Whether another server is in use by now, one that can do what was refused. False where the time is over first. */
-  const isAnotherBetter = <T>(by: Endpoint, make: Make<T>, context: RequestContext): Promise<boolean> =>
-    new Promise((resolve) => {
-      const leave = (): void => resolve(false);
-      context.signal.addEventListener("abort", leave, { once: true });
-      if (context.signal.aborted) leave();
-      const test: Test = (connection, signal) => ask(make, connection, { ...context, signal });
-      void pool
-        .appeal(by, test)
-        .then(resolve)
-        .finally(() => context.signal.removeEventListener("abort", leave));
+  const check = (connection: KmipConnection): Sent<unknown> => {
+    const version = isAtLeast(connection.version, firstToDiscover) ? connection.version : firstToDiscover;
+    return begin({
+      messages: connection.messages,
+      version,
+      exchange: { calls: [discoverCall], read: readDiscovered },
     });
+  };
+
+  const upstream = createUpstream<ServerAddress, KmipConnection>({
+    ...options,
+    maxConnections: options.maxConnections ?? 8,
+    transport: { dial, check },
+  });
 
   return {
-    send: async (make, context) => {
-      const first = await sendOnce(make, context);
-      if ("value" in first) return first.value;
-      if (first.refusal.reason !== "General Failure" || !(await isAnotherBetter(first.by, make, context)))
-        throw first.refusal;
-      const second = await sendOnce(make, context);
-      if ("value" in second) return second.value;
-      throw second.refusal;
+    send: <T>(make: Make<T>, context: CallContext) => {
+      const send = ({ messages, version, learned }: KmipConnection): Sent<T> => {
+        const exchange = make(version, learned);
+        checkVersion(exchange.calls, version, messages.endpoint.name);
+        return begin({ messages, version, exchange, uid: context.uid });
+      };
+      return upstream.call({ send, verdict }, context);
     },
-    setTlsMaterial: pool.setTlsMaterial,
-    counts: pool.counts,
-    close: pool.close,
+    setTlsMaterial: upstream.setTlsMaterial,
+    counts: upstream.counts,
+    close: upstream.close,
   };
+}
+
+/**
+ * Reasons that a connection may give to everything, as one whose session token has ended does, and how old it must be for
+ * that, in ms: a ciphertext that was changed gets Cryptographic Failure on any connection.
+ */
+const ofConnection: Readonly<Record<string, number>> = {
+  "General Failure": 0,
+  "Authentication Not Successful": 0,
+  "Cryptographic Failure": 5_000,
+};
+
+/** What a refusal means for the connection and the server it came from. */
+function verdict(failure: ProviderError, { isFresh, isResumed, ageMs }: RefusalFacts): Verdict {
+  const reason = failure instanceof KmipResultError ? failure.reason : "";
+  const isOfConnection =
+    ageMs >= (ofConnection[reason] ?? Infinity) || (isResumed && reason === "Permission Denied");
+  if (!isFresh && isOfConnection) return "reconnect";
+  // A server whose HSM is away says General Failure to everything.
+  return reason === "General Failure" ? "retry-elsewhere" : "fail";
+}
+
+function kmipConnection(
+  messages: MessageConnection,
+  version: ProtocolVersion,
+  learned: Learned,
+): KmipConnection {
+  return {
+    messages,
+    version,
+    learned,
+    agreed: `${messages.agreed}, KMIP ${formatVersion(version)}`,
+    capacity: messages.capacity,
+    isResumed: messages.isResumed,
+    get isOpen() {
+      return messages.isOpen;
+    },
+    closed: messages.closed,
+    destroy: messages.destroy,
+  };
+}
+
+/** The reply of an exchange that ends with `signal`. */
+async function abortable<T>(exchange: Sent<T>, signal: AbortSignal): Promise<T> {
+  const onAbort = (): void => exchange.abort(abortError(signal, "connect", "agreeing on a version"));
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await exchange.reply;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
 function readDiscovered(reply: Reply): Discovered {
@@ -223,7 +284,7 @@ function checkVersion(needed: readonly Needed[], version: ProtocolVersion, serve
 
 /** Tells the observer of one exchange, from the moment that this is called. */
 function reporter(
-  onEvent: KmipObserver | undefined,
+  onEvent: Observer | undefined,
   endpoint: string,
   calls: readonly Call[],
   message: Uint8Array,
@@ -250,25 +311,6 @@ function reporter(
       });
     },
   };
-}
-
-/** A request that never had a connection is an exchange that failed, too. */
-function reportUnsent(
-  onEvent: KmipObserver | undefined,
-  { code, message }: ProviderError,
-  { uid }: RequestContext,
-): void {
-  onEvent?.({
-    type: "exchange",
-    operation: "Connect",
-    endpoint: "",
-    outcome: code,
-    durationMs: 0,
-    requestBytes: 0,
-    replyBytes: 0,
-    message,
-    ...(uid === undefined ? {} : { uid }),
-  });
 }
 
 function dumpOf(message: Uint8Array): string {

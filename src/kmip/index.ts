@@ -38,14 +38,14 @@ export {
   type Reply,
 } from "./client.ts";
 export type {
+  ConnectionCounts,
   ConnectionEvent,
   EndpointEvent,
   ExchangeEvent,
-  KmipEvent,
-  KmipObserver,
+  KmsEvent,
   MessageEvent,
-  PoolCounts,
-} from "./events.ts";
+  Observer,
+} from "../upstream/events.ts";
 export {
   decodeRequest,
   decodeResponse,
@@ -59,7 +59,7 @@ export {
 export * from "./operations/index.ts";
 export * from "./spec/enumerations.ts";
 export { Tag, tagByName, tagName } from "./spec/tags.ts";
-export type { RequestContext } from "./tries.ts";
+export type { CallContext } from "../upstream/context.ts";
 export { dumpItem, type DumpOptions } from "./ttlv/dump.ts";
 export { createFramer, type Framer, type FramerOptions } from "./ttlv/framer.ts";
 export { type Item, ItemType, type StructureItem } from "./ttlv/item.ts";

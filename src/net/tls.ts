@@ -152,7 +152,8 @@ export function secureContextOf({ cert, key, ca }: Pick<TlsMaterial, "cert" | "k
   }
 }
 
-const minVersion = "TLSv1.2";
+/** The oldest version of TLS that is spoken. */
+export const minVersion = "TLSv1.2";
 /** Node's own but the key exchanges that keep no secret from who steals the server's key later. TLS 1.3 has none such. */
 const ciphers = `${DEFAULT_CIPHERS}:!kRSA`;
 

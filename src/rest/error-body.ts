@@ -5,8 +5,8 @@
 import * as v from "valibot";
 import { type ErrorDetails, RestError } from "../errors.ts";
 import { withoutPayload } from "../text/untrusted.ts";
-import { type HttpReply, requestIdOf } from "./exchange.ts";
-import { isAboutRequest, isPassingStatus } from "./retry.ts";
+import { type HttpReply, requestIdOf } from "./connection.ts";
+import { classOfStatus } from "./statuses.ts";
 
 /** The parts of `error_code`. */
 export interface ErrorCodeParts {
@@ -64,7 +64,7 @@ export function restErrorOf(reply: HttpReply, call: string, endpoint: string, pa
   return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
     status: reply.status,
     requestId: identifier(body.request_id) ?? requestIdOf(reply.headers),
-    retryable: isPassingStatus(reply.status) || reply.status >= 500,
+    retryable: reply.status >= 500 || classOfStatus(reply.status) === "not-now",
     details: { ...code, ...detailsOf(body.error_id, said), call, endpoint },
   });
 }
@@ -93,7 +93,7 @@ export function isJsonObject(bytes: Uint8Array): boolean {
 /** A refusal that is another's than the API's, as a proxy's page is, as REST_BODY; undefined for one of the API. */
 export function pageErrorOf(reply: HttpReply, call: string, endpoint: string): RestError | undefined {
   const { status, body, headers } = reply;
-  if (!isAboutRequest(status) || body.length === 0 || isJsonObject(body)) return undefined;
+  if (classOfStatus(status) !== "request" || body.length === 0 || isJsonObject(body)) return undefined;
   const message = `${call} answered by ${endpoint} with status ${status} and a page that is not the API's`;
   return new RestError("REST_BODY", message, { status, requestId: requestIdOf(headers) });
 }

@@ -4,10 +4,10 @@
  */
 import * as v from "valibot";
 import { RestError } from "../errors.ts";
-import type { CallBudget } from "./budget.ts";
+import type { CallContext } from "../upstream/context.ts";
 import type { RestClient } from "./client.ts";
 import { parseJson } from "./error-body.ts";
-import { type HttpReply, requestIdOf } from "./exchange.ts";
+import { type HttpReply, requestIdOf } from "./connection.ts";
 import { isCompactJwe } from "./jwe.ts";
 
 const callReplyBytes = 64 * 1024;
@@ -47,12 +47,12 @@ export type ServiceKey = v.InferOutput<typeof serviceKey>;
 /** The API, for one domain. All methods throw what {@link RestClient.call} does. */
 export interface ServiceKeys {
   /** @returns a JWE in compact form @throws REST_BODY where the reply has none */
-  encrypt(keyId: string, plaintext: Uint8Array, budget: CallBudget): Promise<string>;
+  encrypt(keyId: string, plaintext: Uint8Array, context: CallContext): Promise<string>;
   /** @returns the plaintext @throws REST_BODY where the reply has none */
-  decrypt(keyId: string, jwe: string, budget: CallBudget): Promise<Uint8Array>;
-  get(keyId: string, budget: CallBudget): Promise<ServiceKey>;
+  decrypt(keyId: string, jwe: string, context: CallContext): Promise<Uint8Array>;
+  get(keyId: string, context: CallContext): Promise<ServiceKey>;
   /** The active keys whose name is exactly `name`, from all pages. */
-  findActive(name: string, budget: CallBudget): Promise<ServiceKey[]>;
+  findActive(name: string, context: CallContext): Promise<ServiceKey[]>;
 }
 
 /** Path of the cheapest call, to see whether a server answers. */
@@ -67,40 +67,43 @@ export function createServiceKeys(client: RestClient, okmsId: string): ServiceKe
   async function ask<T extends v.GenericSchema>(
     schema: T,
     call: { readonly name: string; readonly path: string; readonly body?: string },
-    budget: CallBudget,
+    context: CallContext,
     maxReplyBytes = callReplyBytes,
   ): Promise<v.InferOutput<T>> {
     const method = call.body === undefined ? "GET" : "POST";
     const read = createReader(schema, call.name);
-    return client.call({ ...call, method, maxReplyBytes, read }, budget);
+    return client.call({ ...call, method, maxReplyBytes, read }, context);
   }
 
-  async function page(token: string | undefined, budget: CallBudget): Promise<v.InferOutput<typeof keyPage>> {
+  async function page(
+    token: string | undefined,
+    context: CallContext,
+  ): Promise<v.InferOutput<typeof keyPage>> {
     const query = new URLSearchParams({ state: "active", max: String(pageSize) });
     if (token !== undefined) query.set("continuation-token", token);
-    return ask(keyPage, { name: "listKeys", path: `${base}?${query.toString()}` }, budget, pageReplyBytes);
+    return ask(keyPage, { name: "listKeys", path: `${base}?${query.toString()}` }, context, pageReplyBytes);
   }
 
   return {
-    async encrypt(keyId, plaintext, budget) {
+    async encrypt(keyId, plaintext, context) {
       const body = JSON.stringify({ plaintext: Buffer.from(plaintext).toString("base64") });
       const path = `${base}/${keyId}/encrypt`;
-      const reply = await ask(encryptReply, { name: "encrypt", path, body }, budget);
+      const reply = await ask(encryptReply, { name: "encrypt", path, body }, context);
       return reply.ciphertext;
     },
-    async decrypt(keyId, jwe, budget) {
+    async decrypt(keyId, jwe, context) {
       const body = JSON.stringify({ ciphertext: jwe });
       const path = `${base}/${keyId}/decrypt`;
-      const reply = await ask(decryptReply, { name: "decrypt", path, body }, budget);
+      const reply = await ask(decryptReply, { name: "decrypt", path, body }, context);
       return new Uint8Array(Buffer.from(reply.plaintext, "base64"));
     },
-    get: (keyId, budget) => ask(serviceKey, { name: "getKey", path: `${base}/${keyId}` }, budget),
-    async findActive(name, budget) {
+    get: (keyId, context) => ask(serviceKey, { name: "getKey", path: `${base}/${keyId}` }, context),
+    async findActive(name, context) {
       const found: ServiceKey[] = [];
       const seen = new Set<string>();
       let token: string | undefined;
       do {
-        const reply = await page(token, budget);
+        const reply = await page(token, context);
         found.push(...(reply.objects_list ?? []).filter((key) => key.name === name));
         token = nextToken(reply, seen);
       } while (token !== undefined);

@@ -1,34 +1,37 @@
 /**
- * A server that accepts connections and then serves nobody looks well whenever it is tried. Each time that one
- * fails so again it is left alone for longer, so that those who wait are not handed to it every few seconds.
+ * How long an endpoint that failed its callers is not returned to, though it passes its health checks: a server that
+ * accepts connections and then answers nobody looks healthy whenever it is checked. As Envoy's outlier detection, each
+ * ejection in a row takes longer.
  */
 
-/** Remembers the relapses of one server. */
-export interface Relapses {
-  /** It failed those who were handed to it. */
-  note(): void;
-  /** Whether it is not yet to be tried in the place of another that serves. */
-  isResting(): boolean;
+/** The ejections of one endpoint. */
+export interface Ejection {
+  /** It failed the callers that were sent to it. */
+  record(): void;
+  /** Whether it must not be returned to yet. */
+  readonly isActive: boolean;
 }
 
-/** The longest rest, as a multiple of the shortest time between two tries. */
-const mostRests = 12;
+/** The longest ejection, as a multiple of the time between two health checks. */
+const longestFactor = 12;
 
 /**
  * Makes a record without any.
- * @param retryMs how often it would be tried without relapses. The first adds nothing to it, each further one that
- *   follows before three longest rests are over doubles the rest, up to twelve times `retryMs`.
+ * @param checkMs the time between two health checks. The first ejection takes no longer than that; each one that
+ *   follows before three longest ejections have passed takes twice as long, up to twelve times `checkMs`.
  */
-export function createRelapses(retryMs: number): Relapses {
+export function createEjection(checkMs: number): Ejection {
   let inARow = 0;
-  let lastAt = -Infinity;
-  const restMs = (): number => (inARow < 2 ? 0 : retryMs * Math.min(2 ** (inARow - 1), mostRests));
+  let lastAt: number | undefined;
+  const lastsMs = (): number => (inARow < 2 ? 0 : checkMs * Math.min(2 ** (inARow - 1), longestFactor));
   return {
-    note: () => {
+    record: () => {
       const now = performance.now();
-      inARow = now - lastAt < 3 * mostRests * retryMs ? inARow + 1 : 1;
+      inARow = lastAt !== undefined && now - lastAt < 3 * longestFactor * checkMs ? inARow + 1 : 1;
       lastAt = now;
     },
-    isResting: () => performance.now() < lastAt + restMs(),
+    get isActive() {
+      return lastAt !== undefined && performance.now() < lastAt + lastsMs();
+    },
   };
 }

@@ -1,26 +1,25 @@
 /**
- * How many requests may be sent a second time although their server does answer others. One that is slow because it
- * has too much to do is not to get more to do for it; one path of several that died is to be got around. The same
- * rule as gRPC's for retries (proposal A6, "retry throttling"): replies earn them.
+ * How many requests may be sent a second time although their server answers others: a server that is slow because it has
+ * too much to do must not get more to do for it. The rule of gRPC's retry throttling (proposal A6): replies earn retries.
  */
 
-/** A budget, shared by all callers. */
-export interface SecondChances {
+/** A budget, shared by all calls. */
+export interface RetryBudget {
   /** A reply came. */
   earn(): void;
-  /** Takes one, where there is one. */
+  /** Takes one retry; false where there is none. */
   take(): boolean;
 }
 
-const most = 3;
+const mostRetries = 3;
 const perReply = 0.1;
 
 /** Makes a full budget. */
-export function createSecondChances(): SecondChances {
-  let left = most;
+export function createRetryBudget(): RetryBudget {
+  let left = mostRetries;
   return {
     earn: () => {
-      left = Math.min(left + perReply, most);
+      left = Math.min(left + perReply, mostRetries);
     },
     take: () => {
       if (left < 1) return false;

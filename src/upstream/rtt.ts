@@ -1,55 +1,56 @@
 /**
- * When a reply is overdue: after a time judged from the replies before it. A server that is always slow is waited
- * for; one that has fallen silent, for this caller and all others, is not waited for long. A late reply counts too
- * where it is still waited for: a server that becomes slow is soon known to be.
+ * How long replies of one endpoint usually take, and from when on one is late: estimated as TCP estimates its round
+ * trips (RFC 6298, section 2). An endpoint that is always slow is waited for; one that has become silent is not waited
+ * for long.
  */
 
-/** Remembers how long replies take. Times in ms. */
-export interface Patience {
-  /** How long a server may be silent before it is asked again, for a caller with `leftMs` when the request is sent. */
-  withSilence(leftMs: number): number;
-  /** After how long a reply is late for one of this server, whatever the caller's time. */
-  withReply(): number;
-  /** A reply came after so long. */
-  remember(ms: number): void;
+/** Estimates the round trip of one endpoint. Times in ms. */
+export interface RttEstimator {
+  /** The smoothed round trip; 0 before the first reply. */
+  readonly smoothedMs: number;
+  /** How long the endpoint may be silent before the request is sent again, for a caller with `leftMs` left. */
+  silenceAfterMs(leftMs: number): number;
+  /** After how long a single reply is late, whatever time the caller has left. */
+  lateAfterMs(): number;
+  /** A reply took `ms`. */
+  observe(ms: number): void;
 }
 
 /** While nothing is known. */
-const firstMs = 1000;
-const mostMs = 5000;
-/** However little time is left: a try that has no time to succeed would only cost connections. */
-const floorMs = 50;
+const initialMs = 1_000;
+const longestMs = 5_000;
+/** Below this a wait says more of this machine than of the server. */
+const shortestMs = 250;
+/** However little time is left: an attempt that has no time to succeed would only cost connections. */
+const shortestSilenceMs = 50;
 
-/**
- * Makes a patience that knows of no reply yet.
- * @param leastMs below this a wait says more of this machine, or of a dial, than of the server.
- */
-export function createPatience(leastMs: number): Patience {
-  // Judged as TCP judges its round trips (RFC 6298, section 2): a smoothed time, and how single ones vary about it.
-  let known: { readonly smoothedMs: number; readonly variationMs: number } | undefined;
-  const withReply = (): number => {
-    if (known === undefined) return firstMs;
+/** Makes an estimator without any reply. */
+export function createRttEstimator(): RttEstimator {
+  let known: { smoothedMs: number; variationMs: number } | undefined;
+  const lateAfterMs = (): number => {
+    if (known === undefined) return initialMs;
     const { smoothedMs, variationMs } = known;
-    return Math.min(Math.max(smoothedMs + 4 * variationMs, 2 * smoothedMs, leastMs), mostMs);
+    return Math.min(Math.max(smoothedMs + 4 * variationMs, 2 * smoothedMs, shortestMs), longestMs);
   };
   return {
-    withReply,
-    withSilence: (leftMs) => {
-      // The next try may have to connect to another server first, and to queue there: it needs more time than this one.
-      const share = Math.max(leftMs / 3, floorMs);
-      const usual = Math.min(1.25 * (known?.smoothedMs ?? 0), (2 * leftMs) / 3);
-      return Math.min(withReply(), Math.max(share, usual));
+    get smoothedMs() {
+      return known?.smoothedMs ?? 0;
     },
-    remember: (ms) => {
+    lateAfterMs,
+    silenceAfterMs: (leftMs) => {
+      // The next attempt may have to connect to another server first: it needs more time than this one.
+      const share = Math.max(leftMs / 3, shortestSilenceMs);
+      const usual = Math.min(1.25 * (known?.smoothedMs ?? 0), (2 * leftMs) / 3);
+      return Math.min(lateAfterMs(), Math.max(share, usual));
+    },
+    observe: (ms) => {
       if (known === undefined) {
         known = { smoothedMs: ms, variationMs: ms / 2 };
         return;
       }
       const { smoothedMs, variationMs } = known;
-      known = {
-        smoothedMs: smoothedMs + (ms - smoothedMs) / 8,
-        variationMs: variationMs + (Math.abs(smoothedMs - ms) - variationMs) / 4,
-      };
+      known.smoothedMs = smoothedMs + (ms - smoothedMs) / 8;
+      known.variationMs = variationMs + (Math.abs(smoothedMs - ms) - variationMs) / 4;
     },
   };
 }

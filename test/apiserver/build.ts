@@ -1,5 +1,5 @@
 /**
- * A real kube-apiserver and a real etcd, built by Go from the modules of their names: some minutes the first time, then
+ * A real kube-apiserver, kube-controller-manager and etcd, built by Go from the modules of their names: some minutes the first time, then
  * kept in .apiserver/. The module's own `replace` lines lead into its repository's staging folders, which modules have
  * not: they are put to the versions that were published with it.
  */
@@ -10,9 +10,10 @@ import path from "node:path";
 const kept = path.join(import.meta.dirname, "../../.apiserver");
 const etcdVersion = "v3.6.5";
 
-/** Paths of the two programs. */
+/** Paths of the programs. */
 export interface Binaries {
   readonly apiServer: string;
+  readonly controllerManager: string;
   readonly etcd: string;
 }
 
@@ -21,21 +22,32 @@ export interface Binaries {
  * @param version of Kubernetes, as `v1.37.2`
  */
 export function buildBinaries(version: string): Binaries {
-  const apiServer = path.join(kept, `kube-apiserver-${version}`);
+  const [apiServer = "", controllerManager = ""] = ["kube-apiserver", "kube-controller-manager"].map(
+    (name) => {
+      const file = path.join(kept, `${name}-${version}`);
+      if (!existsSync(file)) buildKubernetes(version, name, file);
+      return file;
+    },
+  );
+  return { apiServer, controllerManager, etcd: buildEtcd() };
+}
+
+/** Builds etcd where it is not there yet. @returns its path */
+export function buildEtcd(): string {
   const etcd = path.join(kept, `etcd-${etcdVersion}`);
-  if (!existsSync(apiServer)) buildApiServer(version, apiServer);
   if (!existsSync(etcd)) {
     const folder = newModule("etcd");
     go(folder, "get", `go.etcd.io/etcd/server/v3@${etcdVersion}`);
     go(folder, "build", "-o", etcd, "go.etcd.io/etcd/server/v3");
   }
-  return { apiServer, etcd };
+  return etcd;
 }
 
-function buildApiServer(version: string, file: string): void {
+/** @param name of the command, as `kube-apiserver` */
+function buildKubernetes(version: string, name: string, file: string): void {
   const [, major = "", minor = "", patch = ""] = /^v(1)\.(\d+)\.(\d+)$/.exec(version) ?? [];
   if (minor === "") throw new Error(`${version} is no version as v1.37.2`);
-  const folder = newModule("kube-apiserver");
+  const folder = newModule(name);
   const told = JSON.parse(go(folder, "mod", "download", "-json", `k8s.io/kubernetes@${version}`)) as {
     readonly GoMod: string;
   };
@@ -47,17 +59,9 @@ function buildApiServer(version: string, file: string): void {
   go(folder, "mod", "edit", "-require", `k8s.io/kubernetes@${version}`);
   const facts = { gitVersion: version, gitMajor: major, gitMinor: minor, gitTreeState: "clean" };
   const flags = Object.entries(facts).map(
-    ([name, value]) => `-X k8s.io/component-base/version.${name}=${value}`,
+    ([fact, value]) => `-X k8s.io/component-base/version.${fact}=${value}`,
   );
-  go(
-    folder,
-    "build",
-    "-ldflags",
-    ["-s -w", ...flags].join(" "),
-    "-o",
-    file,
-    "k8s.io/kubernetes/cmd/kube-apiserver",
-  );
+  go(folder, "build", "-ldflags", ["-s -w", ...flags].join(" "), "-o", file, `k8s.io/kubernetes/cmd/${name}`);
 }
 
 function newModule(name: string): string {
@@ -70,4 +74,11 @@ function newModule(name: string): string {
 function go(cwd: string, ...args: readonly string[]): string {
   const env = { ...process.env, GOFLAGS: "-mod=mod", GOTOOLCHAIN: "local" };
   return execFileSync("go", args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+}
+
+/** Builds the kubelet where it is not there yet. @returns its path */
+export function buildKubelet(version: string): string {
+  const file = path.join(kept, `kubelet-${version}`);
+  if (!existsSync(file)) buildKubernetes(version, "kubelet", file);
+  return file;
 }

@@ -16,14 +16,22 @@ export interface Answer {
 
 /** See above. */
 export interface Cluster {
+  /** The file of a kubeconfig for its administrator; its certificate authority is there once the API server has started. */
+  readonly kubeconfig: string;
+  /** etcd's client URL. */
+  readonly etcdUrl: string;
   startApiServer(): void;
   /** Ends it with SIGTERM, and waits. */
   stopApiServer(): Promise<void>;
+  /** Starts kube-controller-manager with the controller of StorageVersionMigrations. */
+  startControllerManager(): ChildProcess;
   request(method: string, path: string, body?: object): Promise<Answer>;
   /** Writes a Secret. */
   write(name: string): Promise<Answer>;
   /** What etcd holds of a Secret. */
   stored(name: string): Promise<Buffer>;
+  /** What `etcdctl snapshot save` writes. */
+  snapshot(): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -31,7 +39,7 @@ const secrets = "/api/v1/namespaces/default/secrets";
 
 /** Starts etcd; the API server is for the caller to start. `folder` gets logs and data. */
 export async function startCluster(
-  { apiServer, etcd }: Binaries,
+  { apiServer, controllerManager, etcd }: Binaries,
   folder: string,
   encryptionConfig: string,
 ): Promise<Cluster> {
@@ -47,6 +55,8 @@ export async function startCluster(
   writeFileSync(file("sa.key"), privateKey, { mode: 0o600 });
   writeFileSync(file("sa.pub"), publicKey);
   writeFileSync(file("tokens.csv"), 'local,admin,1,"system:masters"\n', { mode: 0o600 });
+
+  writeFileSync(file("kubeconfig"), kubeconfigOf(secure), { mode: 0o600 });
 
   const run = (program: string, log: string, flags: Readonly<Record<string, string>>): ChildProcess => {
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
@@ -74,6 +84,7 @@ export async function startCluster(
     "token-auth-file": file("tokens.csv"),
     "service-cluster-ip-range": "10.0.0.0/24",
     "endpoint-reconciler-type": "none",
+    "authorization-mode": "RBAC",
     "encryption-provider-config": encryptionConfig,
     "encryption-provider-config-automatic-reload": "true",
   };
@@ -100,9 +111,18 @@ export async function startCluster(
     api = undefined;
   };
   return {
+    kubeconfig: file("kubeconfig"),
+    etcdUrl,
     startApiServer() {
       api = run(apiServer, "kube-apiserver.log", server);
     },
+    startControllerManager: () =>
+      run(controllerManager, "kube-controller-manager.log", {
+        kubeconfig: file("kubeconfig"),
+        controllers: "garbage-collector-controller,storage-version-migrator-controller",
+        "leader-elect": "false",
+        "secure-port": "0",
+      }),
     stopApiServer,
     request,
     write: (name) =>
@@ -118,12 +138,39 @@ export async function startCluster(
       const { kvs } = (await reply.json()) as { readonly kvs: readonly { readonly value: string }[] };
       return Buffer.from(kvs[0]?.value ?? "", "base64");
     },
+    async snapshot() {
+      const reply = await fetch(`${etcdUrl}/v3/maintenance/snapshot`, { method: "POST", body: "{}" });
+      const messages = (await reply.text()).split("\n").filter((line) => line !== "");
+      return Buffer.concat(messages.map(blobOf));
+    },
     async close() {
       await stopApiServer();
       await ended(database);
-      await dispatcher.close();
+      if (!dispatcher.closed) await dispatcher.close();
     },
   };
+}
+
+/** Of a message of etcd's snapshot stream, as its JSON gateway has it. */
+function blobOf(message: string): Buffer {
+  const { result } = JSON.parse(message) as { readonly result: { readonly blob?: string } };
+  return Buffer.from(result.blob ?? "", "base64");
+}
+
+function kubeconfigOf(port: number): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "local",
+    clusters: [
+      {
+        name: "local",
+        cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": "certs/apiserver.crt" },
+      },
+    ],
+    users: [{ name: "admin", user: { token: "local" } }],
+    contexts: [{ name: "local", context: { cluster: "local", user: "admin" } }],
+  });
 }
 
 /** Ends a process with SIGTERM, and waits. */

@@ -1,6 +1,7 @@
 /**
  * `npm run apiserver`: the built plugin under a real kube-apiserver, through what an operator's year holds. Needs Go, and
- * some minutes to build the API server the first time. `--kubernetes v1.37.2`, `--protocol rest`, `--keep` for the logs.
+ * some minutes to build the API server the first time. `--kubernetes v1.37.2`, `--protocol rest`, `--keep` for the logs,
+ * `--rotation` for the last part alone.
  * A line a step, exit code 1 where one failed. Not part of `npm test`: it waits for what the API server does by the minute.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
@@ -15,12 +16,14 @@ import { startDevKms } from "../devkms/devkms.ts";
 import { startRelay } from "../devkms/relay.ts";
 import { buildBinaries } from "./build.ts";
 import { type Answer, ended, startCluster } from "./cluster.ts";
+import { rotateToTheEnd } from "./rotation.ts";
 
 const { values } = parseArgs({
   options: {
     kubernetes: { type: "string", default: "v1.37.2" },
     protocol: { type: "string", default: "kmip" },
     keep: { type: "boolean", default: false },
+    rotation: { type: "boolean", default: false },
   },
 });
 const dist = path.join(import.meta.dirname, "../../dist/okms-k8s-encryption-provider.js");
@@ -126,73 +129,95 @@ await step("and stands in etcd under the provider's name", 0, async () =>
     .equals(Buffer.from("k8s:enc:kms:v2:okms-encryption-provider:")),
 );
 
-await relay.stop();
-await step(
-  "the KMS goes away: /readyz says so after the grace",
-  60,
-  isUnwell(/\[CONNECT\]; last good probe/),
-);
-await step("writes and reads go on meanwhile", 0, async () => (await writes()) && (await readsAll()));
-await relay.start();
-await step("it comes back: all is well", 30, isWell);
+const keys = [first];
+if (!values.rotation) {
+  await relay.stop();
+  await step(
+    "the KMS goes away: /readyz says so after the grace",
+    60,
+    isUnwell(/\[CONNECT\]; last good probe/),
+  );
+  await step("writes and reads go on meanwhile", 0, async () => (await writes()) && (await readsAll()));
+  await relay.start();
+  await step("it comes back: all is well", 30, isWell);
 
-plugin.kill("SIGKILL");
-await sleep(3000);
-await step(
-  "the plugin is killed: writes and reads go on",
-  0,
-  async () => (await writes()) && (await readsAll()),
-);
-plugin = startPlugin();
-await step("it is started again, and found", 60, async () => (await isWell()) && (await writes()));
+  plugin.kill("SIGKILL");
+  await sleep(3000);
+  await step(
+    "the plugin is killed: writes and reads go on",
+    0,
+    async () => (await writes()) && (await readsAll()),
+  );
+  plugin = startPlugin();
+  await step("it is started again, and found", 60, async () => (await isWell()) && (await writes()));
 
-const next = startPlugin("--replace");
-const old = plugin;
-plugin = next;
-await sleep(3000);
-await ended(old);
-await step("another takes its place: no check and no write fails", 0, async () => {
-  for (let round = 0; round < 8; round += 1) {
-    if (!(await isWell()) || !(await writes())) return false;
-    await sleep(1000);
-  }
-  return true;
+  const next = startPlugin("--replace");
+  const old = plugin;
+  plugin = next;
+  await sleep(3000);
+  await ended(old);
+  await step("another takes its place: no check and no write fails", 0, async () => {
+    for (let round = 0; round < 8; round += 1) {
+      if (!(await isWell()) || !(await writes())) return false;
+      await sleep(1000);
+    }
+    return true;
+  });
+
+  const second = kms.keys.create({ name: label });
+  keys.push(second);
+  name(first.id, ["retired"]);
+  await step("the label moves to another key: the API server writes under it", 120, async () => {
+    await writes();
+    return (await writtenUnder(second.id)) > 0;
+  });
+  await cluster.stopApiServer();
+  cluster.startApiServer();
+  await step("the API server starts again, and reads what both keys have wrapped", 90, readsAll);
+
+  name(second.id, []);
+  await step(
+    "the label is on no key: that is told, and the current key stays",
+    60,
+    isUnwell(/the current key still works/),
+  );
+  await step("writes and reads go on", 0, async () => (await writes()) && (await readsAll()));
+  name(second.id, [label]);
+  await step("the label is back: all is well", 60, isWell);
+
+  kms.keys.update(second.id, { state: "Deactivated" });
+  await step(
+    "the key is deactivated: Status is an error",
+    60,
+    isUnwell(/rpc error: code = (FailedPrecondition|PermissionDenied)/),
+  );
+  await step("nothing is written under it any more within 3 minutes", 200, async () => !(await writes()));
+  await step("what is cached is read", 0, readsAll);
+  kms.keys.update(second.id, { state: "Active" });
+  await step(
+    "it is active again: all is well, and writes go on",
+    90,
+    async () => (await isWell()) && (await writes()),
+  );
+}
+await rotateToTheEnd({
+  step,
+  cluster,
+  kms,
+  dist,
+  flags,
+  folder,
+  encryptionConfig,
+  writes,
+  readsAll,
+  moveLabel() {
+    const retired = keys.map(({ id }) => id);
+    keys.push(kms.keys.create({ name: label }));
+    for (const id of retired) name(id, ["retired"]);
+    return retired;
+  },
+  writesUnderNewest: async () => (await writtenUnder(keys.at(-1)?.id ?? "")) > 0,
 });
-
-const second = kms.keys.create({ name: label });
-name(first.id, ["retired"]);
-await step("the label moves to another key: the API server writes under it", 120, async () => {
-  await writes();
-  return (await writtenUnder(second.id)) > 0;
-});
-await cluster.stopApiServer();
-cluster.startApiServer();
-await step("the API server starts again, and reads what both keys have wrapped", 90, readsAll);
-
-name(second.id, []);
-await step(
-  "the label is on no key: that is told, and the current key stays",
-  60,
-  isUnwell(/the current key still works/),
-);
-await step("writes and reads go on", 0, async () => (await writes()) && (await readsAll()));
-name(second.id, [label]);
-await step("the label is back: all is well", 60, isWell);
-
-kms.keys.update(second.id, { state: "Deactivated" });
-await step(
-  "the key is deactivated: Status is an error",
-  60,
-  isUnwell(/rpc error: code = (FailedPrecondition|PermissionDenied)/),
-);
-await step("nothing is written under it any more within 3 minutes", 200, async () => !(await writes()));
-await step("what is cached is read", 0, readsAll);
-kms.keys.update(second.id, { state: "Active" });
-await step(
-  "it is active again: all is well, and writes go on",
-  90,
-  async () => (await isWell()) && (await writes()),
-);
 await step("the plugin has not ended", 0, () => plugin.exitCode === null);
 await ended(plugin);
 await step("and ends with 0", 0, () => plugin.exitCode === 0);

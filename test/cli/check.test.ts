@@ -564,3 +564,34 @@ describe("check of the socket", () => {
     assert.match((await findings(t, { sock })).get("socket")?.message ?? "", /a process listens/);
   });
 });
+
+describe("the dates of the key", () => {
+  const table: [string, Parameters<KeyStore["update"]>[1]["dates"], RegExp][] = [
+    [
+      "a Protect Stop Date in 20 days",
+      { protectStop: inDays(20.1) },
+      /is in 20 days: the KMS will refuse Encrypt/,
+    ],
+    ["a Deactivation Date in 3 days", { deactivation: inDays(3.1) }, /is in 3 days: the KMS will deactivate/],
+  ];
+  for (const [what, dates = {}, message] of table)
+    test(`are told: ${what} is a warning`, async (t) => {
+      const { id } = kms.keys.create({ dates });
+      const all = await findings(t, { "encryption-key-id": id });
+      assert.equal(all.get("key dates")?.status, "warning");
+      assert.match(all.get("key dates")?.message ?? "", message);
+    });
+
+  test("are told: after the Protect Stop Date the round trip fails for that reason", async (t) => {
+    const { id } = kms.keys.create({ dates: { protectStop: inDays(-3) } });
+    const all = await findings(t, { "encryption-key-id": id });
+    const words = /Protect Stop Date, .*, has passed: the KMS refuses Encrypt, and Decrypt still works/;
+    assert.match(all.get("key dates")?.message ?? "", words);
+    assert.match(all.get("round trip")?.message ?? "", words);
+  });
+
+  test("are not told where none is near", async (t) => {
+    const { id } = kms.keys.create({ dates: { protectStop: inDays(31.1), deactivation: inDays(400.1) } });
+    assert.equal((await findings(t, { "encryption-key-id": id })).has("key dates"), false);
+  });
+});

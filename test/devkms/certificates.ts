@@ -23,6 +23,8 @@ export interface CertificateOptions {
   readonly server?: boolean;
   /** Extended Key Usage clientAuth. Default: what `server` is not. */
   readonly client?: boolean;
+  /** No Extended Key Usage at all. Default: false. */
+  readonly withoutExtendedUsage?: boolean;
   /** Default: an hour ago. */
   readonly notBefore?: Date;
   /** Default: in a year. */
@@ -99,7 +101,7 @@ async function issue(authority: AuthorityKey, options: CertificateOptions): Prom
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      extendedUsage(options),
+      ...(options.withoutExtendedUsage === true ? [] : [extendedUsage(options)]),
       ...alternativeNames(options),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(authority.cert.publicKey),

@@ -19,23 +19,18 @@ test("a Protect Stop Date is in the log, the metrics and check before it comes; 
   const quick = { "probe-interval": "100ms", "deep-probe-interval": "200ms", "http-addr": "127.0.0.1:0" };
   const { program, client } = await serving(t, flagList({ ...kmipFlagsOf(kms), ...quick }));
 
-  const warning = await program.untilLogged(
-    /^the KMS will refuse Encrypt with the key after a date that is near/,
-  );
-  assert.deepEqual(
-    [warning.level, warning["date"], warning["at"], warning["days"]],
-    ["warn", "Protect Stop Date", protectStop.toISOString(), 6],
-  );
+  const warning = await program.untilLogged(/^the key's Protect Stop Date, /);
+  assert.deepEqual([warning.level, warning["date"], warning["id"]], ["warn", protectStop.toISOString(), id]);
   const { address } = await program.untilLogged("the HTTP endpoint listens");
   const metrics = await (await fetch(`http://${String(address)}/metrics`)).text();
   assert.match(
     metrics,
-    new RegExp(`key_date_timestamp_seconds\\{date="protect_stop"\\} ${protectStop.getTime() / 1000}\\n`),
+    new RegExp(`key_date_timestamp_seconds\\{date="protect-stop"\\} ${protectStop.getTime() / 1000}\\n`),
   );
   const checked = await runProgram(t, ["check", ...flagList(kmipFlagsOf(kms))]);
   assert.match(
     checked.stdout,
-    /^! state +active until its Protect Stop Date, .* \(6 days\)\n +→ rotate the key/m,
+    /^! key dates +the key's Protect Stop Date, .* is in 6 days: .*\n +→ make a new key/m,
   );
   const seed = randomBytes(32);
   const wrapped = await wrap(client, seed);

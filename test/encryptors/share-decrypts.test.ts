@@ -60,7 +60,7 @@ function first<T>(list: readonly T[]): T {
 
 test("An encryptor may read the deadline at once", async () => {
   const { encryptor } = manual();
-  const deadlines: number[] = [];
+  const deadlines: (number | undefined)[] = [];
   const eager = shareDecrypts({
     ...encryptor,
     decrypt: async (_, { deadline }) => {

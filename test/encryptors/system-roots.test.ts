@@ -5,8 +5,8 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { createAuthority } from "../devkms/certificates.ts";
 import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
+import { createAuthority } from "../devkms/certificates.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 
 const run = promisify(execFile);

@@ -38,12 +38,13 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
       [`kms.example.net:${port}`, "kms.example.net:5696"],
     ]),
   );
-  const type = (command: string): void => transcript.add(command, host.must(`cd ${host.shared}; ${command}`));
+  const type = async (command: string): Promise<void> =>
+    transcript.add(command, await host.must(`cd ${host.shared}; ${command}`));
   for (const [own, file] of Object.entries(kms.clientFiles))
     copyFileSync(file, path.join(host.shared, `${own}.pem`));
 
-  type(`dpkg -i ${path.basename(deb)}`);
-  type("install -o root -g okms -m 0640 cert.pem key.pem ca.pem /etc/okms/");
+  await type(`dpkg -i ${path.basename(deb)}`);
+  await type("install -o root -g okms -m 0640 cert.pem key.pem ca.pem /etc/okms/");
   const settings = [
     "OKMS_PROTOCOL=kmip",
     `OKMS_SERV_ADDR=kms.example.net:${port}`,
@@ -53,11 +54,13 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
     "OKMS_CA_CERT=/etc/okms/ca.pem",
     `OKMS_SOCK=${sock}`,
   ];
-  type(`cat > /etc/okms/main.env <<END\n${settings.join("\n")}\nEND`);
-  type(`${name} check --env-file /etc/okms/main.env --user okms`);
-  type(`systemctl enable --now ${name}@main.socket ${name}@main.service`);
-  type(`${name} probe --sock ${sock}`);
-  type(`${name} config encryption-configuration --env-file /etc/okms/main.env --out /etc/kubernetes/okms`);
+  await type(`cat > /etc/okms/main.env <<END\n${settings.join("\n")}\nEND`);
+  await type(`${name} check --env-file /etc/okms/main.env --user okms`);
+  await type(`systemctl enable --now ${name}@main.socket ${name}@main.service`);
+  await type(`${name} probe --sock ${sock}`);
+  await type(
+    `${name} config encryption-configuration --env-file /etc/okms/main.env --out /etc/kubernetes/okms`,
+  );
   steps.check("the .deb, the files, the settings, check, enable, probe, config", true);
 
   const cluster = await startKubernetes(day);
@@ -82,7 +85,7 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
 
 /** kube-apiserver and etcd inside the host, by programs that lie in the folder that it shares. */
 async function startKubernetes({ host, kubernetes }: FirstDay): Promise<Cluster> {
-  const { apiServer, etcd } = buildBinaries(kubernetes);
+  const { apiServer, controllerManager, etcd } = buildBinaries(kubernetes);
   const folder = path.join(host.shared, "cluster");
   mkdirSync(folder);
   const inside = (program: string): string => {
@@ -100,7 +103,7 @@ async function startKubernetes({ host, kubernetes }: FirstDay): Promise<Cluster>
   };
   rememberInit(host);
   const cluster = await startCluster(
-    { apiServer: inside(apiServer), etcd: inside(etcd) },
+    { apiServer: inside(apiServer), controllerManager, etcd: inside(etcd) },
     folder,
     encryptionConfig,
   );

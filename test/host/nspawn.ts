@@ -2,7 +2,7 @@
  * A Debian host with its own systemd, in a container of systemd-nspawn: made by mmdebstrap once and kept in .host/, copied
  * for each run. It shares this machine's loopback interface, so that the KMS of the tests is in its reach.
  */
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -36,9 +36,9 @@ export interface Host {
   /** Process id of its init, from outside. */
   readonly init: number;
   /** Runs a shell command in it, as root. */
-  run(command: string): Ran;
+  run(command: string): Promise<Ran>;
   /** The same, for a command that has to end with 0. @returns its output. @throws where it does not */
-  must(command: string): string;
+  must(command: string): Promise<string>;
   /** Shuts down, and boots again. */
   reboot(): Promise<void>;
   /** Shuts down for good, and removes what it was. */
@@ -71,34 +71,15 @@ export async function startHost(folder: string, suite: string): Promise<Host> {
   mkdirSync(shared, { recursive: true });
   let booted = await boot(folder, root);
 
-  const run = (command: string): Ran => {
-    const args = [
-      `--target=${booted.init}`,
-      "--mount",
-      "--uts",
-      "--ipc",
-      "--net",
-      "--pid",
-      "--cgroup",
-      "--root",
-      "--wdns=/root",
-    ];
-    const env = [
-      "env",
-      "-i",
-      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-      "HOME=/root",
-      "LC_ALL=C.UTF-8",
-    ];
-    const { status, stdout } = spawnSync(
-      "nsenter",
-      [...args, ...env, "bash", "-c", `exec 2>&1; ${command}`],
-      { encoding: "utf8" },
-    );
-    return { code: status ?? 1, output: stdout };
+  const run = (command: string): Promise<Ran> => {
+    const namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wdns=/root"];
+    const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    const env = ["env", "-i", searchPath, "HOME=/root", "LC_ALL=C.UTF-8"];
+    const shell = ["bash", "-c", `exec 2>&1; ${command}`];
+    return runProgram("nsenter", [`--target=${booted.init}`, ...namespaces, ...env, ...shell]);
   };
   const shutDown = async (): Promise<void> => {
-    run("systemctl poweroff --no-wall");
+    await run("systemctl poweroff --no-wall");
     const forced = setTimeout(() => booted.container.kill("SIGKILL"), 60_000);
     if (booted.container.exitCode === null) await once(booted.container, "exit");
     clearTimeout(forced);
@@ -111,8 +92,8 @@ export async function startHost(folder: string, suite: string): Promise<Host> {
       return booted.init;
     },
     run,
-    must(command) {
-      const { code, output } = run(command);
+    async must(command) {
+      const { code, output } = await run(command);
       if (code !== 0) throw new Error(`${command} ended with ${code}:\n${output}`);
       return output;
     },
@@ -148,12 +129,7 @@ async function boot(folder: string, root: string): Promise<Booted> {
     if (container.exitCode !== null) break;
     const init = Number(/^\d+/.exec(readFileSync(children, "utf8"))?.[0] ?? 0);
     if (init > 0 && existsSync(`/proc/${init}/root/run/systemd/private`)) {
-      await isUp((command) => {
-        const { status, stdout } = spawnSync("nsenter", [`--target=${init}`, "--all", "sh", "-c", command], {
-          encoding: "utf8",
-        });
-        return { code: status ?? 1, output: stdout };
-      });
+      await isUp((command) => runProgram("nsenter", [`--target=${init}`, "--all", "sh", "-c", command]));
       return { container, init };
     }
     await sleep(50);
@@ -163,12 +139,23 @@ async function boot(folder: string, root: string): Promise<Booted> {
   );
 }
 
-async function isUp(run: (command: string) => Ran): Promise<void> {
+async function isUp(run: (command: string) => Promise<Ran>): Promise<void> {
   for (let waited = 0; waited < 60_000; waited += 100) {
-    if (/^(?:running|degraded)$/m.test(run("systemctl is-system-running").output)) return;
+    if (/^(?:running|degraded)$/m.test((await run("systemctl is-system-running")).output)) return;
     await sleep(100);
   }
   throw new Error("the host did not come up");
+}
+
+/** Not synchronously: the KMS that the host calls is in this process. */
+function runProgram(file: string, args: readonly string[]): Promise<Ran> {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { stdio: ["ignore", "pipe", "ignore"] });
+    const parts: string[] = [];
+    child.stdout.setEncoding("utf8").on("data", (part: string) => parts.push(part));
+    child.on("error", (error) => resolve({ code: 127, output: error.message }));
+    child.on("close", (code) => resolve({ code: code ?? 1, output: parts.join("") }));
+  });
 }
 
 /** nspawn leaves its control groups; depth first. */

@@ -1,6 +1,6 @@
-"""PyKMIP's own server, on a port that the kernel chooses and with a ceiling of its protocol version.
+"""PyKMIP's own server, on a port that the kernel chooses, and limited to some protocol versions.
 
-Arguments: its configuration file, a log file, the best version ("1.4"). Prints the port as one line of JSON.
+Arguments: its configuration file, a log file, the versions ("1.2,1.4"). Prints the port as one line of JSON.
 Ends, with the processes that it starts, when its standard input does.
 """
 
@@ -21,19 +21,19 @@ def end_with_parent():
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def limit_version(engine, text):
-    best = ProtocolVersion(*(int(part) for part in text.split(".")))
-    engine._protocol_versions = [each for each in engine._protocol_versions if each <= best]
+def limit_versions(engine, texts):
+    own = [ProtocolVersion(*(int(part) for part in text.split("."))) for text in texts]
+    engine._protocol_versions = [each for each in engine._protocol_versions if each in own]
     # The version in which it answers what it cannot read.
-    engine.default_protocol_version = min(engine.default_protocol_version, best)
+    engine.default_protocol_version = min(engine.default_protocol_version, max(own))
 
 
-config_path, log_path, best_version = sys.argv[1:]
+config_path, log_path, versions = sys.argv[1:]
 threading.Thread(target=end_with_parent, daemon=True).start()
 server = KmipServer(config_path=config_path, log_path=log_path)
 # The configuration file takes no 0.
 server.config.settings["port"] = 0
 server.start()
-limit_version(server._engine, best_version)
+limit_versions(server._engine, versions.split(","))
 print(json.dumps({"port": server._socket.getsockname()[1]}), flush=True)
 server.serve()

@@ -16,6 +16,7 @@ import {
   type Authority,
   type CertificateFiles,
   createAuthority,
+  writeCertificateFiles,
   writeClientFiles,
 } from "../devkms/certificates.ts";
 import { startDevKms } from "../devkms/devkms.ts";
@@ -23,6 +24,7 @@ import {
   hasPython,
   preparePyKmip,
   type PyKmipClient,
+  type PyKmipOptions,
   startPyKmipClient,
   startPyKmipServer,
 } from "./pykmip.ts";
@@ -72,12 +74,19 @@ function clientsOf(
   };
 }
 
-async function pyKmip(t: TestContext, maxVersion: VersionText): Promise<Bench> {
+const all = ["1.0", "1.1", "1.2", "1.3", "1.4"] as const;
+
+async function pyKmip(
+  t: TestContext,
+  maxVersion: VersionText,
+  options: Partial<PyKmipOptions> = {},
+): Promise<Bench> {
   const folder = await temporaryFolder(t);
   const authority = await createAuthority();
   // Its common name owns the keys: both clients have the same.
   const files = await writeClientFiles(path.join(folder, "client"), authority);
-  const server = await startPyKmipServer(python ?? "", folder, authority, maxVersion);
+  const versions = all.filter((version) => version <= maxVersion);
+  const server = await startPyKmipServer(python ?? "", folder, authority, { versions, ...options });
   t.after(() => server.close());
   return { address: server.address, authority, files, ...clientsOf(t, folder, server.address, files) };
 }
@@ -167,6 +176,51 @@ for (const version of ["1.1", "1.0"] as const)
     const ours = await encryptor({ id });
     await assert.rejects(ours.resolveKey(context()), { code: "KMIP_VERSION" });
   });
+
+for (const versions of [["1.4"], ["1.3"], ["1.2"], ["1.2", "1.4"], ["1.0", "1.3"]] as const)
+  test(`a PyKMIP that speaks ${versions.join(" and ")} only is agreed with`, { skip }, async (t) => {
+    const { client, encryptor } = await pyKmip(t, "1.4", { versions });
+    const newest = versions.at(-1) ?? "1.4";
+    const { id = "" } = await (await client(newest)).act({ do: "create", name: "seed" });
+    const ours = await encryptor({ label: "seed" });
+    assert.equal((await ours.resolveKey(context())).keyId, id);
+  });
+
+/** An encryptor whose client certificate has no Extended Key Usage, before a PyKMIP with a key. */
+async function withoutUsage(
+  t: TestContext,
+  options: Partial<PyKmipOptions>,
+): Promise<{ readonly id: string; readonly ours: Encryptor }> {
+  const { address, authority, client } = await pyKmip(t, "1.4", options);
+  const { id = "" } = await (await client("1.4")).act({ do: "create", name: "seed" });
+  const issued = await authority.issue({ commonName: "okms-client", withoutExtendedUsage: true });
+  const files = await writeCertificateFiles(await temporaryFolder(t), issued, authority.caPem);
+  const ours = createKmipEncryptor({ servers: [parseKmipAddress(address)], key: { id } });
+  t.after(() => ours.close());
+  ours.setTlsMaterial(await loadTlsMaterial(files));
+  return { id, ours };
+}
+
+test(
+  "a client certificate without Extended Key Usage is refused by PyKMIP in a 1.0 header, and its words arrive",
+  { skip },
+  async (t) => {
+    const { ours } = await withoutUsage(t, {});
+    await assert.rejects(ours.resolveKey(context()), {
+      code: "KEY_ACCESS_DENIED",
+      message: /Authentication Not Successful: .*client certificate/,
+    });
+  },
+);
+
+test(
+  "a client certificate without Extended Key Usage is taken by PyKMIP where it is told to",
+  { skip },
+  async (t) => {
+    const { id, ours } = await withoutUsage(t, { enableTlsClientAuth: false });
+    assert.equal((await ours.resolveKey(context())).keyId, id);
+  },
+);
 
 for (const version of ["1.4", "1.3", "1.2"] as const)
   test(

@@ -2,16 +2,14 @@
  * PyKMIP for tests: a KMIP server and a KMIP client that nobody here wrote, in a Python environment of their own,
  * which is made at the first use and kept in .venv/ of the checkout.
  */
-import { type ChildProcessByStdio, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
 import { promisify } from "node:util";
 import type { VersionText } from "../../src/kmip/version.ts";
 import { type Authority, type CertificateFiles, writeCertificateFiles } from "../devkms/certificates.ts";
+import { converse, type Conversation } from "./conversation.ts";
 
 const run = promisify(execFile);
 const checkout = path.resolve(import.meta.dirname, "../..");
@@ -55,38 +53,6 @@ export async function preparePyKmip(): Promise<string> {
   return pythonOf(environment);
 }
 
-type PythonProcess = ChildProcessByStdio<Writable, Readable, Readable>;
-
-interface Conversation {
-  /** The next line of JSON that the process writes; rejects with what it said on stderr where it ends before. */
-  next(): Promise<unknown>;
-  write(line: unknown): void;
-  /** Ends its input, which ends it, and waits. */
-  close(): Promise<void>;
-}
-
-function converse(child: PythonProcess): Conversation {
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  let complaints = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    complaints = (complaints + text).slice(-4000);
-  });
-  const closed = once(child, "close");
-  return {
-    async next() {
-      const { value, done } = await lines.next();
-      if (done !== true) return JSON.parse(value);
-      await closed;
-      throw new Error(`PyKMIP has ended:\n${complaints}`);
-    },
-    write: (line) => child.stdin.write(`${JSON.stringify(line)}\n`),
-    async close() {
-      child.stdin.end();
-      await closed;
-    },
-  };
-}
-
 function startPython(python: string, script: string, args: readonly string[]): Conversation {
   const file = path.join(import.meta.dirname, script);
   // A process group of its own: PyKMIP's server starts helpers, which end with it.
@@ -94,9 +60,7 @@ function startPython(python: string, script: string, args: readonly string[]): C
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
   });
-  // Where the process ends before it has read all, `next` says why.
-  child.stdin.on("error", () => undefined);
-  return converse(child);
+  return converse(child, "PyKMIP");
 }
 
 /** A running PyKMIP server. */
@@ -106,16 +70,28 @@ export interface PyKmipServer {
   close(): Promise<void>;
 }
 
+/** How the server is configured. */
+export interface PyKmipOptions {
+  /** The versions that it speaks. */
+  readonly versions: readonly VersionText[];
+  /** Whether a client certificate must be for client authentication (extended key usage). PyKMIP's default: true. */
+  readonly enableTlsClientAuth?: boolean;
+  /** Operation policies by name, as in PyKMIP's policy files. Default: its own two. */
+  readonly policies?: Readonly<Record<string, unknown>>;
+}
+
 /** Starts PyKMIP's server with everything of its in `folder`. */
 export async function startPyKmipServer(
   python: string,
   folder: string,
   authority: Authority,
-  maxVersion: VersionText,
+  { versions, enableTlsClientAuth = true, policies }: PyKmipOptions,
 ): Promise<PyKmipServer> {
   const issued = await authority.issue({ commonName: "pykmip", ipAddresses: ["127.0.0.1"], server: true });
   const files = await writeCertificateFiles(path.join(folder, "tls"), issued, authority.caPem);
   await mkdir(path.join(folder, "policy"));
+  if (policies !== undefined)
+    await writeFile(path.join(folder, "policy", "policy.json"), JSON.stringify(policies));
   const settings = {
     hostname: "127.0.0.1",
     port: 5696,
@@ -124,7 +100,7 @@ export async function startPyKmipServer(
     ca_path: files.ca,
     auth_suite: "TLS1.2",
     policy_path: path.join(folder, "policy"),
-    enable_tls_client_auth: "True",
+    enable_tls_client_auth: enableTlsClientAuth ? "True" : "False",
     logging_level: "WARNING",
     database_path: path.join(folder, "pykmip.database"),
   };
@@ -134,7 +110,7 @@ export async function startPyKmipServer(
   const server = startPython(python, "pykmip-server.py", [
     configuration,
     path.join(folder, "server.log"),
-    maxVersion,
+    versions.join(","),
   ]);
   const { port } = (await server.next()) as { port: number };
   return { address: `127.0.0.1:${port}`, close: () => server.close() };

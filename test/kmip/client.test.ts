@@ -4,7 +4,6 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { KmipResultError, NetworkError } from "../../src/errors.ts";
 import { call, successItem } from "../../src/kmip/batch.ts";
 import { createKmipClient, type KmipClient, type KmipClientOptions } from "../../src/kmip/client.ts";
-import type { KmipEvent } from "../../src/kmip/events.ts";
 import { decodeRequest, encodeResponse, type ResponseItem } from "../../src/kmip/messages.ts";
 import {
   discoverVersionsOperation,
@@ -14,9 +13,10 @@ import {
   queryOperation,
 } from "../../src/kmip/operations/index.ts";
 import { BlockCipherMode, CryptographicAlgorithm, QueryFunction } from "../../src/kmip/spec/enumerations.ts";
-import type { RequestContext } from "../../src/kmip/tries.ts";
 import { formatVersion, parseVersion, type VersionText } from "../../src/kmip/version.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
+import type { CallContext } from "../../src/upstream/context.ts";
+import type { KmsEvent } from "../../src/upstream/events.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { answer, refuseMessage } from "../devkms/kmip-batch.ts";
@@ -41,8 +41,8 @@ after(async () => {
 async function clientOf(
   options: Partial<KmipClientOptions> = {},
   server: DevKms = kms,
-): Promise<KmipClient & { events: KmipEvent[] }> {
-  const events: KmipEvent[] = [];
+): Promise<KmipClient & { events: KmsEvent[] }> {
+  const events: KmsEvent[] = [];
   const client = createKmipClient({
     servers: [parseKmipAddress(server.kmipAddress)],
     onEvent: (event) => events.push(event),
@@ -54,11 +54,11 @@ async function clientOf(
 }
 
 /** A caller's time; the timer does not hold the process. */
-function within(ms: number): RequestContext {
+function within(ms: number): CallContext {
   return { signal: AbortSignal.timeout(ms), deadline: performance.now() + ms };
 }
 
-async function query(client: KmipClient, context: RequestContext = within(3000)): Promise<string> {
+async function query(client: KmipClient, context: CallContext = within(3000)): Promise<string> {
   return client.send(
     (version) => ({
       calls: [call(queryOperation, { queryFunctions: [QueryFunction.QueryOperations] })],
@@ -97,7 +97,7 @@ describe("versions", () => {
           else socket.end(refuseMessage(state.maxVersion, undefined));
         },
       });
-      const events: KmipEvent[] = [];
+      const events: KmsEvent[] = [];
       const client = createKmipClient({
         servers: [parseKmipAddress(strict.address)],
         onEvent: (event) => events.push(event),
@@ -404,7 +404,7 @@ describe("a request fails", () => {
       };
     }, within(60_000));
     await assert.rejects(sending, { code: "KMIP_UNEXPECTED", message: /Operation: is Query, not Locate/ });
-    assert.equal(tries, 3);
+    assert.equal(tries, 2);
   });
 
   test("when the client is closed, and every socket is gone then", async () => {
@@ -419,7 +419,7 @@ describe("a request fails", () => {
   });
 
   test("where no server is given, at once", () => {
-    assert.throws(() => createKmipClient({ servers: [] }), { code: "CONFIG" });
+    assert.throws(() => createKmipClient({ servers: [] }), RangeError);
   });
 });
 

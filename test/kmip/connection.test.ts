@@ -5,8 +5,8 @@ import { createServer as createTcpServer, type AddressInfo, type Socket } from "
 import { createSecureContext } from "node:tls";
 import { describe, test } from "node:test";
 import { NetworkError, ProviderError, TimeoutError } from "../../src/errors.ts";
-import { type Connection, openConnection } from "../../src/kmip/connection.ts";
-import { parseEndpoint } from "../../src/kmip/endpoint.ts";
+import { type MessageConnection, openConnection } from "../../src/kmip/connection.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 import { createAuthority } from "../devkms/certificates.ts";
 import { clientMaterial, markOf, messageOf, startEchoServer } from "./echo-server.ts";
 
@@ -17,10 +17,10 @@ const ended = new ProviderError("SHUTTING_DOWN", "the test is over");
 async function open(
   address: string,
   options: Partial<Parameters<typeof openConnection>[0]> & { tls?: typeof material } = {},
-): Promise<Connection> {
+): Promise<MessageConnection> {
   const { cert, key, ca } = options.tls ?? material;
   return openConnection({
-    endpoint: parseEndpoint(address),
+    endpoint: parseKmipAddress(address),
     secureContext: createSecureContext({ cert, key, ca, minVersion: "TLSv1.2" }),
     signal: never,
     maxMessageBytes: 4096,
@@ -28,7 +28,7 @@ async function open(
   });
 }
 
-async function end(connection: Connection): Promise<void> {
+async function end(connection: MessageConnection): Promise<void> {
   connection.destroy(ended);
   await connection.closed;
 }
@@ -48,7 +48,7 @@ describe("a dial", () => {
     await using server = await startEchoServer();
     const connection = await open(server.address);
     assert.equal(connection.agreed, "TLSv1.3");
-    assert.equal(markOf(await connection.exchange(messageOf(7), never)), 7);
+    assert.equal(markOf(await connection.exchange(messageOf(7)).reply), 7);
     await end(connection);
   });
 
@@ -70,7 +70,7 @@ describe("a dial", () => {
     const server = await startEchoServer({ host: "::1" }).catch(() => undefined);
     if (server === undefined) return t.skip("this machine has no IPv6 loopback");
     const connection = await open(`[::1]:${server.port}`);
-    assert.equal(markOf(await connection.exchange(messageOf(6), never)), 6);
+    assert.equal(markOf(await connection.exchange(messageOf(6)).reply), 6);
     await end(connection);
     return server.close();
   });
@@ -172,9 +172,7 @@ describe("a client that the server refuses", () => {
       await using server = await startEchoServer({ tls: { maxVersion } });
       const stranger = await clientMaterial({}, await createAuthority({ name: "stranger" }));
       await assert.rejects(
-        open(server.address, { tls: stranger }).then((connection) =>
-          connection.exchange(messageOf(), AbortSignal.timeout(5000)),
-        ),
+        open(server.address, { tls: stranger }).then((connection) => connection.exchange(messageOf()).reply),
         failure(
           maxVersion === "TLSv1.2" ? "CONNECT" : "CLOSED",
           /127\.0\.0\.1:\d+ closed the connection .*client certificate/,
@@ -189,11 +187,11 @@ describe("a TLS session", () => {
       await using server = await startEchoServer({ tls: { maxVersion } });
       const sessions: Buffer[] = [];
       const first = await open(server.address, { onSession: (session) => sessions.push(session) });
-      await first.exchange(messageOf(), never);
+      await first.exchange(messageOf()).reply;
       await end(first);
       const second = await open(server.address, { session: sessions.at(-1) });
       assert.equal(second.agreed, `${maxVersion} resumed`);
-      assert.equal(markOf(await second.exchange(messageOf(3), never)), 3);
+      assert.equal(markOf(await second.exchange(messageOf(3)).reply), 3);
       await end(second);
     });
 });
@@ -212,38 +210,29 @@ describe("an exchange", () => {
       },
     });
     const connection = await open(server.address);
-    assert.deepEqual(new Uint8Array(await connection.exchange(messageOf(9, 104), never)), messageOf(9, 104));
+    assert.deepEqual(new Uint8Array(await connection.exchange(messageOf(9, 104)).reply), messageOf(9, 104));
     await end(connection);
   });
 
-  test("that times out closes the connection, and says what was waited for", async () => {
+  test("that is aborted fails with the reason, and closes the connection", async () => {
     await using server = await startEchoServer({ onMessage: () => {} });
     const connection = await open(server.address);
-    const keepAlive = setTimeout(() => {}, 5000);
-    await assert.rejects(connection.exchange(messageOf(), AbortSignal.timeout(30)), (error) => {
-      assert.ok(error instanceof TimeoutError);
-      assert.equal(error.phase, "response");
-      assert.match(error.message, /reply of 127\.0\.0\.1/);
-      return true;
-    });
-    clearTimeout(keepAlive);
+    const late = new TimeoutError("response", "no reply in time");
+    const { reply, abort } = connection.exchange(messageOf());
+    setTimeout(() => abort(late), 30);
+    await assert.rejects(reply, late);
     assert.equal(connection.isOpen, false);
-    await connection.closed;
+    assert.equal(await connection.closed, late);
   });
 
-  test("whose caller leaves closes the connection", async () => {
-    await using server = await startEchoServer({ onMessage: () => caller.abort() });
-    const caller = new AbortController();
-    const connection = await open(server.address);
-    await assert.rejects(connection.exchange(messageOf(), caller.signal), { code: "CANCELED" });
-    await connection.closed;
-  });
-
-  test("is not begun under a signal that is aborted, and the connection stays", async () => {
+  test("that is aborted after its reply does nothing to the connection", async () => {
     await using server = await startEchoServer();
     const connection = await open(server.address);
-    await assert.rejects(connection.exchange(messageOf(), AbortSignal.abort(ended)), ended);
-    assert.equal(server.messages(), 0);
+    const { reply, abort } = connection.exchange(messageOf(1));
+    assert.equal(markOf(await reply), 1);
+    const next = connection.exchange(messageOf(2));
+    abort(ended);
+    assert.equal(markOf(await next.reply), 2);
     assert.equal(connection.isOpen, true);
     await end(connection);
   });
@@ -251,8 +240,8 @@ describe("an exchange", () => {
   test("is refused while another is under way, which it does not disturb", async () => {
     await using server = await startEchoServer();
     const connection = await open(server.address);
-    const first = connection.exchange(messageOf(1), never);
-    await assert.rejects(connection.exchange(messageOf(2), never), { code: "INTERNAL" });
+    const first = connection.exchange(messageOf(1)).reply;
+    await assert.rejects(connection.exchange(messageOf(2)).reply, { code: "INTERNAL" });
     assert.equal(markOf(await first), 1);
     await end(connection);
   });
@@ -262,8 +251,8 @@ describe("an exchange", () => {
       onMessage: (message, socket) => (markOf(message) === 1 ? socket.write(message) : socket.destroy()),
     });
     const connection = await open(server.address);
-    await connection.exchange(messageOf(1), never);
-    await assert.rejects(connection.exchange(messageOf(2), never), (error) => {
+    await connection.exchange(messageOf(1)).reply;
+    await assert.rejects(connection.exchange(messageOf(2)).reply, (error) => {
       assert.ok(error instanceof NetworkError);
       assert.equal(error.code, "CLOSED");
       assert.equal(error.sent, true);
@@ -271,7 +260,7 @@ describe("an exchange", () => {
       assert.doesNotMatch(error.message, /client certificate/);
       return true;
     });
-    await assert.rejects(connection.exchange(messageOf(3), never), { code: "CLOSED" });
+    await assert.rejects(connection.exchange(messageOf(3)).reply, { code: "CLOSED" });
     await connection.closed;
   });
 
@@ -282,7 +271,7 @@ describe("an exchange", () => {
         onMessage: (_, socket) => socket.write(code === "TTLV_TAG" ? new Uint8Array(64) : messageOf(1, 8192)),
       });
       const connection = await open(server.address);
-      await assert.rejects(connection.exchange(messageOf(), never), { code });
+      await assert.rejects(connection.exchange(messageOf()).reply, { code });
       assert.equal(connection.isOpen, false);
       await connection.closed;
     });
@@ -292,7 +281,7 @@ describe("an exchange", () => {
       onMessage: (message, socket) => socket.write(Buffer.concat([message, message])),
     });
     const connection = await open(server.address);
-    assert.equal(markOf(await connection.exchange(messageOf(4), never)), 4);
+    assert.equal(markOf(await connection.exchange(messageOf(4)).reply), 4);
     assert.equal((await connection.closed).code, "KMIP_UNEXPECTED");
   });
 });
@@ -306,7 +295,7 @@ describe("an idle connection", () => {
       },
     });
     const connection = await open(server.address);
-    await connection.exchange(messageOf(), never);
+    await connection.exchange(messageOf()).reply;
     assert.equal((await connection.closed).code, "KMIP_UNEXPECTED");
     assert.equal(connection.isOpen, false);
   });
@@ -316,14 +305,14 @@ describe("an idle connection", () => {
       onMessage: (message, socket) => socket.end(message),
     });
     const connection = await open(server.address);
-    assert.equal(markOf(await connection.exchange(messageOf(5), never)), 5);
+    assert.equal(markOf(await connection.exchange(messageOf(5)).reply), 5);
     assert.match((await connection.closed).message, /closed the idle connection/);
   });
 
   test("fails what is under way with the reason of its end", async () => {
     await using server = await startEchoServer({ onMessage: () => connection.destroy(ended) });
-    const connection: Connection = await open(server.address);
-    await assert.rejects(connection.exchange(messageOf(), never), ended);
+    const connection: MessageConnection = await open(server.address);
+    await assert.rejects(connection.exchange(messageOf()).reply, ended);
     assert.equal(await connection.closed, ended);
   });
 });

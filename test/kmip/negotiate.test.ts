@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { KmipResultError, NetworkError, ProviderError, toProviderError } from "../../src/errors.ts";
 import { createRequest, payloadOf } from "../../src/kmip/batch.ts";
 import { openConnection } from "../../src/kmip/connection.ts";
-import { parseEndpoint } from "../../src/kmip/endpoint.ts";
+
 import { decodeResponse, encodeRequest } from "../../src/kmip/messages.ts";
 import {
   createNegotiator,
@@ -22,6 +22,7 @@ import {
   type ProtocolVersion,
   type VersionText,
 } from "../../src/kmip/version.ts";
+import { parseKmipAddress } from "../../src/net/address.ts";
 import { loadTlsMaterial, secureContextOf } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
@@ -54,7 +55,7 @@ function discovered(read: () => readonly ProtocolVersion[], header: ProtocolVers
 
 /** Negotiates on one connection, which is closed then. */
 async function onConnection(negotiator: Negotiator): Promise<ProtocolVersion> {
-  const endpoint = parseEndpoint(kms.kmipAddress);
+  const endpoint = parseKmipAddress(kms.kmipAddress);
   const connection = await openConnection({
     endpoint,
     secureContext,
@@ -63,7 +64,7 @@ async function onConnection(negotiator: Negotiator): Promise<ProtocolVersion> {
   });
   const discover: Discover = async (spoken, asked) => {
     const request = createRequest(spoken, [asked]);
-    const reply = decodeResponse(await connection.exchange(encodeRequest(request), never));
+    const reply = decodeResponse(await connection.exchange(encodeRequest(request)).reply);
     return discovered(
       () => payloadOf(reply, request, 0, discoverVersionsOperation).protocolVersions,
       reply.version,

@@ -43,7 +43,7 @@ for (const http2 of [true, false]) {
     const begun = performance.now();
     await assert.rejects(watched.encryptor.encrypt(seed, keyId, within(600)), (error: { phase?: string }) => {
       assert.equal(error.phase, "response");
-      return withCode("TIMEOUT", new RegExp(`${kms.endpoint} was asked for encrypt`))(error);
+      return withCode("TIMEOUT", new RegExp(`waiting for the reply of ${kms.endpoint}`))(error);
     });
     assert.ok(performance.now() - begun < 2_000);
   });
@@ -74,12 +74,12 @@ test("a status 500 is not repeated, and tells the log what the API said", async 
   kms.faults.rest = { status: 500 };
   await assert.rejects(
     watched.encryptor.encrypt(seed, keyId, within(5_000)),
-    (error: { status?: number; requestId?: string; details: Record<string, unknown> }) => {
-      assert.equal(error.status, 500);
+    (error: { details: Record<string, unknown> }) => {
+      assert.equal(error.details["status"], 500);
       const { system, component, category, detail, errors } = error.details;
       assert.deepEqual([system, component, category, detail], [1, 2, "unavailable", 7]);
       assert.equal(errors, "refused by a fault");
-      assert.match(error.requestId ?? "", /^[\da-f-]{36}$/);
+      assert.match(String(error.details["requestId"]), /^[\da-f-]{36}$/);
       assert.match(String(error.details["errorId"]), /^[\da-f-]{36}$/);
       return withCode("REST_STATUS")(error);
     },

@@ -123,11 +123,12 @@ export function callCount(kms: RestKms, name: string): number {
 }
 
 /** Matches an error by its code. */
-export function withCode(code: string, message = /./): (error: unknown) => boolean {
+export function withCode(code: string | RegExp, message = /./): (error: unknown) => boolean {
   return (error) => {
     const { code: actual, message: text } = error as { code?: string; message: string };
-    if (actual !== code || !message.test(text))
-      throw new Error(`expected ${code} ${String(message)}, got ${String(actual)}: ${text}`, {
+    const isCode = typeof code === "string" ? actual === code : code.test(String(actual));
+    if (!isCode || !message.test(text))
+      throw new Error(`expected ${String(code)} ${String(message)}, got ${String(actual)}: ${text}`, {
         cause: error,
       });
     return true;

@@ -1,9 +1,9 @@
-/** The small parts of rest/ as tables: Retry-After, back-off, error bodies, the outline of a JWE. */
+/** The small parts of rest/ as tables: Retry-After, error bodies, the outline of a JWE. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decodeErrorCode, restErrorOf } from "../../src/rest/error-body.ts";
 import { isCompactJwe } from "../../src/rest/jwe.ts";
-import { backoffMs, retryAfterMs } from "../../src/rest/retry.ts";
+import { retryAfterMs } from "../../src/rest/statuses.ts";
 
 const now = Date.parse("2030-01-01T00:00:00Z");
 const retryAfters: readonly (readonly [unknown, number | undefined])[] = [
@@ -25,23 +25,6 @@ const retryAfters: readonly (readonly [unknown, number | undefined])[] = [
 for (const [header, expected] of retryAfters)
   test(`Retry-After: ${JSON.stringify(header) ?? "none"} is ${expected ?? "not understood"}`, () => {
     assert.equal(retryAfterMs(header, now), expected);
-  });
-
-const backoffs = [
-  ["reply", 1, 50, 100],
-  ["reply", 2, 100, 200],
-  ["reply", 4, 400, 800],
-  ["reply", 5, 500, 1_000],
-  ["reply", 40, 500, 1_000],
-  ["connection", 1, 50, 100],
-  ["connection", 3, 125, 250],
-  ["connection", 40, 125, 250],
-] as const;
-
-for (const [after, failures, least, most] of backoffs)
-  test(`after ${failures} failures, the last of a ${after}, the pause is from ${least} to ${most} ms`, () => {
-    const [shortest, longest] = [0, 1].map((random) => backoffMs(failures, after, () => random));
-    assert.deepEqual([shortest, longest], [least, most]);
   });
 
 const codes: readonly (readonly [number, ReturnType<typeof decodeErrorCode>])[] = [

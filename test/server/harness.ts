@@ -55,6 +55,7 @@ export function createMemoryLogger(): MemoryLogger {
     lines,
     enabled: () => true,
     settle: () => {},
+    flush: () => {},
     error: write("error"),
     warn: write("warn"),
     info: write("info"),
@@ -127,6 +128,7 @@ export async function startServer(
     metrics,
     timeoutMs,
     maxInflight: change.maxInflight ?? 512,
+    ...(change.maxConnections === undefined ? {} : { maxConnections: change.maxConnections }),
     socket: { mode: 0o660, replace: false, ...change.socket, path: socketPath },
   });
   t.after(async () => {

@@ -4,6 +4,7 @@
 import { once } from "node:events";
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import { connect as connectHttp2 } from "node:http2";
+import type { Socket } from "node:net";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
 
@@ -79,4 +80,52 @@ export async function replyOf(stream: ClientHttp2Stream): Promise<RawReply> {
     body: Buffer.concat(chunks),
     fields,
   };
+}
+
+/** Frames of HTTP/2 (RFC 9113, section 4.1) made by hand, for what node:http2 would not send. */
+const preface = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), http2Frame(4, 0, 0)]);
+
+function http2Frame(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Uint8Array = Buffer.alloc(0),
+): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+function literal(name: readonly number[], value: string): Buffer {
+  return Buffer.concat([Buffer.of(...name, value.length), Buffer.from(value)]);
+}
+
+/** HEADERS of a call of the KMS service, without END_STREAM: HPACK's static table, and literals without an index. */
+export function headersFrame(stream: number, method: string): Buffer {
+  const fields = [
+    // :method POST, :scheme http
+    Buffer.of(0x83, 0x86),
+    literal([0x01], "localhost"),
+    literal([0x04], `/v2.KeyManagementService/${method}`),
+    literal([0x0f, 0x10], "application/grpc"),
+  ];
+  return http2Frame(1, 4, stream, Buffer.concat(fields));
+}
+
+/** RST_STREAM with CANCEL. */
+export function resetFrame(stream: number): Buffer {
+  return http2Frame(3, 0, stream, Buffer.of(0, 0, 0, 8));
+}
+
+/** A connection to the socket that has sent an HTTP/2 preface, and reads nothing until told. */
+export async function openRawConnection(t: TestContext, socketPath: string): Promise<Socket> {
+  const socket = connect({ path: socketPath });
+  socket.on("error", () => undefined);
+  t.after(() => socket.destroy());
+  await once(socket, "connect");
+  socket.write(preface);
+  return socket;
 }

@@ -1,32 +1,32 @@
-/** Relapses: a server that fails those who are handed to it is left alone for longer each time. */
+/** Ejection: an endpoint that fails its callers is not returned to for longer each time. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createRelapses } from "../../src/upstream/ejection.ts";
+import { createEjection } from "../../src/upstream/ejection.ts";
 import { eventually } from "../kmip/echo-server.ts";
 
-test("The first failure adds no rest, the next ones do, each a longer one, and every rest ends", async () => {
-  const relapses = createRelapses(10);
-  assert.equal(relapses.isResting(), false);
-  relapses.note();
-  assert.equal(relapses.isResting(), false);
-  const rests: number[] = [];
+test("The first failure ejects for no time, each that follows for longer, and every ejection ends", async () => {
+  const ejection = createEjection(10);
+  assert.equal(ejection.isActive, false);
+  ejection.record();
+  assert.equal(ejection.isActive, false);
+  const ejections: number[] = [];
   for (let nth = 0; nth < 3; nth += 1) {
-    relapses.note();
+    ejection.record();
     const from = performance.now();
-    assert.equal(relapses.isResting(), true);
-    await eventually(() => !relapses.isResting(), "the rest ends");
-    rests.push(performance.now() - from);
+    assert.equal(ejection.isActive, true);
+    await eventually(() => !ejection.isActive, "the ejection ends");
+    ejections.push(performance.now() - from);
   }
-  const [first = 0, second = 0, third = 0] = rests;
-  assert.ok(first >= 19 && second >= 39 && third >= 79, `rests of ${rests.join(", ")} ms`);
+  const [first = 0, second = 0, third = 0] = ejections;
+  assert.ok(first >= 19 && second >= 39 && third >= 79, `ejections of ${ejections.join(", ")} ms`);
 });
 
 test("A failure long after the last one is a first one again", async () => {
-  const relapses = createRelapses(1);
-  relapses.note();
-  relapses.note();
-  assert.equal(relapses.isResting(), true);
+  const ejection = createEjection(1);
+  ejection.record();
+  ejection.record();
+  assert.equal(ejection.isActive, true);
   await new Promise((resolve) => setTimeout(resolve, 50));
-  relapses.note();
-  assert.equal(relapses.isResting(), false);
+  ejection.record();
+  assert.equal(ejection.isActive, false);
 });

@@ -1,7 +1,7 @@
-/** Patience: how long a reply is waited for, by what came before it. */
+/** The RTT estimator: from when on a reply is late, by the replies before it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createPatience } from "../../src/upstream/rtt.ts";
+import { createRttEstimator } from "../../src/upstream/rtt.ts";
 
 interface Case {
   readonly after: string;
@@ -56,16 +56,16 @@ const cases: readonly Case[] = [
 
 for (const { after, replies, leftMs, silence, reply } of cases)
   test(`After ${after} a silence of ${silence} ms is too long, and a reply late after ${reply} ms`, () => {
-    const patience = createPatience(250);
-    for (const ms of replies) patience.remember(ms);
-    assert.equal(Math.round(patience.withSilence(leftMs)), silence);
-    assert.equal(Math.round(patience.withReply()), reply);
+    const rtt = createRttEstimator();
+    for (const ms of replies) rtt.observe(ms);
+    assert.equal(Math.round(rtt.silenceAfterMs(leftMs)), silence);
+    assert.equal(Math.round(rtt.lateAfterMs()), reply);
   });
 
 test("A single reply that takes long is soon forgotten", () => {
-  const patience = createPatience(250);
-  for (const ms of [...always(5), 3000]) patience.remember(ms);
-  assert.ok(patience.withReply() > 2000);
-  for (const ms of always(5)) patience.remember(ms);
-  assert.equal(patience.withReply(), 250);
+  const rtt = createRttEstimator();
+  for (const ms of [...always(5), 3000]) rtt.observe(ms);
+  assert.ok(rtt.lateAfterMs() > 2000);
+  for (const ms of always(5)) rtt.observe(ms);
+  assert.equal(rtt.lateAfterMs(), 250);
 });

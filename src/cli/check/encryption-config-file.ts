@@ -23,6 +23,8 @@ export interface Resource {
   readonly resources: readonly string[];
   /** The kinds of the providers, in order. */
   readonly kinds: readonly string[];
+  /** The names of each provider, in order: of a kms provider its own, of the others those of their keys. */
+  readonly names: readonly (readonly string[])[];
   /** The kms providers, in order. */
   readonly kms: readonly KmsProvider[];
 }
@@ -97,10 +99,19 @@ function toResource(
     path,
     resources,
     kinds: providers.map((provider) => Object.keys(provider)[0] ?? ""),
+    names: providers.map(({ kms, aescbc, aesgcm, secretbox }) => {
+      const own = aescbc ?? aesgcm ?? secretbox;
+      return own === undefined ? [kms?.name ?? ""] : own.keys.map(nameOfKey);
+    }),
     kms: providers.flatMap(({ kms }, at) =>
       kms === undefined ? [] : [{ ...kms, path: `${path}.providers[${at}].kms` }],
     ),
   };
+}
+
+function nameOfKey(key: unknown): string {
+  const parsed = v.safeParse(v.object({ name: v.string() }), key);
+  return parsed.success ? parsed.output.name : "";
 }
 
 function describeIssue(issue: v.BaseIssue<unknown>): string {

@@ -10,9 +10,10 @@ import { toProviderError } from "../../errors.ts";
 import type { ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
-import { failed, ok, skipped } from "./finding.ts";
+import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
+import { failed, ok, skipped, warning } from "./finding.ts";
 import type { Finding } from "./finding.ts";
-import { checkEarlierValue, checkState } from "./key-life.ts";
+import { checkEarlierValue } from "./earlier-value.ts";
 
 /** The checks of this file, in the order in which they build on one another. */
 const names = ["protocol", "key", "kind", "state", "usage", "round trip"] as const;
@@ -70,8 +71,9 @@ export async function checkKey(
       ok("protocol", agreed),
       ok("key", describeKey(found.key)),
       ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
-      checkState(found.key),
+      ok("state", "active"),
       ok("usage", "Encrypt and Decrypt"),
+      ...keyDates(found.key),
       finding,
     ];
     if (sample === undefined) return { findings };
@@ -82,6 +84,11 @@ export async function checkKey(
   } finally {
     await encryptor.close();
   }
+}
+
+/** A finding for each date that is near; that the KMS refuses by now is what the round trip shows. */
+function keyDates({ dates = {} }: KeyInfo): Finding[] {
+  return dateWarnings(dates).map(({ message }) => warning("key dates", message, dateAdvice));
 }
 
 type Resolved = { readonly key: KeyInfo } | { readonly error: ProviderError };

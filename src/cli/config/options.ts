@@ -87,7 +87,9 @@ function checkPod(read: SettingsReader, config: Config | undefined): void {
 function readResources(read: SettingsReader): string[] {
   const resources = readList(read.text("resources") ?? "");
   if (resources.length === 0) read.complain("Invalid value for --resources: it names none");
-  const { status, message } = checkResources([{ path: "--resources", resources, kinds: [], kms: [] }]);
+  const { status, message } = checkResources([
+    { path: "--resources", resources, kinds: [], names: [], kms: [] },
+  ]);
   if (status === "failed") read.complain(`Invalid value for ${message}`);
   return resources;
 }

@@ -136,7 +136,10 @@ export interface SocketUnit {
   readonly group: string | undefined;
 }
 
-/** Makes a socket unit. Its folder is root's; whoever is of the group comes through it, and sees nothing else in it. */
+/**
+ * Makes a socket unit. Its folder is root's, and lets everybody come through without seeing what is in it: the socket's
+ * own mode says who may connect, and another instance in the same folder may be for another group.
+ */
 export function socketUnit({ name, sock, mode, group }: SocketUnit): string {
   return `[Unit]
 Description=Socket of the Kubernetes KMS v2 plugin (${name})
@@ -145,7 +148,7 @@ Before=${consumers}
 [Socket]
 ListenStream=${sock}
 SocketMode=${mode}
-${group === undefined ? "" : `SocketGroup=${group}\n`}DirectoryMode=${group === undefined ? "0750" : "0751"}
+${group === undefined ? "" : `SocketGroup=${group}\n`}DirectoryMode=0751
 
 [Install]
 WantedBy=sockets.target

@@ -17,6 +17,9 @@ export function createKmsReporter(logger: Logger, metrics: Pick<Metrics, "kms">)
       case "endpoint":
         logEndpoint(logger, event);
         break;
+      case "learned":
+        logger.debug("learned about the server", { endpoint: event.endpoint, known: event.message });
+        break;
       case "message":
         if (logger.enabled("trace"))
           logger.trace(`message ${event.direction}`, { endpoint: event.endpoint, dump: event.dump() });

@@ -90,6 +90,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   await end(running, watch, http);
   logger.settle();
   logger.info("ended");
+  logger.flush();
   return 0;
 }
 

@@ -2,7 +2,8 @@
 import type { LogFields, Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
-import type { EndDate, KeyDateNearEvent } from "./key-dates.ts";
+import { dateAdvice } from "./key-dates.ts";
+import type { KeyDateNearEvent } from "./key-dates.ts";
 import type { KeySnapshot } from "./key-health.ts";
 import type { StatusEvent } from "./key-status.ts";
 import type { SampleFileEvent } from "./samples.ts";
@@ -70,19 +71,15 @@ function logState(logger: Logger, now: KeySnapshot): void {
   }
 }
 
-const dateNames: Readonly<Record<EndDate, string>> = {
-  deactivation: "Deactivation Date",
-  protectStop: "Protect Stop Date",
-};
-
-function logDate(logger: Logger, { keyId, date, at, daysLeft }: KeyDateNearEvent): void {
-  logger.warn("the KMS will refuse Encrypt with the key after a date that is near: rotate the key before", {
-    date: dateNames[date],
-    at: at.toISOString(),
-    days: daysLeft,
+function logDate(logger: Logger, { keyId, warning }: KeyDateNearEvent): void {
+  const fields: LogFields = {
+    date: warning.at.toISOString(),
     id: keyId,
     key: keyIdHash(keyId),
-  });
+    advice: dateAdvice,
+  };
+  if (warning.nearness === "passed") logger.error(warning.message, fields);
+  else logger.warn(warning.message, fields);
 }
 
 function logSampleFile(logger: Logger, { path, change, error }: SampleFileEvent): void {

@@ -1,22 +1,23 @@
 /**
  * Admission: which calls are served, and which clients give way when slots are short. A call holds a slot from its
- * headers until its last byte is written, for each takes memory; a call to the KMS holds one of --max-inflight slots
+ * headers until its last byte is written, since each takes memory; a call to the KMS holds one of --max-inflight slots
  * as well while it runs. A client, that is a session, is proven once it has read a good answer, and stays so for
  * some minutes. Clients that are not proven give way to those that are.
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Http2Session, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
+import type { Socket } from "node:net";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { ProviderError } from "../../errors.ts";
 
 /** Most calls that live as long as their caller wants: Health's Watch, and reflection. */
 const maxStreams = 64;
-/** Slots that only Status may take: a flood of other calls must not look to the API server like a key that is gone. */
+/** Slots that only Status may take: under a flood of other calls the API server must not take the key for lost. */
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
-/** This part of the KMS slots, the last to be taken, is for proven clients, each within its share. */
+/** Proven clients only get the last KMS slots, this part of all, and each at most an equal share of all. */
 const reservedPart = 1 / 4;
 /** How long a good answer proves a client, in ms: kube-apiserver asks for Status each minute. */
 const provenMs = 5 * 60_000;
@@ -46,12 +47,14 @@ export interface CallSlot {
 
 /** See the head of this file. */
 export interface Admission {
-  /** Registers a session until it closes. */
-  addSession(session: ServerHttp2Session): void;
+  /** Registers a session and its connection until it closes. */
+  addSession(session: ServerHttp2Session, connection: Socket): void;
   /** Takes a slot for the call of `stream`; undefined where there is none. */
   admit(method: DescMethod, stream: ServerHttp2Stream): CallSlot | undefined;
-  /** The session that is to be closed where connections are short; undefined where each is proven. */
-  leastUseful(): ServerHttp2Session | undefined;
+  /** Sessions that are open. */
+  sessions(): number;
+  /** Closes the session that is of least use. @returns false where each is proven */
+  closeLeastUseful(): boolean;
   /** Calls to the KMS that run now. */
   inflight(): number;
   /** How many calls are open, in words, for the log. */
@@ -61,6 +64,8 @@ export interface Admission {
 /** What one session has open, and whether it is proven. */
 interface Client {
   readonly session: ServerHttp2Session;
+  /** A session that Node destroys waits for its client to close the connection. */
+  readonly connection: Socket;
   /** `performance.now()` of the last good answer that it read. */
   servedAt: number | undefined;
   readonly slots: Set<Slot>;
@@ -79,19 +84,21 @@ interface Slot extends CallSlot {
 export function createAdmission(options: AdmissionOptions): Admission {
   const { maxOpen, maxInflight } = options;
   const clients = new Map<Http2Session, Client>();
-  const count = { open: 0, streams: 0, inflight: 0, clientsInflight: 0 };
+  const count = { open: 0, streams: 0, inflight: 0 };
 
   function hasRoom(method: DescMethod, client: Client): boolean {
     if (method.methodKind !== "unary" && count.streams >= maxStreams) return false;
     const isStatus = method.parent === KeyManagementService && method.name === "Status";
     const slots = isStatus ? maxOpen + statusSlots : maxOpen;
-    if (count.open < slots) return true;
-    const worst = mostWaiting(clients.values());
-    if (worst === undefined || worst === client) return false;
-    const isPreferred = (isStatus || isProven(client)) && !isProven(worst) && worst.waiting > client.waiting;
-    if (worst.waiting <= fairShare && !isPreferred) return false;
-    displace(worst);
-    return count.open < slots;
+    while (count.open >= slots) {
+      const worst = mostWaiting(clients.values());
+      if (worst === undefined || worst === client) return false;
+      const isPreferred =
+        (isStatus || isProven(client)) && !isProven(worst) && worst.waiting > client.waiting;
+      if (worst.waiting <= fairShare && !isPreferred) return false;
+      displace(worst);
+    }
+    return true;
   }
 
   /** Makes room: a session that is not proven is closed; of a proven one the newest call that waits is reset. */
@@ -101,24 +108,28 @@ export function createAdmission(options: AdmissionOptions): Admission {
       newest?.end(false);
       newest?.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     } else {
-      for (const slot of client.slots) slot.end(false);
-      client.session.destroy();
+      close(client);
     }
     options.onDisplaced();
+  }
+
+  function close(client: Client): void {
+    clients.delete(client.session);
+    for (const slot of client.slots) slot.end(false);
+    client.connection.destroy();
   }
 
   function hasKmsSlot(client: Client): boolean {
     const free = maxInflight - count.inflight;
     if (free > maxInflight * reservedPart) return true;
-    const sharers = count.clientsInflight + (client.inflight === 0 ? 1 : 0);
-    return free > 0 && isProven(client) && client.inflight < maxInflight / sharers;
+    if (free <= 0 || !isProven(client)) return false;
+    const sharers = [...clients.values()].filter((one) => isProven(one)).length;
+    return client.inflight < maxInflight / sharers;
   }
 
   function addInflight(client: Client, delta: 1 | -1): void {
-    const before = client.inflight;
     client.inflight += delta;
     count.inflight += delta;
-    if (before === 0 || client.inflight === 0) count.clientsInflight += delta;
     options.onInflight(delta);
   }
 
@@ -160,8 +171,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
   }
 
   return {
-    addSession(session) {
-      clients.set(session, { session, servedAt: undefined, slots: new Set(), waiting: 0, inflight: 0 });
+    addSession(session, connection) {
+      const counts = { waiting: 0, inflight: 0 };
+      clients.set(session, { session, connection, servedAt: undefined, slots: new Set(), ...counts });
       session.once("close", () => clients.delete(session));
     },
     admit(method, stream) {
@@ -169,15 +181,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
       if (client === undefined || !hasRoom(method, client)) return undefined;
       return createSlot(client, stream, method.methodKind !== "unary");
     },
-    leastUseful() {
-      let busy: ServerHttp2Session | undefined;
-      // In the order of their arrival: each has the time of as many others as there may be connections.
-      for (const client of clients.values()) {
-        if (client.session.destroyed || isProven(client)) continue;
-        if (client.slots.size === client.waiting) return client.session;
-        busy ??= client.session;
-      }
-      return busy;
+    sessions: () => clients.size,
+    closeLeastUseful() {
+      const least = leastUseful(clients.values());
+      if (least !== undefined) close(least);
+      return least !== undefined;
     },
     inflight: () => count.inflight,
     describe: () => `${count.open} calls are open, ${count.streams} of them streams`,
@@ -198,4 +206,18 @@ function mostWaiting(clients: Iterable<Client>): Client | undefined {
     if (isProven(client) && client.waiting >= (worstProven?.waiting ?? 0)) worstProven = client;
   }
   return worst ?? worstProven;
+}
+
+/**
+ * Of the clients that are not proven the first that does nothing but wait, or the first. They are in the order of their
+ * arrival: each has the time of as many others as there may be connections.
+ */
+function leastUseful(clients: Iterable<Client>): Client | undefined {
+  let busy: Client | undefined;
+  for (const client of clients) {
+    if (isProven(client)) continue;
+    if (client.slots.size === client.waiting) return client;
+    busy ??= client;
+  }
+  return busy;
 }

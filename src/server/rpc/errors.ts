@@ -56,6 +56,9 @@ const codeReplies: Readonly<Partial<Record<ErrorCode, Reply>>> = {
   KEY_UNUSABLE: [Code.FailedPrecondition, "the key is not an AES key for Encrypt and Decrypt"],
   KEY_ACCESS_DENIED: [Code.PermissionDenied, "the KMS denies access to the key"],
   KEY_SELF_TEST: [Code.FailedPrecondition, "what the KMS encrypts with the key, it does not decrypt again"],
+  // Of `audit` and `recover`, which have no caller.
+  ETCD_DATA: [Code.Internal, "a fault in the provider"],
+  ETCD_REFUSED: [Code.Internal, "a fault in the provider"],
   KEY_CHANGED: [
     Code.FailedPrecondition,
     "the bytes of the key were exchanged under its identifier: values wrapped before can no longer be read",

@@ -1,14 +1,15 @@
 /** The HTTP/2 server of the socket: its limits, and what becomes of sessions that are silent or broken. */
-import type { Http2Server, ServerHttp2Session } from "node:http2";
+import type { ServerHttp2Session } from "node:http2";
 import { constants, createServer } from "node:http2";
+import type { Socket } from "node:net";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { Admission } from "./admission.ts";
 import type { RequestHandler } from "./request-handler.ts";
 
 /**
- * Calls that a client may take back, at once and per second. Node's own limit (1000, then 33 a second) is for strangers,
- * and ends the connection with every call on it: kube-apiserver has one, and takes back whatever runs out of time.
+ * Calls that a client may reset, at once and per second. Node's own limit (1000, then 33 a second) is for clients on the
+ * internet, and ends the connection with every call on it: kube-apiserver has one, and resets each call that times out.
  */
 const streamResetBurst = 10_000;
 const streamResetRate = 2_000;
@@ -18,13 +19,11 @@ const maxSessionMemoryMb = 4;
 const maxSilenceMs = 10_000;
 /** Headers of one request, in bytes. kube-apiserver sends some 250. */
 const maxHeaderBytes = 16 * 1024;
-/** Streams of one session at least; more than there are KMS slots, so that a caller is told of an overload. */
+/** Streams of one session at least; more than there are KMS slots, so that a caller gets an error in an overload. */
 const minConcurrentStreams = 256;
 
 /** How it is made. */
 export interface Http2ServerOptions {
-  /** Holds the sessions that are open. */
-  readonly sessions: Set<ServerHttp2Session>;
   readonly admission: Pick<Admission, "addSession">;
   readonly handle: RequestHandler;
   readonly logger: Logger;
@@ -32,9 +31,19 @@ export interface Http2ServerOptions {
   readonly maxInflight: number;
 }
 
-/** Makes a server that listens nowhere: connections are emitted on it. */
-export function createHttp2Server(options: Http2ServerOptions): Http2Server {
-  const { sessions, admission, handle, logger, metrics } = options;
+/** An HTTP/2 server that listens nowhere itself. */
+export interface SessionServer {
+  /** Begins a session on a connection. */
+  accept(connection: Socket): void;
+  /** Sends GOAWAY to every client; its calls in flight finish. */
+  goAway(): void;
+}
+
+/** Makes the server. */
+export function createSessionServer(options: Http2ServerOptions): SessionServer {
+  const { admission, handle, logger, metrics } = options;
+  const sessions = new Set<ServerHttp2Session>();
+  let accepting: Socket | undefined;
   const server = createServer({
     maxSessionMemory: maxSessionMemoryMb,
     streamResetBurst,
@@ -49,12 +58,14 @@ export function createHttp2Server(options: Http2ServerOptions): Http2Server {
     handle(stream, headers, rawHeaders);
   });
   server.on("session", (session) => {
+    const connection = accepting;
+    if (connection === undefined) return;
     sessions.add(session);
-    admission.addSession(session);
+    admission.addSession(session, connection);
     const silence = setTimeout(() => {
       metrics.rejected("session");
       logger.debug("a client that sent nothing was closed");
-      session.destroy();
+      connection.destroy();
     }, maxSilenceMs).unref();
     session.once("remoteSettings", () => {
       clearTimeout(silence);
@@ -66,14 +77,23 @@ export function createHttp2Server(options: Http2ServerOptions): Http2Server {
   });
   // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
   server.on("sessionError", (error) => {
-    if (isFarewell(error)) return;
+    if (isGracefulEnd(error)) return;
     metrics.rejected("session");
     logger.debug("a client's session failed", { reason: error.message });
   });
-  return server;
+  return {
+    accept(connection) {
+      accepting = connection;
+      server.emit("connection", connection);
+      accepting = undefined;
+    },
+    goAway() {
+      for (const session of sessions) session.close();
+    },
+  };
 }
 
-/** Some clients, Connect's among them, leave with GOAWAY(CANCEL): nothing was refused and nothing failed. */
-function isFarewell(error: Error): boolean {
+/** Some clients, Connect's among them, end with GOAWAY(CANCEL): nothing was refused and nothing failed. */
+function isGracefulEnd(error: Error): boolean {
   return error.message === `Session closed with error code ${constants.NGHTTP2_CANCEL}`;
 }

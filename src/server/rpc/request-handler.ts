@@ -45,8 +45,17 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   return (stream, headers, rawHeaders) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
     stream.on("error", () => undefined);
-    // Reset with the same read that brought its headers: thousands of those must cost nothing.
-    if (isGone(stream)) return;
+    // Once all is processed that came with its headers: thousands that are reset by then must cost nothing.
+    setImmediate(() => {
+      if (!isGone(stream)) begin(stream, headers, rawHeaders);
+    });
+  };
+
+  function begin(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    rawHeaders: readonly string[],
+  ): void {
     const path = headers[":path"]?.split("?", 1)[0] ?? "";
     const method = methods.get(path);
     if (method === undefined) {
@@ -62,7 +71,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     const call = beginCall(method, slot, limitMs, answerTimeMs(callerTimeoutMs(headers)));
     const fastMethod = isPlainGrpc(headers) ? fastMethods.get(path) : undefined;
     void serve(call, fastMethod, { stream, headers, rawHeaders });
-  };
+  }
 
   async function serve(
     call: Call,
@@ -75,7 +84,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       if (isAnswered) return;
       isAnswered = true;
       call.slot.setWaiting(true);
-      // A client that does not read its answer gives its slot up all the same.
+      // A client that does not read its answer loses its slot all the same.
       if (!isGone(stream)) stream.setTimeout(timeoutMs, () => stream.destroy());
       call.budget.end();
       onEnd(call, code);
@@ -97,7 +106,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       onGone();
       return;
     }
-    // The adapter does not say that it has given up.
+    // The adapter does not report that its client has left.
     stream.once("close", onGone);
     connect({ ...request, call, chunks, onAnswered });
   }
@@ -119,7 +128,7 @@ interface Refusal {
   readonly httpStatus: number;
 }
 
-/** gRPC clients read 404 as Unimplemented; those that see grpc-status get it in so many words. */
+/** gRPC clients read 404 as Unimplemented; those that see grpc-status get it explicitly. */
 const unknownMethod: Refusal = {
   code: Code.Unimplemented,
   text: "unknown service or method",

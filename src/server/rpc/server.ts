@@ -2,7 +2,6 @@
  * The server that kube-apiserver connects to: gRPC and the Connect protocol over cleartext HTTP/2 on a Unix socket.
  * Built before it listens; drained before it ends. Leaves out HTTP/1.1.
  */
-import type { Http2Server, ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../../gen/grpc/reflection/v1/reflection_pb.ts";
@@ -21,7 +20,7 @@ import { logCall } from "./call-log.ts";
 import { createConnectHandler } from "./connect.ts";
 import { createFastMethods } from "./fast-path.ts";
 import { createHealthService } from "./health.ts";
-import { createHttp2Server } from "./http2-server.ts";
+import { createSessionServer } from "./http2-server.ts";
 import { createKmsService } from "./kms-service.ts";
 import { createReflectionServices } from "./reflection.ts";
 import { createRequestHandler, type RequestHandler } from "./request-handler.ts";
@@ -52,7 +51,7 @@ export interface KmsServer {
   /** Listens. @throws SOCKET */
   listen(): Promise<void>;
   /**
-   * Removes the socket, tells every client to go away, lets what is in flight finish for at most timeoutMs, then
+   * Removes the socket, sends GOAWAY to every client, lets what is in flight finish for at most timeoutMs, then
    * closes every connection. Resolves when all are closed. Idempotent.
    */
   close(): Promise<void>;
@@ -70,7 +69,6 @@ export interface KmsServer {
 export function createKmsServer(options: KmsServerOptions): KmsServer {
   const { logger, metrics, maxInflight, timeoutMs } = options;
   const maxConnections = options.maxConnections ?? connectionsWithin(connectionFiles, connectionLimits);
-  const sessions = new Set<ServerHttp2Session>();
   const connections = new Set<Socket>();
   const draining = new AbortController();
   const admission = createAdmission({
@@ -83,24 +81,22 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     },
   });
   const handle = createHandler(options, admission, draining.signal);
-  const http2: Http2Server = createHttp2Server({ sessions, admission, handle, logger, metrics, maxInflight });
+  const http2 = createSessionServer({ admission, handle, logger, metrics, maxInflight });
   let socket: ListeningSocket | undefined;
   let closing: Promise<void> | undefined;
 
   function onConnection(connection: Socket): void {
-    if (connections.size >= maxConnections) {
+    if (admission.sessions() >= maxConnections) {
       metrics.rejected("connection");
       logger.warn("too many connections: the least useful one was closed", { limit: maxConnections });
-      const session = admission.leastUseful();
-      if (session === undefined) {
+      if (!admission.closeLeastUseful()) {
         connection.destroy();
         return;
       }
-      session.destroy();
     }
     connections.add(connection);
     connection.once("close", () => connections.delete(connection));
-    http2.emit("connection", connection);
+    http2.accept(connection);
   }
 
   async function drain(): Promise<void> {
@@ -108,7 +104,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
     const closed = [...connections].map((connection) => closeWhenWritten(connection));
-    for (const session of sessions) session.close();
+    http2.goAway();
     const timer = setTimeout(() => {
       for (const connection of connections) connection.destroy();
     }, timeoutMs);
@@ -118,9 +114,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
 
   return {
     async listen() {
-      const report = createSocketReporter(options, () => {
-        for (const session of sessions) session.close();
-      });
+      const report = createSocketReporter(options, http2.goAway);
       // Beyond, the kernel's queue is emptied without a session for each.
       const hardLimit = Math.ceil(1.25 * maxConnections);
       socket = await listenOnSocket({
@@ -180,7 +174,7 @@ function createSocketReporter(
     switch (event.type) {
       case "rebound":
         metrics.socketRebind();
-        logger.warn("the socket file was gone and has been made again", { path });
+        logger.warn("the socket file was missing and has been created again", { path });
         break;
       case "recovered":
         // A warning may be folded with the last one; the recovery must not be.
@@ -188,14 +182,14 @@ function createSocketReporter(
         break;
       case "taken-over":
         logger.warn(
-          "another process has taken the socket over: its clients are sent there, and this process takes the path " +
-            "back only when nobody answers on it; end this process when it is not needed",
+          "another process has taken over the socket: clients are sent there, and this process takes the path back " +
+            "only when no process listens on it; stop this process if it is not needed",
           { path },
         );
         onTakenOver();
         break;
       case "failed":
-        logger.error("the socket file is gone and cannot be made again for now", { path }, event.error);
+        logger.error("the socket file is missing and cannot be created for now", { path }, event.error);
         break;
       case "accept-failed":
         metrics.rejected("connection");
@@ -208,7 +202,7 @@ function createSocketReporter(
   };
 }
 
-/** Closes a connection as soon as its last answer and the GOAWAY are written: not when its client cares to. */
+/** Closes a connection as soon as its last answer and the GOAWAY are written, whatever its client does. */
 function closeWhenWritten(connection: Socket): Promise<void> {
   return new Promise((resolve) => {
     connection.once("close", () => {

@@ -1,0 +1,72 @@
+/** An audit as metrics for node_exporter's textfile collector: a file that is replaced as a whole. */
+import { rename, rm, writeFile } from "node:fs/promises";
+import { Gauge, Registry } from "prom-client";
+import { ProviderError } from "../../errors.ts";
+import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
+import { keyIdHash } from "../../text/key-id-hash.ts";
+import type { Audit } from "./report.ts";
+
+const prefix = "okms_audit_";
+
+/** Writes the file. @throws ETCD_DATA where it cannot */
+export async function writeTextfile(file: string, audit: Audit): Promise<void> {
+  const aside = `${file}.${process.pid}`;
+  try {
+    // The collector reads as another user, and takes no file but *.prom.
+    await writeFile(aside, await renderMetrics(audit), { mode: 0o644 });
+    await rename(aside, file);
+  } catch (error) {
+    await rm(aside, { force: true }).catch(() => undefined);
+    throw new ProviderError(
+      "ETCD_DATA",
+      `--textfile ${file} cannot be written: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** In the Prometheus text format. */
+export async function renderMetrics({ sources, isGood }: Audit, now = new Date()): Promise<string> {
+  const registry = new Registry();
+  const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Gauge<Label> =>
+    new Gauge({ name: `${prefix}${name}`, help, labelNames, registers: [registry] });
+  gauge("ok", "1 where everything was as it should be.").set(isGood ? 1 : 0);
+  gauge("time_seconds", "When the audit ended, in Unix time.").set(Math.floor(now.getTime() / 1000));
+  const read = gauge("source_read", "1 where the source could be read.", "source");
+  const objects = gauge(
+    "objects",
+    "Current objects, by what they are encrypted with.",
+    "source",
+    "resource",
+    "kind",
+    "provider",
+    "key_id_hash",
+  );
+  const deks = gauge(
+    "cold_start_decrypts",
+    "Decrypts that kube-apiserver asks for at its next start.",
+    "source",
+  );
+  const problems = gauge("problem_objects", "Objects that are not as they should be.", "source", "problem");
+  for (const report of sources) {
+    const { source } = report;
+    read.set({ source }, "error" in report ? 0 : 1);
+    if ("error" in report) continue;
+    for (const group of report.inventory.current.groups)
+      objects.set({ source, ...labelsOf(group) }, group.objects);
+    deks.set({ source }, coldStartDecrypts(report.inventory.current));
+    for (const { kind, objects: count } of report.problems) problems.inc({ source, problem: kind }, count);
+  }
+  return registry.metrics();
+}
+
+function labelsOf({
+  resource,
+  kind,
+  provider,
+  keyId,
+}: Group): Record<"resource" | "kind" | "provider" | "key_id_hash", string> {
+  return { resource, kind, provider, key_id_hash: keyIdHash(keyId) };
+}

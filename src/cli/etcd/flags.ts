@@ -1,0 +1,118 @@
+/** The flags by which `audit`, `recover` and `reencrypt` are told where etcd's data is, and which KMS decrypts it. */
+import type { FlagSet } from "../command.ts";
+import { serveFlags } from "../serve-flags.ts";
+
+/** Of a running etcd: etcdctl's own names and variables. */
+export const liveFlags = {
+  endpoints: {
+    group: "ETCD",
+    type: "string",
+    list: true,
+    valueHint: "URL[,…]",
+    env: "ETCDCTL_ENDPOINTS",
+    description: "a running etcd, as https://127.0.0.1:2379; several: the next is asked where one fails",
+  },
+  cacert: {
+    group: "ETCD",
+    type: "string",
+    valueHint: "FILE",
+    env: "ETCDCTL_CACERT",
+    fallback: "Node's roots",
+    description: "PEM bundle that etcd's certificate must chain to",
+  },
+  cert: {
+    group: "ETCD",
+    type: "string",
+    valueHint: "FILE",
+    env: "ETCDCTL_CERT",
+    description: "PEM certificate for mutual TLS with etcd",
+  },
+  key: {
+    group: "ETCD",
+    type: "string",
+    valueHint: "FILE",
+    env: "ETCDCTL_KEY",
+    description: "PEM private key of that certificate",
+  },
+  "etcd-prefix": {
+    group: "ETCD",
+    type: "string",
+    valueHint: "PREFIX",
+    default: "/registry",
+    description: "kube-apiserver's --etcd-prefix",
+  },
+} as const satisfies FlagSet;
+
+/** Every source: a running etcd, or files. */
+export const sourceFlags = {
+  ...liveFlags,
+  snapshot: {
+    group: "FILES",
+    type: "string",
+    list: true,
+    valueHint: "FILE[,…]",
+    description: "a snapshot of etcd (etcdctl snapshot save); may be given several times",
+  },
+  "skip-hash-check": {
+    group: "FILES",
+    type: "boolean",
+    description: "read a snapshot without its SHA-256: a copy of etcd's own file member/snap/db",
+  },
+  kine: {
+    group: "FILES",
+    type: "string",
+    list: true,
+    valueHint: "FILE[,…]",
+    description: "the SQLite database of k3s or RKE2 (server/db/state.db); also while it is in use",
+  },
+  value: {
+    group: "FILES",
+    type: "string",
+    valueHint: "FILE",
+    description: "the bytes of one value (etcdctl get KEY --print-value-only); needs --key-path",
+  },
+  "key-path": {
+    group: "FILES",
+    type: "string",
+    valueHint: "KEY",
+    description: "the key of --value in etcd, as /registry/secrets/default/name",
+  },
+} as const satisfies FlagSet;
+
+/** The word that stands for standard input. */
+export const stdinWord = {
+  name: "[-]",
+  description: "read what `etcdctl get --prefix /registry -w json` prints from standard input",
+} as const;
+
+const kms = <Name extends keyof typeof serveFlags>(
+  ...names: readonly Name[]
+): Pick<typeof serveFlags, Name> =>
+  Object.fromEntries(names.map((name) => [name, { ...serveFlags[name], group: "KMS" }])) as unknown as Pick<
+    typeof serveFlags,
+    Name
+  >;
+
+/** The flags of serve that lead to a KMS, and `--sock`, which leads to a plugin that runs. */
+export const kmsFlags = {
+  sock: {
+    group: "KMS",
+    type: "string",
+    valueHint: "PATH",
+    env: "OKMS_SOCK",
+    description: "Unix socket of a running plugin, which decrypts in place of the flags below",
+  },
+  ...kms(
+    "protocol",
+    "serv-addr",
+    "timeout",
+    "okms-id",
+    "client-cert",
+    "client-key",
+    "ca",
+    "encryption-key-id",
+    "encryption-key-label",
+    "kmip-connections",
+    "insecure-http",
+  ),
+} as const satisfies FlagSet;

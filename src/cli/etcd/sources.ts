@@ -1,0 +1,153 @@
+/** From flags to sources: what is to be read, checked as far as it can be without reading it, and then opened. */
+import { existsSync } from "node:fs";
+import { createSecureContext, type SecureContext } from "node:tls";
+import { ProviderError } from "../../errors.ts";
+import { createLiveSource } from "../../etcd/live.ts";
+import { createSnapshotSource } from "../../etcd/snapshot.ts";
+import { createKineSource } from "../../etcd/kine.ts";
+import { createEtcdctlSource, createValueSource } from "../../etcd/values.ts";
+import { defaultPrefix, type Source } from "../../etcd/source.ts";
+import { readPemFile } from "../../net/pem.ts";
+import { loadTlsMaterial, secureContextOf, minVersion } from "../../net/tls.ts";
+import type { SettingsReader } from "../../config/settings.ts";
+import { quote } from "../../text/quote.ts";
+
+/** A running etcd. */
+export interface LiveSettings {
+  /** Base URLs. */
+  readonly endpoints: readonly string[];
+  readonly cacert: string | undefined;
+  /** Both or neither. */
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+/** What is to be read. */
+export interface SourceSettings {
+  readonly prefix: string;
+  readonly live: LiveSettings | undefined;
+  readonly snapshots: readonly string[];
+  readonly skipHashCheck: boolean;
+  readonly kine: readonly string[];
+  readonly value: { readonly file: string; readonly key: string } | undefined;
+  readonly stdin: boolean;
+}
+
+/** Splits the value of a list. */
+export function listOf(text: string | undefined): string[] {
+  return (text ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+}
+
+/**
+ * Reads the flags of `liveFlags`. Complains where they cannot be right.
+ * @param keyFile what `--key` names; `audit` has another use for that flag too
+ * @returns undefined where there are no endpoints
+ */
+export function parseLive(read: SettingsReader, keyFile: string | undefined): LiveSettings | undefined {
+  const [cacert, cert] = [read.path("cacert"), read.path("cert")];
+  const given = read.given("endpoints");
+  if (given === undefined) return undefined;
+  if ((cert === undefined) !== (keyFile === undefined))
+    read.complain("Flag conflict: --cert and --key of etcd belong together: give both or neither");
+  const isTls = cacert !== undefined || cert !== undefined;
+  const endpoints = listOf(given.text).map((endpoint) => {
+    const url = baseUrl(endpoint, isTls);
+    if (url === undefined)
+      read.complain(`Invalid value for ${given.source}: ${quote(endpoint)} is not https://host:port`);
+    return url ?? "";
+  });
+  return { endpoints, cacert, cert, key: keyFile };
+}
+
+/** As etcdctl: an endpoint without a scheme is one of TLS where there is anything to verify it with. */
+function baseUrl(endpoint: string, isTls: boolean): string | undefined {
+  const text = /^[a-z]+:\/\//i.test(endpoint) ? endpoint : `${isTls ? "https" : "http"}://${endpoint}`;
+  const url = URL.parse(text);
+  const isBare =
+    url !== null && (url.pathname === "/" || url.pathname === "") && url.search === "" && url.hash === "";
+  if (!isBare || !["http:", "https:"].includes(url.protocol) || url.username !== "") return undefined;
+  return url.origin;
+}
+
+/**
+ * Reads the flags of `sourceFlags`. Complains where there is no source. Endpoints of the environment count only where
+ * the command line names no other source.
+ * @param keyFile see {@link parseLive}
+ */
+export function parseSources(
+  read: SettingsReader,
+  words: readonly string[],
+  keyFile: string | undefined,
+): SourceSettings {
+  for (const word of words)
+    if (word !== "-") read.complain(`Unexpected argument ${quote(word)}: only - for standard input is taken`);
+  const files = { snapshots: listOf(read.path("snapshot")), kine: listOf(read.path("kine")) };
+  const value = parseValue(read);
+  const stdin = words.includes("-");
+  const hasFiles = files.snapshots.length + files.kine.length > 0 || value !== undefined || stdin;
+  const isAsked = read.given("endpoints")?.source.startsWith("--") === true;
+  const live = hasFiles && !isAsked ? undefined : parseLive(read, keyFile);
+  if (!hasFiles && live === undefined)
+    read.complain("Missing source: give --endpoints, --snapshot, --kine, --value, or - for standard input");
+  return {
+    prefix: read.text("etcd-prefix") ?? defaultPrefix,
+    live,
+    ...files,
+    skipHashCheck: read.boolean("skip-hash-check"),
+    value,
+    stdin,
+  };
+}
+
+function parseValue(read: SettingsReader): SourceSettings["value"] {
+  const [file, key] = [read.path("value"), read.text("key-path")];
+  if (file === undefined) {
+    if (key !== undefined)
+      read.complain("Flag conflict: --key-path names the key of --value, which is missing");
+    return undefined;
+  }
+  if (key === undefined)
+    read.complain("Missing required flag --key-path: the key of --value in etcd, which its tag protects");
+  return { file, key: key ?? "" };
+}
+
+/**
+ * The sources, the live one first. Nothing but the PEM files is read yet.
+ * @param stdin read where the settings ask for it
+ * @throws TLS_FILES
+ */
+export async function openSources(settings: SourceSettings, stdin: NodeJS.ReadableStream): Promise<Source[]> {
+  const { prefix, live, snapshots, skipHashCheck, kine, value } = settings;
+  return [
+    ...(live === undefined ? [] : [await openLive(live, prefix)]),
+    ...snapshots.map((file) => createSnapshotSource({ file, prefix, skipHashCheck })),
+    ...kine.map((file) => createKineSource({ file, prefix })),
+    ...(value === undefined ? [] : [createValueSource(value.file, value.key)]),
+    ...(settings.stdin ? [createEtcdctlSource(stdin, prefix)] : []),
+  ];
+}
+
+/** A running etcd as a source. @throws TLS_FILES */
+export async function openLive(live: LiveSettings, prefix: string): Promise<Source> {
+  const missing = [live.cacert, live.cert, live.key].filter(
+    (file) => file !== undefined && !existsSync(file),
+  );
+  if (missing.length > 0)
+    throw new ProviderError("TLS_FILES", missing.map((file) => `${file}: there is no such file`).join("; "));
+  return createLiveSource({ endpoints: live.endpoints, secureContext: await contextOf(live), prefix });
+}
+
+async function contextOf({ cacert, cert, key }: LiveSettings): Promise<SecureContext | undefined> {
+  if (cert !== undefined && key !== undefined)
+    return secureContextOf(await loadTlsMaterial({ cert, key, ca: cacert }));
+  if (cacert === undefined) return undefined;
+  const ca = await readPemFile(cacert);
+  try {
+    return createSecureContext({ ca, minVersion });
+  } catch (error) {
+    throw new ProviderError("TLS_FILES", `${cacert}: cannot be used`, { cause: error });
+  }
+}

@@ -1,0 +1,154 @@
+/** What a run knows before it writes anything: the resources, the rights, and how many objects there are. */
+import { readBounded } from "../../net/pem.ts";
+import { ProviderError } from "../../errors.ts";
+import { quote } from "../../text/quote.ts";
+import { ApiError } from "../../kubernetes/api-error.ts";
+import type { ApiClient } from "../../kubernetes/client.ts";
+import { discover, resourceName, type ServedResource } from "../../kubernetes/discovery.ts";
+import { migrationGroup, migrationResource, servedMigration } from "../../kubernetes/migration.ts";
+import { listPage } from "../../kubernetes/objects.ts";
+import { isAllowed, type Right } from "../../kubernetes/rights.ts";
+import { readEncryptionConfiguration } from "../check/encryption-config-file.ts";
+import { nearest } from "../nearest.ts";
+import type { ReencryptOptions } from "./options.ts";
+import { planResources } from "./resources.ts";
+
+/** The names of the resources: those of the EncryptionConfiguration, then those given by hand. @throws ProviderError CONFIG */
+export async function resourceNames(
+  options: Pick<ReencryptOptions, "encryptionConfig" | "resources">,
+): Promise<{ readonly configured: readonly string[]; readonly given: readonly string[] }> {
+  const { encryptionConfig: file, resources: given } = options;
+  if (file === undefined) return { configured: [], given };
+  const bytes = await readBounded(file).catch((cause: unknown) => {
+    throw new ProviderError("CONFIG", `cannot read ${quote(file)}: ${(cause as Error).message}`, { cause });
+  });
+  const read =
+    bytes === undefined
+      ? { complaints: ["longer than 1 MiB"] }
+      : readEncryptionConfiguration(bytes.toString("utf8"));
+  if ("complaints" in read)
+    throw new ProviderError("CONFIG", `${quote(file)}: ${read.complaints.join("; ")}`);
+  return { configured: [...new Set(read.resources.flatMap(({ resources }) => resources))], given };
+}
+
+/** What is to be rewritten, and what the caller may do. */
+export interface Readiness {
+  readonly resources: readonly ServedResource[];
+  /** StorageVersionMigration as it is served; undefined where it is not, or where its rights are missing. */
+  readonly migration: ServedResource | undefined;
+  /** Why `migration` is undefined. */
+  readonly noMigration: string;
+  /** Rights that are missing to list and patch, as `list secrets`. */
+  readonly missing: readonly string[];
+  /** To be told, a line each. */
+  readonly notes: readonly string[];
+}
+
+/** Asks the API server. @throws ProviderError; CONFIG where a resource that was given by hand is not served */
+export async function getReady(
+  client: ApiClient,
+  { namespace, method, ...options }: ReencryptOptions,
+  signal: AbortSignal,
+): Promise<Readiness> {
+  const { configured, given } = await resourceNames(options);
+  const served = await discover(client, signal);
+  const unknown = planResources(given, served).notServed;
+  if (unknown.length > 0) throw new ProviderError("CONFIG", complaintOf(unknown[0] ?? "", served));
+  const plan = planResources([...configured, ...given], served);
+  const inNamespace = plan.resources.filter(({ isNamespaced }) => namespace === undefined || isNamespaced);
+  const rights = new Rights(client, namespace, signal);
+  const missing = method === "migration" ? [] : await rights.missingOf(inNamespace);
+  const migration = servedMigration(served);
+  const noMigration = await whyNoMigration();
+  return {
+    resources: inNamespace,
+    migration: noMigration === "" ? migration : undefined,
+    noMigration,
+    missing,
+    notes: [
+      ...plan.notServed.map((name) => `${name}: not served by this API server, skipped`),
+      ...plan.notPatchable.map((name) => `${name}: the API server allows no list and patch of it, skipped`),
+    ],
+  };
+
+  async function whyNoMigration(): Promise<string> {
+    if (method === "patch") return "it was not asked for";
+    if (namespace !== undefined) return "it knows no single namespace";
+    if (migration === undefined) return "this API server does not serve it";
+    const lacking = await rights.missing(["create", "get", "delete"], migration);
+    return lacking.length === 0 ? "" : `missing rights: ${lacking.join(", ")}`;
+  }
+}
+
+function complaintOf(name: string, served: readonly ServedResource[]): string {
+  const near = nearest(name, served.map(resourceName));
+  const hint = near === undefined ? "" : `: did you mean ${near}?`;
+  return `the API server serves no resource ${quote(name)}${hint}`;
+}
+
+class Rights {
+  readonly #client: ApiClient;
+  readonly #namespace: string | undefined;
+  readonly #signal: AbortSignal;
+
+  constructor(client: ApiClient, namespace: string | undefined, signal: AbortSignal) {
+    this.#client = client;
+    this.#namespace = namespace;
+    this.#signal = signal;
+  }
+
+  /** Of list and patch on resources those that are missing; an administrator is asked for once. */
+  async missingOf(resources: readonly ServedResource[]): Promise<string[]> {
+    const all = { group: "*", resource: "*" };
+    const lacking = await this.missing(["list", "patch"], all);
+    if (lacking.length === 0) return [];
+    const found: string[] = [];
+    for (const resource of resources) found.push(...(await this.missing(["list", "patch"], resource)));
+    return found;
+  }
+
+  /** Of some verbs those that are missing, as `list secrets`. */
+  async missing(
+    verbs: readonly string[],
+    { group, resource }: Pick<Right, "group" | "resource">,
+  ): Promise<string[]> {
+    const found: string[] = [];
+    for (const verb of verbs) {
+      const right = {
+        verb,
+        group,
+        resource,
+        ...(this.#namespace === undefined ? {} : { namespace: this.#namespace }),
+      };
+      if (!(await isAllowed(this.#client, right, this.#signal)))
+        found.push(`${verb} ${resourceName({ group, resource })}`);
+    }
+    return found;
+  }
+}
+
+/** The name under which rights to migrations are told. */
+export const migrationName = resourceName({ group: migrationGroup, resource: migrationResource });
+
+/** How many objects there are; undefined where the API server does not say, or may not. */
+export async function countObjects(
+  client: ApiClient,
+  resource: ServedResource,
+  namespace: string | undefined,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    const { objects, continueToken, remaining } = await listPage(
+      client,
+      resource,
+      { namespace, limit: 1 },
+      signal,
+    );
+    if (continueToken === undefined) return objects.length;
+    return remaining === undefined ? undefined : objects.length + remaining;
+  } catch (error) {
+    // What cannot be listed is told when its turn comes.
+    if (error instanceof ApiError) return undefined;
+    throw error;
+  }
+}

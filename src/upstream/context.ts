@@ -1,0 +1,73 @@
+/**
+ * What bounds a call, and why it ended early: its time was over, the caller left, or it was aborted with a reason of its
+ * own. A failure that filled the time says more than that the time is over: then that failure is reported.
+ */
+import { ProviderError, TimeoutError } from "../errors.ts";
+
+/** What bounds a call. */
+export interface CallContext {
+  /** Aborts when the caller leaves or its time is over. Everything below stops on it. */
+  readonly signal: AbortSignal;
+  /** When the caller's time is over, in ms of `performance.now()`; read anew at each use. Default: never. */
+  readonly deadline?: number;
+  /** The API server's uid of the call, for the log. */
+  readonly uid?: string;
+}
+
+/** The time that is left, in ms; Infinity where nothing bounds the call. */
+export function remainingMs({ deadline = Infinity }: CallContext): number {
+  return deadline - performance.now();
+}
+
+/**
+ * The error for a caller whose signal was aborted.
+ * @param waitingFor completes "the time was over while …".
+ * @param failure what stood in the way until now, where that is known: returned in place of a TIMEOUT.
+ */
+export function abortError(
+  signal: AbortSignal,
+  phase: TimeoutError["phase"],
+  waitingFor: string,
+  failure?: ProviderError,
+): ProviderError {
+  const reason: unknown = signal.reason;
+  if (reason instanceof ProviderError && reason.code !== "TIMEOUT") return reason;
+  const isTimeout =
+    reason instanceof ProviderError || (reason instanceof DOMException && reason.name === "TimeoutError");
+  if (!isTimeout) return new ProviderError("CANCELED", "the caller left", { cause: reason });
+  if (failure === undefined)
+    return new TimeoutError(phase, `the time was over while ${waitingFor}`, { cause: reason });
+  if (failure.code !== "TIMEOUT") return failure;
+  return new TimeoutError(phase, `the time was over while ${waitingFor}: ${failure.message}`, {
+    cause: failure,
+  });
+}
+
+/** The failures of one call's attempts so far. */
+export interface Failures {
+  /** An attempt failed, and another follows. */
+  add(failure: ProviderError): void;
+  /** What to report in place of `end`, with which the call ended. */
+  insteadOf(end: ProviderError): ProviderError;
+}
+
+/**
+ * Makes an empty record, at the beginning of a call. A TIMEOUT stands where the server was silent for longer than it
+ * had failed before; else the last failure is what the caller's time was spent on.
+ */
+export function createFailures(): Failures {
+  const startedAt = performance.now();
+  let lastAt = startedAt;
+  let last: ProviderError | undefined;
+  return {
+    add: (failure) => {
+      last = failure;
+      lastAt = performance.now();
+    },
+    insteadOf: (end) => {
+      if (end.code !== "TIMEOUT" || last === undefined) return end;
+      const isSilent = performance.now() - lastAt > lastAt - startedAt;
+      return isSilent ? end : last;
+    },
+  };
+}

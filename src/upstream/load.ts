@@ -1,0 +1,128 @@
+/**
+ * How much work an endpoint has, and how fast it does it: from that follows whether one more call can be answered in
+ * time. A call that cannot is refused at once, so that the server works for those that still wait, and a window
+ * bounds what is sent to the server, so that the queue is here, where deadlines are known, and not in the server.
+ */
+
+/** The work of one endpoint. Times in ms. */
+export interface Load {
+  /** Calls that wait for this endpoint or its reply. */
+  readonly pending: number;
+  /** How many requests may be on the wire at a time. */
+  readonly window: number;
+  /**
+   * How long one more call is expected to take; 0 while that is not known, or more could still be sent at a time.
+   * @param isFull whether no more connections may be opened
+   */
+  expectedMs(isFull: boolean): number;
+  /** How long the server needs for so many requests, at the pace of its last replies; 0 while that is not known. */
+  workMs(requests: number): number;
+  /** A call joins. */
+  enter(): void;
+  /** A call leaves, answered or not. */
+  leave(): void;
+  /**
+   * A reply came.
+   * @param rttMs what it took
+   * @param leftMs how much time its call had when the request was sent
+   * @param isWindowFull whether the window was full then
+   */
+  replied(rttMs: number, leftMs: number, isWindowFull: boolean): void;
+  /** A call's time ended while the endpoint answered others: the expectation was too good. */
+  missed(): void;
+}
+
+/** Replies whose time together gives one measurement. */
+const blockReplies = 16;
+/** Before the first measurement so many replies are enough. */
+const fewReplies = 4;
+/** The fastest of so many measurements counts: one of them may hold an outage that is over. */
+const keptBlocks = 4;
+const blockLifeMs = 10_000;
+/** At the beginning; it grows by one with each quick reply while it is full. */
+const firstWindow = 32;
+const smallestWindow = 4;
+/** A round trip of less, or of less than twice the shortest one lately, is no sign of a queue in the server. */
+const quickMs = 250;
+/** For how long the endpoint counts as saturated after the window was made smaller. */
+const saturatedMs = 10_000;
+const mostPessimism = 4;
+
+interface Block {
+  readonly msPerReply: number;
+  readonly endedAt: number;
+}
+
+/** Makes a load without any work. */
+export function createLoad(): Load {
+  let pending = 0;
+  let window = firstWindow;
+  let shortestMs = Number.MAX_VALUE;
+  let shrunkAt: number | undefined;
+  let pessimism = 1;
+  let blocks: Block[] = [];
+  let startedAt: number | undefined;
+  let replies = 0;
+
+  /** Counts from the first reply on: what came before it may have been a dial. */
+  const count = (now: number): void => {
+    startedAt ??= now;
+    replies += 1;
+    if (replies <= blockReplies) return;
+    blocks.push({ msPerReply: (now - startedAt) / blockReplies, endedAt: now });
+    if (blocks.length > keptBlocks) blocks.shift();
+    startedAt = now;
+    replies = 1;
+  };
+
+  const workMs = (requests: number): number => {
+    const now = performance.now();
+    blocks = blocks.filter(({ endedAt }) => endedAt > now - blockLifeMs);
+    if (blocks.length > 0) return requests * Math.min(...blocks.map(({ msPerReply }) => msPerReply));
+    if (startedAt === undefined || replies < fewReplies) return 0;
+    return (requests * (now - startedAt)) / (replies - 1);
+  };
+
+  const adaptWindow = (rttMs: number, leftMs: number, isWindowFull: boolean): void => {
+    // The shortest time rises slowly, so that a server that became slower is known to be after a while.
+    shortestMs = Math.min(rttMs, shortestMs * 1.01);
+    const isQuick = rttMs < Math.max(quickMs, 2 * shortestMs);
+    if (!isQuick && rttMs > leftMs / 2) {
+      window = Math.max(smallestWindow, window * 0.9);
+      shrunkAt = performance.now();
+    } else if (isQuick && isWindowFull) window += 1;
+  };
+
+  return {
+    get pending() {
+      return pending;
+    },
+    get window() {
+      return window;
+    },
+    expectedMs: (isFull) => {
+      const isSaturated = isFull || (shrunkAt !== undefined && performance.now() - shrunkAt < saturatedMs);
+      if (!isSaturated) return 0;
+      return workMs(pending + 1) * pessimism;
+    },
+    workMs,
+    enter: () => {
+      if (pending === 0) {
+        startedAt = undefined;
+        replies = 0;
+      }
+      pending += 1;
+    },
+    leave: () => {
+      pending -= 1;
+    },
+    replied: (rttMs, leftMs, isWindowFull) => {
+      count(performance.now());
+      adaptWindow(rttMs, leftMs, isWindowFull);
+      pessimism = Math.max(1, pessimism * 0.995);
+    },
+    missed: () => {
+      pessimism = Math.min(mostPessimism, pessimism * 1.1);
+    },
+  };
+}

@@ -1,0 +1,33 @@
+/** `check` without an earlier value to try; test/e2e/key-changed.test.ts has what it says of one. */
+import assert from "node:assert/strict";
+import { chmodSync } from "node:fs";
+import path from "node:path";
+import { describe, test } from "node:test";
+import { checkEarlierValue } from "../../src/cli/check/earlier-value.ts";
+import { createSampleFile } from "../../src/server/key/sample-file.ts";
+import { temporaryFolder } from "../server/harness.ts";
+import { createLocalEncryptor } from "../server/local-encryptor.ts";
+
+const context = { signal: new AbortController().signal, deadline: performance.now() + 10_000 };
+
+describe("an earlier value", () => {
+  test("is not looked for without --state-dir", async () => {
+    assert.equal(await checkEarlierValue(createLocalEncryptor(), "key-1", undefined, context), undefined);
+  });
+
+  test("is not there yet before serve has run", async (t) => {
+    const finding = await checkEarlierValue(createLocalEncryptor(), "key-1", temporaryFolder(t), context);
+    assert.equal(finding?.status, "ok");
+    assert.match(finding.message, /none of this key yet/);
+  });
+
+  test("in a file that others may write to is a warning", async (t) => {
+    const folder = temporaryFolder(t);
+    const file = createSampleFile(folder);
+    await file.write([]);
+    chmodSync(file.path, 0o666);
+    const finding = await checkEarlierValue(createLocalEncryptor(), "key-1", folder, context);
+    assert.equal(finding?.status, "warning");
+    assert.ok(finding.message.includes(path.basename(file.path)));
+  });
+});
