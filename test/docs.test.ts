@@ -13,6 +13,7 @@ import { checkCommand } from "../src/cli/check.ts";
 import type { Flag, FlagSet } from "../src/cli/command.ts";
 import { configCommand } from "../src/cli/config.ts";
 import { kinds as configKinds } from "../src/cli/config/kinds.ts";
+import { initCommand } from "../src/cli/init.ts";
 import { probeCommand } from "../src/cli/probe.ts";
 import { recoverCommand } from "../src/cli/recover.ts";
 import { reencryptCommand } from "../src/cli/reencrypt.ts";
@@ -163,6 +164,7 @@ describe("The docs name what is there:", () => {
     ...checkCommand.flags,
     ...probeCommand.flags,
     ...configCommand.flags,
+    ...initCommand.flags,
     ...reencryptCommand.flags,
     ...auditCommand.flags,
     ...recoverCommand.flags,

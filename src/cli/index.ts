@@ -13,13 +13,22 @@ import { runCliCommand } from "./command.ts";
 import type { CliCommand, CommandIo } from "./command.ts";
 import { configCommand } from "./config.ts";
 import { programName, renderHelp } from "./help.ts";
+import { initCommand } from "./init.ts";
 import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
 import { recoverCommand } from "./recover.ts";
 import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [checkCommand, probeCommand, configCommand, reencryptCommand, auditCommand, recoverCommand];
+const others = [
+  initCommand,
+  checkCommand,
+  probeCommand,
+  configCommand,
+  reencryptCommand,
+  auditCommand,
+  recoverCommand,
+];
 /** Every command; the first is the one that runs where none is named. */
 export const allCommands: readonly CliCommand[] = [serveCommand, ...others];
 const commands: ReadonlyMap<string, CliCommand> = new Map(

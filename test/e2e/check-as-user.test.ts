@@ -49,7 +49,7 @@ function flagsFor(owner: number): string[] {
 }
 
 describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
-  test("passes for a user who may read the files, though the socket's folder is root's: systemd makes the socket", async (t) => {
+  test("passes for a user who may read the files, though the socket's folder is root's: systemd creates the socket", async (t) => {
     const { code, stdout } = await startProgram(t, ["check", "--user=nobody", ...flagsFor(nobody)]).ended;
     assert.equal(code, 0, stdout);
     assert.match(stdout, /^✔ files +3 files, readable by uid 65534$/m);
