@@ -75,9 +75,7 @@ export class Endpoints<A extends Address, C extends Connection> {
   /** It accepted a request and gave no reply, to anybody since `since`. */
   reportSilent(endpoint: Endpoint<A, C>, since: number, message: string): void {
     if (endpoint.pool.lastReplyAt >= since) return;
-    // With a single endpoint there is nothing to choose, and each caller hears of it.
-    if (this.all.length > 1) this.#failed(endpoint, "suspect", message);
-    else endpoint.health = endpoint.health === "down" ? "down" : "suspect";
+    this.#failed(endpoint, "suspect", message);
   }
 
   /** Ends the health checks. */
