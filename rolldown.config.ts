@@ -19,7 +19,10 @@ const banner = `#!/usr/bin/env node
 if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
   process.stderr.write("This needs Node.js ${oldestNode} or later, and " + process.execPath + " is " + process.version + "\\n");
   process.exit(2);
-}`;
+}
+// As process/early-signals.ts, and sooner: before any module of Node's is loaded.
+process.on("SIGHUP", () => {});
+process.on("SIGUSR1", () => {});`;
 
 /** The comments at the beginning of a module that name whose it is. */
 const notice = /^\s*((?:\/\/[^\n]*copyright[^\n]*\n(?:\/\/[^\n]*\n)*)|(?:\/\*[\s\S]*?\*\/))/i;

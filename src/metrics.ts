@@ -1,6 +1,6 @@
 /**
  * Prometheus metrics of the whole program, prefix `okms_encryption_provider_`; docs/monitoring.md explains each.
- * Every label has few values: names that come from outside are held to a fixed or a bounded set. Leaves out the
+ * Every label has few values: names that come from outside are limited to a fixed or a bounded set. Leaves out the
  * serving of them, which is server/http.ts.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
@@ -18,7 +18,7 @@ export const durationBuckets = [
 
 /** The methods that the socket serves; a call of any other counts as `other`. */
 const knownMethods = new Set(["Status", "Encrypt", "Decrypt", "Check", "Watch", "ServerReflectionInfo"]);
-/** Why a call, connection or session was turned away; `unexpected` counts failures that nobody caught. */
+/** Why a call, connection or session was turned away; `unexpected` counts uncaught failures. */
 const rejectionReasons = ["overloaded", "connection", "session", "unexpected"] as const;
 /** The states of the key, as in server/key. */
 const keyStates = ["unknown", "ok", "grace", "transient", "permanent"] as const;
@@ -42,7 +42,7 @@ export interface Metrics {
   inflight(delta: 1 | -1): void;
   /** A call, connection or session was turned away. */
   rejected(reason: string): void;
-  /** What the encryptor told. */
+  /** An event of the encryptor. */
   kms(event: KmsEvent): void;
   /** Where the connections to the KMS are counted, for each time that they are asked for. */
   connections(source: () => ConnectionCounts): void;
@@ -52,11 +52,11 @@ export interface Metrics {
   key(keyId: string): void;
   /** The state of the key, and the error code of its failure where there is one. */
   keyState(state: KeyStateName, failure: ErrorCode | undefined): void;
-  /** The dates of the key in use; replaces what was told before. */
+  /** The dates of the key in use; replaces what was given before. */
   keyDates(dates: KeyDates): void;
-  /** When the certificates in use end; replaces what was told before. */
+  /** When the certificates in use end; replaces what was given before. */
   certificates(list: TlsMaterial["notAfter"]): void;
-  /** Certificate files were read again, and taken or refused. */
+  /** Certificate files were read again, and accepted or refused. */
   reload(outcome: "ok" | "refused"): void;
   /** The socket file was gone and was made again. */
   socketRebind(): void;

@@ -52,7 +52,7 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
   if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
 
   if (named === undefined && !word.startsWith("-")) {
-    // What comes after it is for a command that nobody knows: nothing can be said of that.
+    // What comes after it is for a command that does not exist: nothing can be checked of that.
     return print(io.stderr, `${unknownCommand(word)}\nSee ${programName} --help\n`, 2);
   }
   const command = named ?? serveCommand;

@@ -1,6 +1,6 @@
 /**
  * One line of the log, as JSON or as text. Values come from callers and servers, so control characters are
- * escaped (nobody forges a line, or paints a terminal), long ones are cut, and a PEM is never let through.
+ * escaped (no line can be forged, no terminal controlled), long ones are cut, and a PEM is replaced.
  */
 import { colors } from "consola/utils";
 import { ProviderError } from "../errors.ts";
@@ -23,7 +23,7 @@ const maxValueLength = 1_024;
 const maxDumpLength = 65_536;
 const maxCauses = 8;
 
-/** `{"time", "level", "msg", …fields}`; a field of a name that is taken is left out. */
+/** `{"time", "level", "msg", …fields}`; a field whose name is one of these is left out. */
 export function formatJson({ time, level, message, fields }: LogLine): string {
   const head = { time: time.toISOString(), level, msg: clean(message) };
   const line: Record<string, unknown> = { ...head };
@@ -67,7 +67,7 @@ function textValue(value: string): string {
   return /^[\w./:@+,<>{}[\]()*%-]+$/.test(text) ? text : escapeControls(JSON.stringify(text));
 }
 
-/** Redacted before it is cut: a cut could take away the line that tells a PEM. */
+/** Redacted before it is cut: a cut could remove the line by which a PEM is recognised. */
 function clean(value: string): string {
   return cut(redactPem(value.slice(0, maxDumpLength)), maxValueLength);
 }

@@ -1,15 +1,17 @@
 /**
- * The log: text for people on a terminal, one JSON object a line otherwise. A trouble that repeats is written
- * once a minute, with the count. What is written where is the callers' affair; see format.ts for the lines.
+ * The log: text for people on a terminal, one JSON object a line otherwise. A failure that repeats is written
+ * once a minute, with the count. format.ts makes the lines, sink.ts writes them.
  */
+import { fstatSync } from "node:fs";
 import { describeError, formatJson, formatText } from "./format.ts";
 import type { LogFields, LogLine } from "./format.ts";
 import { logLevels, type LogLevel } from "./levels.ts";
-import { createLogLimiter } from "./repeat-filter.ts";
+import { createRepeatFilter } from "./repeat-filter.ts";
+import { createLogSink, type LogStream } from "./sink.ts";
 
 export type { LogFields } from "./format.ts";
 
-/** Where the program's parts write. Never given a plaintext, seed, key, ciphertext or PEM. */
+/** What the program's parts log with. Never given a plaintext, seed, key, ciphertext or PEM. */
 export interface Logger {
   /** Whether lines of this level are written: ask before making something costly. */
   enabled(level: LogLevel): boolean;
@@ -18,8 +20,10 @@ export interface Logger {
   info(message: string, fields?: LogFields, error?: unknown): void;
   debug(message: string, fields?: LogFields, error?: unknown): void;
   trace(message: string, fields?: LogFields, error?: unknown): void;
-  /** Writes what is folded: nothing may come after it. */
+  /** Writes the counts of what is folded now: at the end. */
   settle(): void;
+  /** Writes what is collected now. Lines of level error are written at once anyhow. */
+  flush(): void;
 }
 
 /** How a {@link Logger} is made. */
@@ -28,46 +32,51 @@ export interface LoggerOptions {
   readonly level: LogLevel;
   readonly format: "text" | "json";
   /** Default: process.stderr. Coloured where it is a terminal and NO_COLOR is not set. */
-  readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stream?: LogStream;
+  /** Where JOURNAL_STREAM and NO_COLOR are read. Default: process.env. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
-/** Whoever reads the log may fall behind so far: then lines are lost, and not memory. */
-const maxWaitingBytes = 1 << 20;
-const lostLines = "lines of the log were lost: its reader did not keep up";
+/** syslog's priorities, which journald takes from the beginning of a line (sd-daemon(3)). */
+const priorities = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 } as const satisfies Record<
+  LogLevel,
+  number
+>;
 
 /** Makes a logger. It never throws: a stream that breaks loses its lines, not the process. */
 export function createLogger(options: LoggerOptions): Logger {
-  const stream = options.stream ?? process.stderr;
+  const { stream = process.stderr, env = process.env } = options;
   const highest = logLevels.indexOf(options.level);
-  const isColored = stream.isTTY === true && !process.env["NO_COLOR"];
-  stream.on("error", () => undefined);
+  const isColored = stream.isTTY === true && !env["NO_COLOR"];
+  const toJournal = isJournal(stream, env);
 
-  const waitingBytes = (): number => ("writableLength" in stream ? Number(stream.writableLength) : 0);
-  const format = (line: LogLine): string =>
-    `${options.format === "json" ? formatJson(line) : formatText(line, isColored)}\n`;
-  let lost = 0;
-
-  function write(line: LogLine): void {
-    if (waitingBytes() > maxWaitingBytes) {
-      lost += 1;
-      return;
-    }
-    if (lost > 0) {
-      const fields = { lines: lost };
-      lost = 0;
-      stream.write(format({ time: new Date(), level: "warn", message: lostLines, fields }));
-    }
-    stream.write(format(line));
-  }
-  const limited = createLogLimiter(write);
+  const format = (line: LogLine): string => {
+    const text = options.format === "json" ? formatJson(line) : formatText(line, isColored);
+    return `${toJournal ? text.replaceAll(/^/gm, `<${priorities[line.level]}>`) : text}\n`;
+  };
+  const sink = createLogSink({
+    stream,
+    lostLine: (lines, reason) =>
+      format({
+        time: new Date(),
+        level: "warn",
+        message: "lines of the log were lost",
+        fields: { lines, reason },
+      }),
+  });
+  const filter = createRepeatFilter((line) => {
+    sink.write(format(line));
+    if (line.level === "error") sink.flush();
+  });
+  if (stream === process.stderr) process.once("exit", sink.flush);
 
   function log(level: LogLevel, message: string, fields: LogFields = {}, error?: unknown): void {
     if (logLevels.indexOf(level) > highest) return;
-    // Calls that were taken back, too: they can be thousands, and are information.
-    const isTrouble = level === "error" || level === "warn" || (level === "info" && error !== undefined);
+    // Calls that their callers cancelled, too: they can be thousands, and are information.
+    const isFailure = level === "error" || level === "warn" || (level === "info" && error !== undefined);
     const line = { time: new Date(), level, message, fields: { ...fields, ...describeError(error) } };
-    if (isTrouble) limited.trouble(line);
-    else limited.other(line);
+    if (isFailure) filter.failure(line);
+    else filter.other(line);
   }
 
   return {
@@ -87,6 +96,18 @@ export function createLogger(options: LoggerOptions): Logger {
     trace: (...args) => {
       log("trace", ...args);
     },
-    settle: limited.settle,
+    settle: filter.settle,
+    flush: sink.flush,
   };
+}
+
+/** Whether journald reads the stream: JOURNAL_STREAM is the device and inode of what it gave (systemd.exec(5)). */
+function isJournal(stream: LogStream, env: NodeJS.ProcessEnv): boolean {
+  if (env["JOURNAL_STREAM"] === undefined || stream.fd === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(stream.fd, { bigint: true });
+    return env["JOURNAL_STREAM"] === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
 }

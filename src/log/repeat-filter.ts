@@ -1,93 +1,106 @@
 /**
- * Keeps a trouble that repeats from filling the log: its first line is written at once, those of the minute
- * after are counted, and the last of them is written at the minute's end, with the count. A line that is no trouble
- * and speaks of the same server or file ends the minute before it: what comes after is news.
+ * Keeps a failure that repeats from filling the log: its first line is written at once, those of the minute
+ * after are counted, and the last of them is written at the minute's end, with the count. A line that reports no failure
+ * and concerns the same server or file ends the minute before it: what comes after is news.
  */
 import type { LogLine } from "./format.ts";
 
-/** Time in which lines of one trouble are folded together, in ms. */
+/** Time in which lines of one failure are folded together, in ms. */
 export const repeatWindowMs = 60_000;
-/** Troubles watched at once; beyond, the oldest is let go, so that a peer can't make the map grow. */
-const maxTroubles = 256;
+/** Failures watched at once; beyond, the oldest is dropped, so that a peer cannot make the map grow. */
+const maxFailures = 256;
+/** Reasons distinguished for one failure: a server may send new words each time. */
+const maxReasons = 8;
 
 /** Writes what is not folded. */
-export interface LogLimiter {
-  /** A line of a trouble. */
-  trouble(line: LogLine): void;
-  /** A line of anything else. */
+export interface RepeatFilter {
+  /** A line that reports a failure. */
+  failure(line: LogLine): void;
+  /** Any other line. */
   other(line: LogLine): void;
   /** Ends every window: what is folded is written now. */
   settle(): void;
 }
 
-interface Trouble {
+interface Failure {
   timer: NodeJS.Timeout;
-  /** Of what its lines speak. */
+  /** What its lines concern. */
   readonly subject: string;
+  /** Its identity apart from the reason. */
+  readonly group: string;
   /** Lines not written in this window. */
   count: number;
   last: LogLine;
 }
 
-/** Fields by which a line speaks of one thing: each character tells. */
+/** Fields that name what a line concerns, compared as they are. */
 const subjectFields = ["endpoint", "file", "path"] as const;
-/** Fields that tell one trouble from another beside these; others (uid, times) differ from line to line of the same. */
-const tellingFields = ["method", "grpc", "kind", "code", "error", "reason"] as const;
+/** Fields that distinguish failures beside these; others (uid, times) differ between lines of the same failure. */
+const identityFields = ["method", "grpc", "kind", "code"] as const;
 
 /**
- * Makes a limiter. In the fields of a line `repeated` counts what it stands for, and `last` is when the last of it
+ * Makes a filter. In the fields of a line `repeated` counts what it stands for, and `last` is when the last of it
  * was, in ISO 8601.
  */
-export function createLogLimiter(write: (line: LogLine) => void): LogLimiter {
-  const troubles = new Map<string, Trouble>();
+export function createRepeatFilter(write: (line: LogLine) => void): RepeatFilter {
+  const failures = new Map<string, Failure>();
 
-  function openWindow(key: string, line: LogLine): void {
+  function openWindow(key: string, group: string, line: LogLine): void {
     const timer = setTimeout(() => {
-      const told = closeWindow(key);
-      if (told !== undefined) openWindow(key, told);
+      const written = closeWindow(key);
+      if (written !== undefined) openWindow(key, group, written);
     }, repeatWindowMs).unref();
-    troubles.set(key, { timer, subject: subjectOf(line), count: 0, last: line });
+    failures.set(key, { timer, subject: subjectOf(line), group, count: 0, last: line });
   }
 
   /** Ends a window. @returns the line that stands for what was folded, where there was any */
   function closeWindow(key: string): LogLine | undefined {
-    const trouble = troubles.get(key);
-    if (trouble === undefined) return undefined;
-    troubles.delete(key);
-    clearTimeout(trouble.timer);
-    if (trouble.count === 0) return undefined;
-    const { last, count: repeated } = trouble;
+    const failure = failures.get(key);
+    if (failure === undefined) return undefined;
+    failures.delete(key);
+    clearTimeout(failure.timer);
+    if (failure.count === 0) return undefined;
+    const { last, count: repeated } = failure;
     write({ ...last, time: new Date(), fields: { ...last.fields, repeated, last: last.time.toISOString() } });
     return last;
   }
 
+  /** The window of a line: where its failure has too many reasons already, one for all others. */
+  function keyOf(line: LogLine, group: string): string {
+    const key = `${group}\n${reasonOf(line)}`;
+    if (failures.has(key)) return key;
+    const reasons = [...failures.values()].filter((failure) => failure.group === group).length;
+    return reasons < maxReasons ? key : group;
+  }
+
   return {
-    trouble(line) {
-      const key = keyOf(line);
-      const trouble = troubles.get(key);
-      if (trouble !== undefined) {
-        trouble.count += 1;
-        trouble.last = line;
+    failure(line) {
+      const group = groupOf(line);
+      const key = keyOf(line, group);
+      const failure = failures.get(key);
+      if (failure !== undefined) {
+        failure.count += 1;
+        failure.last = line;
         return;
       }
       // Without a window after it: one that was opened again would be one too many.
-      if (troubles.size >= maxTroubles) closeWindow(troubles.keys().next().value ?? "");
+      if (failures.size >= maxFailures) closeWindow(failures.keys().next().value ?? "");
       write(line);
-      openWindow(key, line);
+      openWindow(key, group, line);
     },
     other(line) {
       const subject = subjectOf(line);
       if (subject !== "")
-        for (const [key, trouble] of troubles) if (trouble.subject === subject) closeWindow(key);
+        for (const [key, failure] of failures) if (failure.subject === subject) closeWindow(key);
       write(line);
     },
     settle() {
-      for (const key of troubles.keys()) closeWindow(key);
+      for (const key of failures.keys()) closeWindow(key);
     },
   };
 }
 
-/** Empty where a line speaks of nothing in particular. */
+/** Empty where a line concerns nothing in particular. */
 function subjectOf({ fields }: LogLine): string {
   return subjectFields
     .map((field) => fields[field] ?? "")
@@ -95,9 +108,19 @@ function subjectOf({ fields }: LogLine): string {
     .trim();
 }
 
-/** Numbers are left out: `waited 2999 ms` and `waited 3000 ms` are the same trouble. */
-function keyOf(line: LogLine): string {
+function groupOf(line: LogLine): string {
   const { level, message, fields } = line;
-  const told = [message, ...tellingFields.map((field) => String(fields[field]))];
-  return [level, subjectOf(line), told.join("\n").replaceAll(/\d+/g, "#")].join("\n").slice(0, 1024);
+  const identity = [message, ...identityFields.map((field) => String(fields[field]))];
+  return [level, subjectOf(line), withoutNumbers(identity.join("\n"))].join("\n");
+}
+
+/** The message of an error with a code may hold a server's words and distinguishes nothing; one without is this program's. */
+function reasonOf({ fields }: LogLine): string {
+  const words = fields["reason"] ?? (fields["code"] === undefined ? fields["error"] : undefined);
+  return withoutNumbers(String(words));
+}
+
+/** `waited 2999 ms` and `waited 3000 ms` are the same failure. */
+function withoutNumbers(text: string): string {
+  return text.replaceAll(/0x[\da-f]+|\d+/gi, "#").slice(0, 512);
 }

@@ -17,6 +17,8 @@ export interface ProgramOptions {
   readonly program?: keyof typeof programs;
   /** Beside PATH and HOME. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Most files that it may have open (ulimit -n). Default: as this process. */
+  readonly maxOpenFiles?: number;
 }
 
 /** A process under way. */
@@ -50,7 +52,12 @@ export function startProgram(t: TestContext, args: readonly string[], options: P
   const file = programs[options.program ?? "built"];
   if (!existsSync(file)) throw new Error(`${file} is missing: run \`npm run build\``);
   const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], ...options.env };
-  const child = spawn(process.execPath, [file, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const command = [process.execPath, file, ...args];
+  const [executable, ...rest] =
+    options.maxOpenFiles === undefined
+      ? command
+      : ["bash", "-c", `ulimit -n ${options.maxOpenFiles}; exec "$@"`, "bash", ...command];
+  const child = spawn(executable ?? "", rest, { env, stdio: ["ignore", "pipe", "pipe"] });
   const texts = { stdout: "", stderr: "" };
   const waiting = new Set<() => void>();
   let hasEnded = false;

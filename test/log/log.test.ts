@@ -1,5 +1,9 @@
 /** The log: both formats, what is escaped, what is redacted, errors as fields, and repeats folded by the minute. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { PassThrough, Writable } from "node:stream";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
@@ -23,9 +27,13 @@ function createLog(options: Partial<LoggerOptions> = {}): Log {
       done();
     },
   });
-  const lines = (): string[] => written.split("\n").slice(0, -1);
+  const logger = createLogger({ level: "info", format: "json", stream, ...options });
+  const lines = (): string[] => {
+    logger.flush();
+    return written.split("\n").slice(0, -1);
+  };
   return {
-    logger: createLogger({ level: "info", format: "json", stream, ...options }),
+    logger,
     lines,
     objects: () => lines().map((line) => JSON.parse(line) as Record<string, unknown>),
   };
@@ -316,13 +324,14 @@ test("while nobody reads the log its memory is bounded, and what was lost is cou
   stream.setEncoding("utf8").on("data", (text: string) => read.push(text));
   while (stream.writableLength > 0) await new Promise(setImmediate);
   logger.info("read again");
+  logger.flush();
   while (stream.writableLength > 0) await new Promise(setImmediate);
   const lines = read
     .join("")
     .split("\n")
     .slice(0, -1)
     .map((line) => JSON.parse(line) as { msg: string; lines?: number });
-  const told = lines.find(({ msg }) => msg === "lines of the log were lost: its reader did not keep up");
+  const told = lines.find(({ msg }) => msg === "lines of the log were lost");
   assert.equal(lines.filter(({ msg }) => msg === "line").length + (told?.lines ?? 0), 5000);
   assert.equal(lines.at(-1)?.msg, "read again");
 });
@@ -332,3 +341,149 @@ test("a log that is no terminal has no colours", () => {
   logger.warn("m", { a: 1 });
   assert.match(lines()[0] ?? "", /^[\d:.TZ-]+ WARN {2}m a=1$/);
 });
+
+function word(index: number): string {
+  return String.fromCodePoint(0x4e00 + index);
+}
+
+test("ever new words of a server do not fill the log; its code, method and first reasons tell failures apart", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog();
+  for (let index = 0; index < 1000; index += 1)
+    logger.warn(
+      "call failed",
+      { method: "Encrypt", grpc: "Internal" },
+      new ProviderError("KMIP_RESULT", `the KMS says ${word(index)}`, {
+        details: { reason: "General Failure" },
+      }),
+    );
+  assert.equal(objects().length, 1);
+  for (let index = 0; index < 1000; index += 1)
+    logger.warn("the KMS can't be reached", { endpoint: "a:1", reason: word(index) });
+  assert.equal(objects().length, 1 + 8 + 1);
+  logger.warn("call failed", { method: "Decrypt", grpc: "Internal" }, new ProviderError("KMIP_RESULT", "x"));
+  assert.equal(objects().length, 11);
+  t.mock.timers.tick(60_000);
+  const count = objects().reduce((sum, { repeated }) => sum + Number(repeated ?? 1), 0);
+  assert.equal(count, 2001);
+});
+
+test("lines are written together once per turn of the loop, at once where one is an error or they are many", async () => {
+  const writes: string[] = [];
+  const stream = new Writable({
+    decodeStrings: false,
+    write(chunk: string, _encoding, done) {
+      writes.push(chunk);
+      done();
+    },
+  });
+  const logger = createLogger({ level: "info", format: "text", stream });
+  for (let index = 0; index < 3; index += 1) logger.info(`line ${index}`);
+  assert.equal(writes.length, 0);
+  await new Promise(setImmediate);
+  assert.equal(writes.length, 1);
+  assert.match(writes[0] ?? "", /line 0\n.*line 1\n.*line 2\n$/);
+  logger.info("before");
+  logger.error("an error");
+  assert.match(writes[1] ?? "", /before\n.*an error\n$/);
+  for (let index = 0; index < 100; index += 1) logger.info("x".repeat(1000));
+  assert.equal(writes.length, 3);
+  logger.flush();
+  assert.equal(writes.length, 4);
+});
+
+test("lines that a stream refuses are counted, and reported with the reason when it takes lines again", async () => {
+  let isFull = true;
+  const taken: string[] = [];
+  // As process.stderr: an error does not end it.
+  const write = (text: string, done: (error?: Error) => void): boolean => {
+    if (!isFull) taken.push(text);
+    done(isFull ? Object.assign(new Error("no space"), { code: "ENOSPC" }) : undefined);
+    return true;
+  };
+  const stream = Object.assign(new PassThrough(), { write });
+  const logger = createLogger({ level: "info", format: "json", stream });
+  for (let index = 0; index < 5; index += 1) {
+    logger.info("lost");
+    logger.flush();
+    await new Promise(setImmediate);
+  }
+  isFull = false;
+  logger.info("kept");
+  logger.flush();
+  const objects = taken
+    .join("")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    objects.map(({ msg, lines, reason }) => [msg, lines, reason]),
+    [
+      ["lines of the log were lost", 5, "ENOSPC"],
+      ["kept", undefined, undefined],
+    ],
+  );
+});
+
+test("a full disk: what was not written is counted, and no line is torn", { skip: isRootMissing() }, (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "okms-log-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const script = `
+    const { createLogger } = await import(${JSON.stringify(path.resolve("src/log/log.ts"))});
+    const logger = createLogger({ level: "info", format: "json" });
+    for (let i = 0; i < 300; i += 1) logger.info("line " + i, { text: "x".repeat(900) });
+    logger.flush();
+    (await import("node:fs")).unlinkSync(${JSON.stringify(path.join(folder, "filler"))});
+    logger.info("there is room again");
+  `;
+  const run = `mount -t tmpfs -o size=256k none ${folder} || exit 77
+    head -c 100k /dev/zero > ${folder}/filler
+    "$0" --input-type=module -e "$1" 2> ${folder}/log; cat ${folder}/log; umount ${folder}`;
+  const result = spawnSync("unshare", ["-m", "bash", "-c", run, process.execPath, script], {
+    encoding: "utf8",
+    maxBuffer: 1 << 24,
+  });
+  if (result.status === 77) {
+    t.skip("no file system can be mounted here");
+    return;
+  }
+  const lines = result.stdout.trim().split("\n");
+  const whole = lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as { msg: string; lines?: number; reason?: string }];
+    } catch {
+      return [];
+    }
+  });
+  assert.equal(whole.at(-1)?.msg, "there is room again");
+  const report = whole.find(({ msg }) => msg === "lines of the log were lost");
+  assert.equal(report?.reason, "ENOSPC");
+  assert.equal(whole.filter(({ msg }) => msg.startsWith("line ")).length + (report?.lines ?? 0), 300);
+  assert.ok(lines.length - whole.length <= 1, "one line at most is torn");
+});
+
+function isRootMissing(): string | false {
+  return process.getuid?.() === 0 ? false : "only root can mount a small disk";
+}
+
+for (const format of ["text", "json"] as const)
+  test(`journald gets the priority of each ${format} line, where JOURNAL_STREAM names the stream`, () => {
+    const script = `
+      const { fstatSync } = await import("node:fs");
+      const { createLogger } = await import(${JSON.stringify(path.resolve("src/log/log.ts"))});
+      const { dev, ino } = fstatSync(2);
+      for (const [stream, prefix] of [[dev + ":" + ino, "to"], ["8:1", "not"]]) {
+        const logger = createLogger({ level: "trace", format: "${format}", env: { JOURNAL_STREAM: stream } });
+        for (const level of ["error", "warn", "info", "debug"]) logger[level](prefix + " the journal");
+        logger.trace(prefix + " the journal", { dump: "one\\ntwo" });
+        logger.flush();
+      }
+    `;
+    const { stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+      encoding: "utf8",
+    });
+    const lines = stderr.trim().split("\n");
+    const priorities = lines.map((line) => /^<(\d)>/.exec(line)?.[1] ?? "");
+    const expected = format === "text" ? ["3", "4", "6", "7", "7", "7", "7"] : ["3", "4", "6", "7", "7"];
+    assert.deepEqual(priorities, [...expected, ...expected.map(() => "")]);
+  });

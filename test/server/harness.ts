@@ -55,6 +55,7 @@ export function createMemoryLogger(): MemoryLogger {
     lines,
     enabled: () => true,
     settle: () => {},
+    flush: () => {},
     error: write("error"),
     warn: write("warn"),
     info: write("info"),

@@ -1,6 +1,6 @@
 /**
  * Admission: which calls are served, and which clients give way when slots are short. A call holds a slot from its
- * headers until its last byte is written, for each takes memory; a call to the KMS holds one of --max-inflight slots
+ * headers until its last byte is written, since each takes memory; a call to the KMS holds one of --max-inflight slots
  * as well while it runs. A client, that is a session, is proven once it has read a good answer, and stays so for
  * some minutes. Clients that are not proven give way to those that are.
  */
@@ -13,11 +13,11 @@ import { ProviderError } from "../../errors.ts";
 
 /** Most calls that live as long as their caller wants: Health's Watch, and reflection. */
 const maxStreams = 64;
-/** Slots that only Status may take: a flood of other calls must not look to the API server like a key that is gone. */
+/** Slots that only Status may take: under a flood of other calls the API server must not take the key for lost. */
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
-/** This part of the KMS slots, the last to be taken, is for proven clients, each up to an equal share of all slots. */
+/** Proven clients only get the last KMS slots, this part of all, and each at most an equal share of all. */
 const reservedPart = 1 / 4;
 /** How long a good answer proves a client, in ms: kube-apiserver asks for Status each minute. */
 const provenMs = 5 * 60_000;
@@ -34,33 +34,6 @@ export interface AdmissionOptions {
   readonly onDisplaced: () => void;
 }
 
-/** The slot of one call. */
-export interface CallSlot {
-  /** Whether the call waits for its own client: to send the rest of its request, or to read. It does at first. */
-  setWaiting(isWaiting: boolean): void;
-  /** Takes a KMS slot. @throws OVERLOADED where there is none for this client */
-  enterKms(): void;
-  leaveKms(): void;
-  /** Gives the slot back. `isServed`: a good answer was read to its end. Idempotent. */
-  end(isServed: boolean): void;
-}
-
-/** See the head of this file. */
-export interface Admission {
-  /** Registers a session and its connection until it closes. */
-  addSession(session: ServerHttp2Session, connection: Socket): void;
-  /** Takes a slot for the call of `stream`; undefined where there is none. */
-  admit(method: DescMethod, stream: ServerHttp2Stream): CallSlot | undefined;
-  /** Sessions that are open. */
-  sessions(): number;
-  /** Closes the session that is of least use. @returns false where each is proven */
-  closeLeastUseful(): boolean;
-  /** Calls to the KMS that run now. */
-  inflight(): number;
-  /** How many calls are open, in words, for the log. */
-  describe(): string;
-}
-
 /** What one session has open, and whether it is proven. */
 interface Client {
   readonly session: ServerHttp2Session;
@@ -68,128 +41,184 @@ interface Client {
   readonly connection: Socket;
   /** `performance.now()` of the last good answer that it read. */
   servedAt: number | undefined;
-  readonly slots: Set<Slot>;
+  readonly slots: Set<CallSlot>;
   /** How many of them wait for the client. */
   waiting: number;
   /** How many hold a KMS slot. */
   inflight: number;
 }
 
-interface Slot extends CallSlot {
-  readonly isWaiting: boolean;
-  readonly stream: ServerHttp2Stream;
-}
+/** See the head of this file. */
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #clients = new Map<Http2Session, Client>();
+  #open = 0;
+  #streams = 0;
+  #inflight = 0;
 
-/** Makes an admission without any session. */
-export function createAdmission(options: AdmissionOptions): Admission {
-  const { maxOpen, maxInflight } = options;
-  const clients = new Map<Http2Session, Client>();
-  const count = { open: 0, streams: 0, inflight: 0 };
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
 
-  function hasRoom(method: DescMethod, client: Client): boolean {
-    if (method.methodKind !== "unary" && count.streams >= maxStreams) return false;
+  /** Calls to the KMS that run now. */
+  get inflight(): number {
+    return this.#inflight;
+  }
+
+  /** Sessions that are open. */
+  get sessions(): number {
+    return this.#clients.size;
+  }
+
+  /** Registers a session and its connection until it closes. */
+  addSession(session: ServerHttp2Session, connection: Socket): void {
+    const counts = { waiting: 0, inflight: 0 };
+    this.#clients.set(session, { session, connection, servedAt: undefined, slots: new Set(), ...counts });
+    session.once("close", () => this.#clients.delete(session));
+  }
+
+  /** Whether the client of `stream` has read a good answer lately. */
+  isProven(stream: ServerHttp2Stream): boolean {
+    const client = this.#clientOf(stream);
+    return client !== undefined && isProven(client);
+  }
+
+  /** Takes a slot for the call of `stream`; undefined where there is none. */
+  admit(method: DescMethod, stream: ServerHttp2Stream): CallSlot | undefined {
+    const client = this.#clientOf(stream);
+    if (client === undefined || !this.#hasRoom(method, client)) return undefined;
+    const isStream = method.methodKind !== "unary";
+    this.#open += 1;
+    if (isStream) this.#streams += 1;
+    return new CallSlot(client, stream, {
+      addInflight: (delta) => this.#addInflight(client, delta),
+      onEnd: () => {
+        this.#open -= 1;
+        if (isStream) this.#streams -= 1;
+      },
+    });
+  }
+
+  /** Closes the session that is of least use. @returns false where each is proven */
+  closeLeastUseful(): boolean {
+    const least = leastUseful(this.#clients.values());
+    if (least !== undefined) this.#close(least);
+    return least !== undefined;
+  }
+
+  /** How many calls are open, in words, for the log. */
+  describe(): string {
+    return `${this.#open} calls are open, ${this.#streams} of them streams`;
+  }
+
+  #clientOf({ session }: ServerHttp2Stream): Client | undefined {
+    return session === undefined ? undefined : this.#clients.get(session);
+  }
+
+  #hasRoom(method: DescMethod, client: Client): boolean {
+    if (method.methodKind !== "unary" && this.#streams >= maxStreams) return false;
     const isStatus = method.parent === KeyManagementService && method.name === "Status";
-    const slots = isStatus ? maxOpen + statusSlots : maxOpen;
-    while (count.open >= slots) {
-      const worst = mostWaiting(clients.values());
+    const slots = isStatus ? this.#options.maxOpen + statusSlots : this.#options.maxOpen;
+    while (this.#open >= slots) {
+      const worst = mostWaiting(this.#clients.values());
       if (worst === undefined || worst === client) return false;
       const isPreferred =
         (isStatus || isProven(client)) && !isProven(worst) && worst.waiting > client.waiting;
       if (worst.waiting <= fairShare && !isPreferred) return false;
-      displace(worst);
+      this.#displace(worst);
     }
     return true;
   }
 
   /** Makes room: a session that is not proven is closed; of a proven one the newest call that waits is reset. */
-  function displace(client: Client): void {
-    if (isProven(client)) {
-      const newest = [...client.slots].findLast((slot) => slot.isWaiting);
-      newest?.end(false);
-      newest?.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    } else {
-      close(client);
-    }
-    options.onDisplaced();
+  #displace(client: Client): void {
+    if (isProven(client)) [...client.slots].findLast((slot) => slot.isWaiting)?.reset();
+    else this.#close(client);
+    this.#options.onDisplaced();
   }
 
-  function close(client: Client): void {
-    clients.delete(client.session);
+  #close(client: Client): void {
+    this.#clients.delete(client.session);
     for (const slot of client.slots) slot.end(false);
     client.connection.destroy();
   }
 
-  function hasKmsSlot(client: Client): boolean {
-    const free = maxInflight - count.inflight;
+  #addInflight(client: Client, delta: 1 | -1): void {
+    if (delta === 1 && !this.#hasKmsSlot(client)) {
+      const { maxInflight } = this.#options;
+      throw new ProviderError("OVERLOADED", `${this.#inflight} of ${maxInflight} calls to the KMS at once`);
+    }
+    client.inflight += delta;
+    this.#inflight += delta;
+    this.#options.onInflight(delta);
+  }
+
+  #hasKmsSlot(client: Client): boolean {
+    const { maxInflight } = this.#options;
+    const free = maxInflight - this.#inflight;
     if (free > maxInflight * reservedPart) return true;
     if (free <= 0 || !isProven(client)) return false;
-    const sharers = [...clients.values()].filter((one) => isProven(one)).length;
+    const sharers = [...this.#clients.values()].filter((one) => isProven(one)).length;
     return client.inflight < maxInflight / sharers;
   }
+}
 
-  function addInflight(client: Client, delta: 1 | -1): void {
-    client.inflight += delta;
-    count.inflight += delta;
-    options.onInflight(delta);
-  }
+/** What a slot reports to the admission. */
+interface SlotOwner {
+  /** @throws OVERLOADED where a KMS slot is asked for and there is none */
+  readonly addInflight: (delta: 1 | -1) => void;
+  readonly onEnd: () => void;
+}
 
-  function createSlot(client: Client, stream: ServerHttp2Stream, isStream: boolean): Slot {
-    let isWaiting = true;
-    const setWaiting = (waits: boolean): void => {
-      if (waits === isWaiting || !client.slots.has(slot)) return;
-      isWaiting = waits;
-      client.waiting += waits ? 1 : -1;
-    };
-    const slot: Slot = {
-      stream,
-      get isWaiting() {
-        return isWaiting;
-      },
-      setWaiting,
-      enterKms() {
-        if (!hasKmsSlot(client))
-          throw new ProviderError(
-            "OVERLOADED",
-            `${count.inflight} of ${maxInflight} calls to the KMS at once`,
-          );
-        addInflight(client, 1);
-      },
-      leaveKms: () => addInflight(client, -1),
-      end(isServed) {
-        setWaiting(false);
-        if (isServed) client.servedAt = performance.now();
-        if (!client.slots.delete(slot)) return;
-        count.open -= 1;
-        if (isStream) count.streams -= 1;
-      },
-    };
-    client.slots.add(slot);
+/** The slot of one call, held from its making until `end`. */
+export class CallSlot {
+  readonly #client: Client;
+  readonly #stream: ServerHttp2Stream;
+  readonly #owner: SlotOwner;
+  #isWaiting = true;
+
+  constructor(client: Client, stream: ServerHttp2Stream, owner: SlotOwner) {
+    this.#client = client;
+    this.#stream = stream;
+    this.#owner = owner;
+    client.slots.add(this);
     client.waiting += 1;
-    count.open += 1;
-    if (isStream) count.streams += 1;
-    return slot;
   }
 
-  return {
-    addSession(session, connection) {
-      const counts = { waiting: 0, inflight: 0 };
-      clients.set(session, { session, connection, servedAt: undefined, slots: new Set(), ...counts });
-      session.once("close", () => clients.delete(session));
-    },
-    admit(method, stream) {
-      const client = stream.session === undefined ? undefined : clients.get(stream.session);
-      if (client === undefined || !hasRoom(method, client)) return undefined;
-      return createSlot(client, stream, method.methodKind !== "unary");
-    },
-    sessions: () => clients.size,
-    closeLeastUseful() {
-      const least = leastUseful(clients.values());
-      if (least !== undefined) close(least);
-      return least !== undefined;
-    },
-    inflight: () => count.inflight,
-    describe: () => `${count.open} calls are open, ${count.streams} of them streams`,
-  };
+  /** Whether the call waits for its own client: to send the rest of its request, or to read. It does at first. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
+  }
+
+  /** Notes whether the call waits for its own client. */
+  setWaiting(isWaiting: boolean): void {
+    if (isWaiting === this.#isWaiting || !this.#client.slots.has(this)) return;
+    this.#isWaiting = isWaiting;
+    this.#client.waiting += isWaiting ? 1 : -1;
+  }
+
+  /** Takes a KMS slot. @throws OVERLOADED where there is none for this client */
+  enterKms(): void {
+    this.#owner.addInflight(1);
+  }
+
+  /** Gives the KMS slot back. */
+  leaveKms(): void {
+    this.#owner.addInflight(-1);
+  }
+
+  /** Gives the slot back. Idempotent. @param isServed a good answer was read to its end */
+  end(isServed: boolean): void {
+    this.setWaiting(false);
+    if (isServed) this.#client.servedAt = performance.now();
+    if (this.#client.slots.delete(this)) this.#owner.onEnd();
+  }
+
+  /** Gives the slot back and resets the stream. */
+  reset(): void {
+    this.end(false);
+    this.#stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  }
 }
 
 function isProven({ servedAt }: Client): boolean {

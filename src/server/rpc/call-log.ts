@@ -1,12 +1,12 @@
 /**
  * One line of the log for each call. The key appears as the hash that kube-apiserver's metrics have; nothing of a
- * payload appears at all.
+ * payload appears.
  */
 import type { LogFields, Logger } from "../../log/log.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
 import type { CodeName, EndedCall } from "./call.ts";
 
-/** Writes the line of a call that has been answered. Status and health calls that went well are debug lines. */
+/** Writes the line of a call that has been answered. Successful Status and health calls are debug lines. */
 export function logCall(logger: Logger, call: EndedCall, code: CodeName): void {
   const level = levelOf(call, code);
   if (!logger.enabled(level)) return;

@@ -59,7 +59,7 @@ export async function runCall<T>(call: Call, request: object, handle: () => Prom
   noteUid(call, request);
   const usesKms = call.method.parent === KeyManagementService && call.method.name !== "Status";
   try {
-    // The others answer from memory: an overload must not look to the API server like a key that is gone.
+    // The others answer from memory: under an overload the API server must not take the key for lost.
     if (usesKms) call.slot.enterKms();
     try {
       const result = await settleWithin(handle(), call.budget.signal);

@@ -118,7 +118,7 @@ async function* bodyOf(
   const onAbort = (): void => {
     aborted.reject(
       toProviderError(signal.reason).kind === "timeout"
-        ? new ConnectError("the request did not come to its end in time", Code.DeadlineExceeded)
+        ? new ConnectError("the request was not complete in time", Code.DeadlineExceeded)
         : toConnectError(signal.reason),
     );
   };
@@ -137,7 +137,7 @@ async function* bodyOf(
   }
 }
 
-/** Why JSON could not be read, Connect says in words that quote it; there may be a plaintext in it. */
+/** Connect's own message quotes JSON that it cannot read, and that may hold a plaintext. */
 const unreadableJson = "the request is not readable as JSON of its type";
 
 /** Notes how the adapter answers, and keeps the request's own words out of the answer. */
@@ -177,7 +177,7 @@ class CallResponse extends Http2ServerResponse {
 
   override end(...rest: unknown[]): this {
     const { call, onAnswered } = this.#request;
-    // No handler has seen it, and nothing else in the log says whose fault it was.
+    // No handler has seen it: without this the log has no reason.
     if (call.code === undefined && this.#code !== "OK" && this.#code !== "Canceled")
       call.error ??= unseenRequest;
     onAnswered(call.code ?? this.#code);

@@ -1,5 +1,5 @@
 /**
- * The budget of a call: the caller's own deadline or --timeout, whichever ends first (DESIGN.md, decision 5),
+ * The budget of a call: the caller's own deadline or --timeout, whichever ends first (docs/design.md, 5),
  * with one timer. Reads grpc-timeout and connect-timeout-ms itself, because Connect's own timer overflows at
  * 25 days and then fires at once.
  */
@@ -18,13 +18,13 @@ const unitMs: Readonly<Record<string, number>> = {
 
 /** What bounds one call. */
 export interface Budget {
-  /** Aborts with a ProviderError: TIMEOUT when the time is over, CANCELED or what `cancel` was given. */
+  /** Aborts with a ProviderError: TIMEOUT when the time is over, CANCELED or what `cancel` is given. */
   readonly signal: AbortSignal;
   /** When the time is over, in ms of `performance.now()`; Infinity where nothing bounds it. */
   readonly deadline: number;
   /** Aborts now: the caller left, or the program ends. */
   cancel(reason?: ProviderError): void;
-  /** Stops the timer; what comes later aborts nothing. To be called when the call has been answered. */
+  /** Stops the timer; nothing aborts the signal afterwards. To be called when the call is answered. */
   end(): void;
 }
 
@@ -44,8 +44,8 @@ export function callerTimeoutMs(headers: Readonly<Record<string, unknown>>): num
 }
 
 /**
- * How long an answer may take for it to come in time: a caller's time began before its headers were here, and what is
- * answered as it ends is lost with its reason. A fiftieth is kept back, 50 ms at most.
+ * How long an answer may take to reach the caller in time: the caller's time began before its headers arrived, and an
+ * answer that comes as it ends is discarded, with its reason. A fiftieth is reserved, 50 ms at most.
  */
 export function answerTimeMs(callerMs: number | undefined): number | undefined {
   return callerMs === undefined ? undefined : callerMs - Math.min(callerMs / 50, 50);
@@ -82,7 +82,7 @@ export function startBudget(...limitsMs: readonly (number | undefined)[]): Budge
 
 /**
  * Settles as `work` does, or rejects with the signal's reason once it aborts, even where `work` ignores the
- * signal. On abort `work` has the rest of the turn to reject with an error of its own, which says more.
+ * signal. On abort `work` has the rest of the turn to reject with an error of its own, which is more specific.
  */
 export async function settleWithin<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();

@@ -19,7 +19,7 @@ import { endWithMessage, endWithStatus } from "./stream.ts";
 /** Answers the bytes of a request with those of a reply; undefined where they are no message of the method's. */
 export type FastMethod = (message: Uint8Array, call: Call) => Promise<Uint8Array> | undefined;
 
-/** What the log says of a request that no handler saw. */
+/** The reason in the log for a request that no handler saw. */
 export const unseenRequest =
   "the request was refused before it was a call: malformed, too long, or cut short";
 
@@ -93,7 +93,7 @@ function endUnread(stream: ServerHttp2Stream, call: Call): void {
   const reason = toProviderError(call.budget.signal.reason);
   if (reason.kind === "timeout") {
     call.code = codeName(Code.DeadlineExceeded);
-    endWithStatus(stream, Code.DeadlineExceeded, "the request did not come to its end in time");
+    endWithStatus(stream, Code.DeadlineExceeded, "the request was not complete in time");
   } else {
     call.code = codeName(toConnectError(reason).code);
   }

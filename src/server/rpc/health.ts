@@ -36,7 +36,7 @@ export function createHealthService(status: KeyStatus, draining: AbortSignal): S
   };
 }
 
-/** The status now, and again whenever it has changed; changes that nobody read in time count as one. */
+/** The status now, and again whenever it has changed; changes that were not read in time count as one. */
 async function* servingStatuses(
   status: KeyStatus,
   ended: AbortSignal,

@@ -8,8 +8,8 @@ import type { Admission } from "./admission.ts";
 import type { RequestHandler } from "./request-handler.ts";
 
 /**
- * Calls that a client may take back, at once and per second. Node's own limit (1000, then 33 a second) is for strangers,
- * and ends the connection with every call on it: kube-apiserver has one, and takes back whatever runs out of time.
+ * Calls that a client may reset, at once and per second. Node's own limit (1000, then 33 a second) is for clients on the
+ * internet, and ends the connection with every call on it: kube-apiserver has one, and resets each call that times out.
  */
 const streamResetBurst = 10_000;
 const streamResetRate = 2_000;
@@ -19,7 +19,7 @@ const maxSessionMemoryMb = 4;
 const maxSilenceMs = 10_000;
 /** Headers of one request, in bytes. kube-apiserver sends some 250. */
 const maxHeaderBytes = 16 * 1024;
-/** Streams of one session at least; more than there are KMS slots, so that a caller is told of an overload. */
+/** Streams of one session at least; more than there are KMS slots, so that a caller gets an error in an overload. */
 const minConcurrentStreams = 256;
 
 /** How it is made. */
@@ -35,7 +35,7 @@ export interface Http2ServerOptions {
 export interface SessionServer {
   /** Begins a session on a connection. */
   accept(connection: Socket): void;
-  /** Tells every client to go away, and takes no more calls of it. */
+  /** Sends GOAWAY to every client; its calls in flight finish. */
   goAway(): void;
 }
 
@@ -77,7 +77,7 @@ export function createSessionServer(options: Http2ServerOptions): SessionServer 
   });
   // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
   server.on("sessionError", (error) => {
-    if (isFarewell(error)) return;
+    if (isGracefulEnd(error)) return;
     metrics.rejected("session");
     logger.debug("a client's session failed", { reason: error.message });
   });
@@ -93,7 +93,7 @@ export function createSessionServer(options: Http2ServerOptions): SessionServer 
   };
 }
 
-/** Some clients, Connect's among them, leave with GOAWAY(CANCEL): nothing was refused and nothing failed. */
-function isFarewell(error: Error): boolean {
+/** Some clients, Connect's among them, end with GOAWAY(CANCEL): nothing was refused and nothing failed. */
+function isGracefulEnd(error: Error): boolean {
   return error.message === `Session closed with error code ${constants.NGHTTP2_CANCEL}`;
 }

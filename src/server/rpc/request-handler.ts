@@ -38,6 +38,7 @@ export type RequestHandler = (
 /** Makes the handler of all requests of a server. */
 export function createRequestHandler(options: RequestHandlerOptions): RequestHandler {
   const { fastMethods, connect, timeoutMs, admission, onEnd } = options;
+  const later = createQueue();
   const methods = new Map(
     options.services.flatMap((service) => service.methods.map((method) => [pathOf(method), method] as const)),
   );
@@ -45,10 +46,11 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   return (stream, headers, rawHeaders) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
     stream.on("error", () => undefined);
-    // Once all is processed that came with its headers: thousands that are reset by then must cost nothing.
-    setImmediate(() => {
+    const start = (): void => {
       if (!isGone(stream)) begin(stream, headers, rawHeaders);
-    });
+    };
+    if (admission.isProven(stream)) start();
+    else later(start);
   };
 
   function begin(
@@ -84,7 +86,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       if (isAnswered) return;
       isAnswered = true;
       call.slot.setWaiting(true);
-      // A client that does not read its answer gives its slot up all the same.
+      // A client that does not read its answer loses its slot all the same.
       if (!isGone(stream)) stream.setTimeout(timeoutMs, () => stream.destroy());
       call.budget.end();
       onEnd(call, code);
@@ -106,7 +108,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       onGone();
       return;
     }
-    // The adapter does not say that it has given up.
+    // The adapter does not report that its client has left.
     stream.once("close", onGone);
     connect({ ...request, call, chunks, onAnswered });
   }
@@ -120,6 +122,33 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   }
 }
 
+/** Calls of clients that are not proven that begin in one turn of the loop. */
+const beginsPerTurn = 64;
+
+/**
+ * Makes what runs functions in later turns of the loop, some in each, so that thousands of calls do not delay those of
+ * proven clients. By then a stream that was reset with its own headers is gone, and costs nothing.
+ */
+function createQueue(): (run: () => void) => void {
+  let queue: (() => void)[] = [];
+  let isScheduled = false;
+  const schedule = (): void => {
+    if (isScheduled || queue.length === 0) return;
+    isScheduled = true;
+    setImmediate(() => {
+      isScheduled = false;
+      const now = queue.slice(0, beginsPerTurn);
+      queue = queue.slice(beginsPerTurn);
+      for (const run of now) run();
+      schedule();
+    });
+  };
+  return (run) => {
+    queue.push(run);
+    schedule();
+  };
+}
+
 /** An answer without a handler. */
 interface Refusal {
   readonly code: Code;
@@ -128,7 +157,7 @@ interface Refusal {
   readonly httpStatus: number;
 }
 
-/** gRPC clients read 404 as Unimplemented; those that see grpc-status get it in so many words. */
+/** gRPC clients read 404 as Unimplemented; those that see grpc-status get it explicitly. */
 const unknownMethod: Refusal = {
   code: Code.Unimplemented,
   text: "unknown service or method",

@@ -15,7 +15,7 @@ import type { KeyStatus } from "../key/key-status.ts";
 import { connectionsWithin } from "../open-files.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
-import { type Admission, createAdmission } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import { logCall } from "./call-log.ts";
 import { createConnectHandler } from "./connect.ts";
 import { createFastMethods } from "./fast-path.ts";
@@ -51,7 +51,7 @@ export interface KmsServer {
   /** Listens. @throws SOCKET */
   listen(): Promise<void>;
   /**
-   * Removes the socket, tells every client to go away, lets what is in flight finish for at most timeoutMs, then
+   * Removes the socket, sends GOAWAY to every client, lets what is in flight finish for at most timeoutMs, then
    * closes every connection. Resolves when all are closed. Idempotent.
    */
   close(): Promise<void>;
@@ -71,7 +71,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   const maxConnections = options.maxConnections ?? connectionsWithin(connectionFiles, connectionLimits);
   const connections = new Set<Socket>();
   const draining = new AbortController();
-  const admission = createAdmission({
+  const admission = new Admission({
     maxOpen: Math.max(maxOpenCalls, 2 * maxInflight),
     maxInflight,
     onInflight: (delta) => metrics.inflight(delta),
@@ -86,7 +86,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   let closing: Promise<void> | undefined;
 
   function onConnection(connection: Socket): void {
-    if (admission.sessions() >= maxConnections) {
+    if (admission.sessions >= maxConnections) {
       metrics.rejected("connection");
       logger.warn("too many connections: the least useful one was closed", { limit: maxConnections });
       if (!admission.closeLeastUseful()) {
@@ -128,7 +128,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
         logger.warn("an abstract socket has no permissions: any local process of this network may connect");
     },
     close: () => (closing ??= drain()),
-    inflight: admission.inflight,
+    inflight: () => admission.inflight,
     connections: () => connections.size,
     address: () => socket?.address,
     isReachable: () => socket?.isThere === true,
@@ -174,7 +174,7 @@ function createSocketReporter(
     switch (event.type) {
       case "rebound":
         metrics.socketRebind();
-        logger.warn("the socket file was gone and has been made again", { path });
+        logger.warn("the socket file was missing and has been created again", { path });
         break;
       case "recovered":
         // A warning may be folded with the last one; the recovery must not be.
@@ -182,14 +182,14 @@ function createSocketReporter(
         break;
       case "taken-over":
         logger.warn(
-          "another process has taken the socket over: its clients are sent there, and this process takes the path " +
-            "back only when nobody answers on it; end this process when it is not needed",
+          "another process has taken over the socket: clients are sent there, and this process takes the path back " +
+            "only when no process listens on it; stop this process if it is not needed",
           { path },
         );
         onTakenOver();
         break;
       case "failed":
-        logger.error("the socket file is gone and cannot be made again for now", { path }, event.error);
+        logger.error("the socket file is missing and cannot be created for now", { path }, event.error);
         break;
       case "accept-failed":
         metrics.rejected("connection");
@@ -202,7 +202,7 @@ function createSocketReporter(
   };
 }
 
-/** Closes a connection as soon as its last answer and the GOAWAY are written: not when its client cares to. */
+/** Closes a connection as soon as its last answer and the GOAWAY are written, whatever its client does. */
 function closeWhenWritten(connection: Socket): Promise<void> {
   return new Promise((resolve) => {
     connection.once("close", () => {

@@ -14,7 +14,7 @@ const checkIntervalMs = 1000;
  */
 const checksBeforeTakingBack = 5;
 
-/** What the watch of a socket's file reports; unix-socket.ts tells what each means. */
+/** What the watch of a socket's file reports; unix-socket.ts explains each. */
 export type WatchEvent =
   | { readonly type: "rebound" | "taken-over" | "recovered" }
   | { readonly type: "failed"; readonly error: ProviderError };

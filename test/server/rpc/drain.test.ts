@@ -99,7 +99,7 @@ test("a server that is replaced sends its clients to the new one without a faile
 test("a socket file that is deleted under the server is made again, counted and told", async (t) => {
   const it = await startServer(t);
   unlinkSync(it.socketPath);
-  await it.logger.waitFor(({ message }) => message.includes("made again"));
+  await it.logger.waitFor(({ message }) => message.includes("created again"));
   assert.equal((await connectClient(t, it.socketPath).status({})).version, "v2");
   assert.match(await it.metrics.render(), /socket_rebinds_total(\{[^}]*\})? 1/);
 });

@@ -235,7 +235,7 @@ describe("what no good client sends does no harm", () => {
     const stream = openStream(session, "Encrypt");
     stream.write(frame(new Uint8Array(8)).subarray(0, 4));
     const reply = await replyOf(stream);
-    assert.deepEqual([reply.status, reply.message], [4, "the request did not come to its end in time"]);
+    assert.deepEqual([reply.status, reply.message], [4, "the request was not complete in time"]);
     const line = await it.logger.waitFor((one) => one.message === "call failed");
     assert.match(String(line.error), /before it was a call/);
   });
