@@ -64,6 +64,22 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
   steps.check("the .deb, the files, the settings, check, enable, probe, config", true);
 
   const cluster = await startKubernetes(day);
+  try {
+    transcript.add(...(await secretInEtcd(day, cluster, key.id)));
+  } catch (error) {
+    await cluster.close();
+    throw error;
+  }
+  if (isTranscript) putIntoDocs(transcript.text());
+  return cluster;
+}
+
+/** A Secret, written and looked at where it is stored. @returns a command that shows it, and its output */
+async function secretInEtcd(
+  { steps }: FirstDay,
+  cluster: Cluster,
+  keyId: string,
+): Promise<readonly [command: string, output: string]> {
   await steps.until(
     "kube-apiserver is ready, and content with the plugin",
     90,
@@ -74,13 +90,11 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
   const prefix = "k8s:enc:kms:v2:okms-encryption-provider:";
   steps.check(`a Secret is in etcd as ${prefix}`, stored.subarray(0, prefix.length).toString() === prefix);
   steps.check("its value is not to be read there", !stored.includes("Opaque"));
-  steps.check("its record names the key of the KMS", stored.includes(key.id));
-  transcript.add(
+  steps.check("its record names the key of the KMS", stored.includes(keyId));
+  return [
     "etcdctl get /registry/secrets/default/first --print-value-only | head -c 40",
     `${stored.subarray(0, 40).toString()}\n`,
-  );
-  if (isTranscript) putIntoDocs(transcript.text());
-  return cluster;
+  ];
 }
 
 /** kube-apiserver and etcd inside the host, by programs that lie in the folder that it shares. */

@@ -2,7 +2,7 @@
  * `npm run host`: the .deb of `npm run release` on a booted Debian host, through an operator's year: the first day up to a
  * Secret in etcd, then what comes later; and the image as a static Pod under a kubelet (`--only host` or `--only pod` does the
  * one or the other). A line a step; exit code 1 where one failed. Needs root, mmdebstrap,
- * systemd-container and Go. `--suite bullseye`, `--transcript` to put the first day into docs/install.md, `--keep` for the
+ * systemd-container and Go. `--suite trixie`, `--transcript` to put the first day into docs/install.md, `--keep` for the
  * folder. Not part of `npm test`: it takes minutes.
  */
 import { cpSync, globSync, mkdtempSync, rmSync } from "node:fs";
