@@ -82,7 +82,7 @@ function verify(): void {
   const folder = mkdtempSync(path.join(tmpdir(), "okms-release-"));
   try {
     const copy = path.join(folder, "a-copy-in-a-folder-with-another-name");
-    const files = run("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], { cwd: root });
+    const files = run("git", ["ls-files", "-z"], { cwd: root });
     for (const file of files.split("\0").filter((one) => one !== ""))
       cpSync(path.join(root, file), path.join(copy, file));
     for (const shared of ["node_modules", ".release"])

@@ -1,7 +1,8 @@
 /**
  * Argument lists as Go's flag package reads them (one dash or two, `=` or a space, bare booleans, `--`, the
- * last of several wins, but for lists), made into the one form that citty cannot misread: `--name=value`. citty itself takes
- * unknown flags and spare words in silence; here they become complaints.
+ * last of several wins), made into the one form that citty cannot misread: `--name=value`. The values of a list
+ * are joined in place of that. citty itself takes unknown flags and spare words in silence; here they become
+ * complaints.
  */
 import { parseGoBoolean } from "../config/settings.ts";
 import { looksLikeKey, quote } from "../text/quote.ts";

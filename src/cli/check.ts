@@ -1,5 +1,5 @@
 /**
- * `check`: with the flags of serve, says before it is installed whether it will work, and if not, what to do.
+ * `check`: with the flags of serve, checks before it is installed whether it will work, and if not, what to do.
  * The checks are in check/, loaded only when they are asked for.
  */
 import { parseServeConfig } from "../config/config.ts";
@@ -10,13 +10,13 @@ import { serveFlags } from "./serve-flags.ts";
 /** See the file's head. */
 export const checkCommand = defineCliCommand({
   name: "check",
-  description: "with the flags of serve: try everything that serve needs, and say what is wrong",
+  description: "with the flags of serve: try everything that serve needs, and report what is wrong",
   flags: {
     "encryption-config": {
       group: "CHECK",
       type: "string",
       valueHint: "FILE",
-      description: "kube-apiserver's EncryptionConfiguration, to be checked as well",
+      description: "kube-apiserver's EncryptionConfiguration, to be checked too",
     },
     "encryption-config-sock": {
       group: "CHECK",
@@ -41,11 +41,11 @@ export const checkCommand = defineCliCommand({
     ...envFileFlag,
     ...serveFlags,
   },
-  epilog: `Each check is a line: ✔ well, ! to be known, ✖ wrong (with what to do), — not tried, for an earlier one failed.
+  epilog: `Each check is a line: ✔ passed, ! a warning, ✖ failed (with what to do), — skipped since an earlier one failed.
 Nothing is changed, here or in the KMS, and no key material is asked for. Run it as the user that serve runs as, or as
 root with --user.
 
-Exit code: 0 nothing is wrong, 1 something is, 2 the command line is wrong.`,
+Exit code: 0 no check failed, 1 one did, 2 the command line is wrong.`,
   async run({ read, settings, env, stdout, stderr }) {
     const encryptionConfig = read.path("encryption-config");
     const encryptionConfigSock = read.path("encryption-config-sock");

@@ -13,13 +13,22 @@ import { runCliCommand } from "./command.ts";
 import type { CliCommand, CommandIo } from "./command.ts";
 import { configCommand } from "./config.ts";
 import { programName, renderHelp } from "./help.ts";
+import { initCommand } from "./init.ts";
 import { nearest } from "./nearest.ts";
 import { probeCommand } from "./probe.ts";
 import { recoverCommand } from "./recover.ts";
 import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
 
-const others = [checkCommand, probeCommand, configCommand, reencryptCommand, auditCommand, recoverCommand];
+const others = [
+  initCommand,
+  checkCommand,
+  probeCommand,
+  configCommand,
+  reencryptCommand,
+  auditCommand,
+  recoverCommand,
+];
 /** Every command; the first is the one that runs where none is named. */
 export const allCommands: readonly CliCommand[] = [serveCommand, ...others];
 const commands: ReadonlyMap<string, CliCommand> = new Map(
@@ -43,7 +52,7 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
   if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
 
   if (named === undefined && !word.startsWith("-")) {
-    // What comes after it is for a command that nobody knows: nothing can be said of that.
+    // What comes after it is for a command that does not exist: nothing can be checked of that.
     return print(io.stderr, `${unknownCommand(word)}\nSee ${programName} --help\n`, 2);
   }
   const command = named ?? serveCommand;

@@ -57,7 +57,7 @@ export const probeCommand = defineCliCommand({
     json: { group: "PROBE", type: "boolean", description: "print JSON, one object a run" },
   },
   epilog:
-    "Exit code: 0 all well, 1 something is not (with --watch: in any run), 2 the command line is wrong.",
+    "Exit code: 0 every call succeeded, 1 one failed (with --watch: in any run), 2 the command line is wrong.",
   async run({ read, stdout }) {
     const day = 86_400_000;
     const sock = read.path("sock") ?? "";

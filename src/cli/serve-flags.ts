@@ -16,7 +16,7 @@ export const serveFlags = {
     valueHint: "ADDRESS[,…]",
     env: "OKMS_SERV_ADDR",
     description:
-      "where the KMS is: host:5696 for kmip, https://host for rest; several: the first that answers serves",
+      "where the KMS is: host:5696 for kmip, https://host for rest; several: the first that answers is used",
   },
   "serv-name": {
     group: "SERVER",
@@ -41,8 +41,7 @@ export const serveFlags = {
     valueHint: "DURATION",
     env: "OKMS_TIMEOUT",
     default: "10s",
-    description:
-      "longest time that a call may take, as 10s, 1m30s, 500ms; a shorter deadline of the caller wins",
+    description: "longest time of a call, as 10s, 1m30s, 500ms; a shorter deadline of the client wins",
   },
   "encryption-key-id": {
     group: "KEY",
@@ -56,7 +55,7 @@ export const serveFlags = {
     type: "string",
     valueHint: "LABEL",
     env: "OKMS_KEY_LABEL",
-    description: "name of the key, looked up again and again: give the name to another key to rotate",
+    description: "name of the key, re-resolved at every probe: give the name to another key to rotate",
   },
   "okms-id": {
     group: "REST ONLY",
@@ -70,14 +69,14 @@ export const serveFlags = {
     type: "string",
     valueHint: "FILE",
     env: "OKMS_CLIENT_CERT",
-    description: "PEM certificate for mutual TLS; read again when it changes",
+    description: "certificate for mutual TLS, PEM or PKCS #12; re-read when it changes",
   },
   "client-key": {
     group: "AUTHENTICATION",
     type: "string",
     valueHint: "FILE",
     env: "OKMS_CLIENT_KEY",
-    description: "PEM private key of the certificate",
+    description: "PEM private key of the certificate; not needed with PKCS #12",
   },
   ca: {
     group: "AUTHENTICATION",
@@ -85,7 +84,8 @@ export const serveFlags = {
     valueHint: "FILE",
     env: "OKMS_CA_CERT",
     fallback: "the system's roots",
-    description: "PEM bundle that the server's certificate must chain to",
+    description:
+      "PEM bundle that the server's certificate must chain to: roots, an intermediate, or the certificate itself",
   },
   "client-key-password-file": {
     group: "AUTHENTICATION",
@@ -120,7 +120,7 @@ export const serveFlags = {
     valueHint: "LEVEL",
     env: "OKMS_LOG_LEVEL",
     default: "info",
-    description: "error, warn, info, debug, or trace (KMIP messages, without what is secret)",
+    description: "error, warn, info, debug, or trace (KMIP messages, without secrets)",
   },
   "log-format": {
     group: "ADVANCED",
@@ -158,7 +158,7 @@ export const serveFlags = {
     group: "ADVANCED",
     type: "boolean",
     env: "OKMS_REPLACE",
-    description: "take the socket over from a process that still answers on it, without a gap",
+    description: "take over the socket from a process that still answers on it, without a gap",
   },
   "sock-insecure-dir": {
     group: "ADVANCED",
@@ -172,7 +172,7 @@ export const serveFlags = {
     valueHint: "DURATION",
     env: "OKMS_PROBE_INTERVAL",
     default: "15s",
-    description: "time between two looks at the key when all is well",
+    description: "time between two probes of the key while it is healthy",
   },
   "status-grace": {
     group: "ADVANCED",
@@ -180,7 +180,7 @@ export const serveFlags = {
     valueHint: "DURATION",
     env: "OKMS_STATUS_GRACE",
     default: "2m",
-    description: "how long Status still says ok after the last good look, while the trouble may pass",
+    description: "how long Status still says ok after the last successful probe, during a transient failure",
   },
   "deep-probe-interval": {
     group: "ADVANCED",
@@ -212,7 +212,7 @@ export const serveFlags = {
     valueHint: "N",
     env: "OKMS_MAX_INFLIGHT",
     default: "512",
-    description: "most calls inside at once; one more is refused at once",
+    description: "most calls in flight; one more is refused at once",
   },
   "insecure-http": {
     group: "ADVANCED",

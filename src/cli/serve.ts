@@ -13,8 +13,8 @@ Example
   okms-k8s-encryption-provider --protocol kmip --serv-addr eu-west-rbx.okms.ovh.net:5696 \\
     --encryption-key-label etcd --client-cert ~/.ovh-kms/cert.pem --client-key ~/.ovh-kms/key.pem
 
-Signals: SIGTERM and SIGINT finish what is in flight and end; SIGHUP reads the PEM files again.
-Exit code: 0 ended as asked, 1 the socket can't be had, 2 the command line is wrong. Nothing else ends it.`,
+Signals: SIGTERM and SIGINT finish the calls in flight and exit; SIGHUP re-reads the certificate files.
+Exit code: 0 ended as asked, 1 the socket cannot be created, 2 the command line is wrong. These are the only exits.`,
   async run(invocation) {
     const { serve } = await import("./serve/run.ts");
     return serve(invocation);

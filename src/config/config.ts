@@ -1,6 +1,6 @@
 /**
  * What the program runs with: flags over environment over defaults, checked as a whole, then frozen.
- * Files are not looked at here: a bad certificate does not keep the program from starting.
+ * Files are not read here: a bad certificate does not keep the program from starting.
  */
 import {
   isRestAddress,
@@ -72,7 +72,7 @@ export interface Config {
   readonly maxInflight: number;
 }
 
-/** A configuration, and what is odd about it but keeps nothing from working. */
+/** A configuration, and warnings about what is unusual in it. */
 export interface ParsedConfig {
   readonly config: Config;
   /** One sentence each, for the log. */

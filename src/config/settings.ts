@@ -1,6 +1,6 @@
 /**
  * Settings as texts, with where each came from, and their reading into values: Go's durations and booleans,
- * numbers in a range, choices. A reader collects its complaints, so that everything wrong is told at once.
+ * numbers in a range, choices. A reader collects its complaints, so that everything wrong is reported at once.
  */
 import os from "node:os";
 import path from "node:path";

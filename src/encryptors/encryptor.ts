@@ -14,15 +14,15 @@ export type { ConnectionCounts, KmsEvent, Observer as KmsObserver } from "../ups
 export interface KeyInfo {
   /** The KMS's own identifier: key_id on the socket. */
   readonly keyId: string;
-  /** Its name, where the KMS told one. */
+  /** Its name, where the KMS reports one. */
   readonly name?: string;
-  /** Its length in bits, where the KMS told it. */
+  /** Its length in bits, where the KMS reports it. */
   readonly lengthBits?: number;
-  /** When its use begins and ends, where the KMS told any. */
+  /** When its use begins and ends, where the KMS reports any. */
   readonly dates?: KeyDates;
 }
 
-/** When the use of a key begins and ends, by the KMS's attributes. Those that it did not tell are absent. */
+/** When the use of a key begins and ends, by the KMS's attributes. Those that it does not report are absent. */
 export interface KeyDates {
   /** Process Start Date: no Decrypt before. */
   readonly processStart?: Date;

@@ -10,6 +10,8 @@ import { proveEncrypts } from "./prove-encrypts.ts";
 import { createRestEncryptor } from "./rest.ts";
 import { shareDecrypts } from "./share-decrypts.ts";
 
+export { createKmipKeyMaker, type KmipKeyMaker } from "./kmip-key-maker.ts";
+
 /** What an encryptor is made from; the program's configuration has all of it. */
 export interface EncryptorConfig {
   readonly protocol: Encryptor["protocol"];

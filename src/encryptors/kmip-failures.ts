@@ -1,6 +1,6 @@
 /**
  * What a KMIP server's refusal means for a key: Result Reasons (KMIP 1.4 section 9.1.3.2.29, and those of 2.0 that
- * servers give to 1.x clients all the same) to KEY_* codes. What is not listed stays KMIP_RESULT, with its class.
+ * servers send to 1.x clients) to KEY_* codes. What is not listed stays KMIP_RESULT, with its class.
  */
 import { type ErrorCode, KmipResultError, ProviderError, type RefusalClass } from "../errors.ts";
 

@@ -63,8 +63,8 @@ export function createKeyResolver(client: KmipClient, key: KeySelector): KeyReso
 
 /**
  * Says why an operation on a key was refused. Before KMIP 2.0 there is no Result Reason for a key in the wrong state, and
- * servers say Permission Denied or Illegal Operation: its attributes tell more.
- * @param refused the failure to give back where the attributes tell nothing against the key.
+ * servers say Permission Denied or Illegal Operation: its attributes say more.
+ * @param refused the failure to give back where the attributes do not explain it.
  */
 export async function explainRefusal(
   client: KmipClient,
@@ -230,7 +230,7 @@ class LabelSearch {
     if (names.includes(this.#label)) return;
     if (names.length > 0) throw anotherName(this.#label, keyId, names);
     if (this.#confirmed.has(keyId)) return;
-    // It tells no names: then a name that no key can have must find nothing.
+    // The server reports no names: then a Locate by a name that no key can have must find nothing.
     const others = await this.#locate(`${this.#label}-${randomUUID()}`, context).catch((error: unknown) => {
       if (error instanceof ProviderError && error.code === "KEY_NOT_FOUND") return [] as string[];
       throw error;
@@ -241,7 +241,7 @@ class LabelSearch {
 
   /**
    * Of several keys with one name the only active one: after a rotation the old key may keep its name.
-   * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one can't be had, or
+   * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one cannot be read, or
    *   KEY_NOT_ACTIVE.
    */
   async #onlyActive(keyIds: readonly string[], context: CallContext): Promise<FoundKey> {
@@ -276,7 +276,7 @@ class LabelSearch {
   }
 }
 
-/** A server that tells no state may have only keys that can be used. */
+/** A server that reports no state may have only keys that can be used. */
 function stateOf(attributes: readonly Attribute[]): number {
   return attributeValue(attributes, "State") ?? State.Active;
 }
@@ -316,8 +316,8 @@ function ambiguous(label: string, keyIds: readonly string[]): ProviderError {
 }
 
 /**
- * Checks that a key can serve. An attribute that the server does not tell is no reason to refuse the key: whether it
- * encrypts and decrypts is tried out anyhow.
+ * Checks that a key can serve. An attribute that the server does not report is no reason to refuse the key: the deep
+ * probe shows whether it encrypts and decrypts.
  * @throws KEY_UNUSABLE, KEY_NOT_ACTIVE.
  */
 function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
@@ -338,8 +338,8 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
       { details: { keyId } },
     );
   checkUsage(keyId, attributeValue(attributes, "Cryptographic Usage Mask"));
-  const name = label ?? told(() => attributeValue(attributes, "Name")?.value);
-  const lengthBits = told(() => attributeValue(attributes, "Cryptographic Length"));
+  const name = label ?? ifReadable(() => attributeValue(attributes, "Name")?.value);
+  const lengthBits = ifReadable(() => attributeValue(attributes, "Cryptographic Length"));
   const dates = datesOf(attributes);
   return {
     keyId,
@@ -351,7 +351,7 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
 
 function datesOf(attributes: readonly Attribute[]): KeyDates {
   const date = (name: AttributeName & `${string} Date`): Date | undefined => {
-    const seconds = told(() => attributeValue(attributes, name));
+    const seconds = ifReadable(() => attributeValue(attributes, name));
     const at = seconds === undefined ? undefined : new Date(Number(seconds) * 1000);
     return at === undefined || Number.isNaN(at.getTime()) ? undefined : at;
   };
@@ -365,8 +365,8 @@ function datesOf(attributes: readonly Attribute[]): KeyDates {
   };
 }
 
-/** What is told of a key and decides nothing: a server that has it in another type may. */
-function told<T>(read: () => T): T | undefined {
+/** An attribute that decides nothing: undefined where the server sends it in another type. */
+function ifReadable<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {

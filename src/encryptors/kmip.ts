@@ -52,7 +52,7 @@ const tagFieldSince = parseVersion("1.4");
  * @throws CONFIG where no server is given.
  */
 export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
-  // A server without Encrypt is unusable, however well it answers: another of the list may have it.
+  // A server without Encrypt is unusable even if it replies: another one of the list may have it.
   const client = createKmipClient({
     maxMessageBytes: maxReplyBytes,
     ...options,
@@ -188,7 +188,7 @@ class KmipCipher {
   }
 }
 
-/** Nothing about the form of the request: the next attempt would fail likewise, and the caller's time goes by. */
+/** Not about the form of the request: the next attempt would fail in the same way. */
 function isTransient({ kind }: ProviderError): boolean {
   return kind === "network" || kind === "timeout" || kind === "request" || kind === "overload";
 }
@@ -204,8 +204,8 @@ function checkPlaintext(plaintext: Uint8Array): void {
 }
 
 /** Another key's ciphertext under this key's key_id could never be read again. */
-function checkIdentity(keyId: string, told: string): void {
-  if (told !== keyId) throw broken(`Encrypt was asked of key ${keyId} and answered by key ${told}`);
+function checkIdentity(keyId: string, usedKeyId: string): void {
+  if (usedKeyId !== keyId) throw broken(`Encrypt under key ${keyId} was done under key ${usedKeyId}`);
 }
 
 /** Data ‖ tag, wherever the server put the tag: its own field has it from 1.4 on, and not in every server. */
@@ -215,7 +215,7 @@ function sealedData({ data, authenticatedEncryptionTag: tag }: EncryptResponse, 
   throw broken(`Encrypt gave ${data.length} bytes and a tag of ${tag?.length ?? 0} for ${length} bytes`);
 }
 
-/** A server may choose an IV of its own in spite of ours; then that is the one to keep. */
+/** The IV to store: a server may choose its own although one was sent. */
 function usedIv(ours: Uint8Array, theirs: Uint8Array | undefined): Uint8Array {
   if (theirs === undefined || theirs.length === 0) return ours;
   if (theirs.length === ivBytes) return theirs;
@@ -288,5 +288,5 @@ function endsWith(bytes: Uint8Array, end: Uint8Array): boolean {
 }
 
 function broken(what: string): ProviderError {
-  return new ProviderError("KMIP_UNEXPECTED", `the KMIP server's reply makes no sense: ${what}`);
+  return new ProviderError("KMIP_UNEXPECTED", `the KMIP server's reply is not valid: ${what}`);
 }

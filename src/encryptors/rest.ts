@@ -42,7 +42,7 @@ export function createRestEncryptor(options: RestEncryptorOptions): Encryptor {
   const keys = createServiceKeys(client, okmsId);
   return {
     protocol: "rest",
-    resolveKey: (context) => resolveKey(keys, options.key, context),
+    resolveKey: createKeyResolver(keys, options.key),
     encrypt: (plaintext, keyId, context) => encrypt(keys, plaintext, keyId, context),
     decrypt: ({ ciphertext, keyId }, context) => decrypt(keys, ciphertext, keyId, context),
     setTlsMaterial: client.setTlsMaterial,
@@ -105,7 +105,7 @@ function jweOf(ciphertext: Uint8Array): string {
   return text;
 }
 
-/** The API says 403 of a key that is not active, too: the key itself tells the two apart. */
+/** The API says 403 of a key that is not active, too: the key's state tells which. */
 async function explainDenial(
   keys: ServiceKeys,
   denied: unknown,
@@ -118,14 +118,42 @@ async function explainDenial(
   throw denied;
 }
 
-async function resolveKey(keys: ServiceKeys, selector: KeySelector, context: CallContext): Promise<KeyInfo> {
-  try {
-    const key =
-      "id" in selector ? await byId(keys, selector.id, context) : await byLabel(keys, selector, context);
-    return usable(key);
-  } catch (error) {
-    throw asResolveFailure(error, selector);
-  }
+function createKeyResolver(keys: ServiceKeys, selector: KeySelector): Encryptor["resolveKey"] {
+  const find: (context: CallContext) => Promise<ServiceKey> =
+    "id" in selector
+      ? (context) => byId(keys, selector.id, context)
+      : createLabelResolver(keys, selector.label);
+  return async (context) => {
+    try {
+      return usable(await find(context));
+    } catch (error) {
+      throw asResolveFailure(error, selector);
+    }
+  };
+}
+
+/** For how long the key is read by its id where the list of keys has several pages. */
+const walkAgainMs = 180_000;
+
+/** Finds the key by its name. A long list is not read at each probe: while the key found has the name, it is read alone. */
+function createLabelResolver(
+  keys: ServiceKeys,
+  label: string,
+): (context: CallContext) => Promise<ServiceKey> {
+  let known: { readonly id: string; readonly until: number } | undefined;
+  return async (context) => {
+    if (known !== undefined && performance.now() < known.until) {
+      const key = await keys.get(known.id, context).catch((error: unknown) => {
+        if (error instanceof RestError && error.status === 404) return undefined;
+        throw error;
+      });
+      if (key?.name === label && isActive(key)) return key;
+    }
+    known = undefined;
+    const { key, pages } = await byLabel(keys, label, context);
+    if (pages > 1) known = { id: key.id, until: performance.now() + walkAgainMs };
+    return key;
+  };
 }
 
 async function byId(keys: ServiceKeys, id: string, context: CallContext): Promise<ServiceKey> {
@@ -137,8 +165,12 @@ async function byId(keys: ServiceKeys, id: string, context: CallContext): Promis
 }
 
 /** Only where the list leaves something out is the key itself asked for. */
-async function byLabel(keys: ServiceKeys, { label }: { readonly label: string }, context: CallContext) {
-  const found = await keys.findActive(label, context);
+async function byLabel(
+  keys: ServiceKeys,
+  label: string,
+  context: CallContext,
+): Promise<{ readonly key: ServiceKey; readonly pages: number }> {
+  const { found, pages } = await keys.findActive(label, context);
   const ids = [...new Set(found.map(({ id }) => id))];
   const [key] = found;
   if (key === undefined)
@@ -148,7 +180,11 @@ async function byLabel(keys: ServiceKeys, { label }: { readonly label: string },
     throw new ProviderError("KEY_AMBIGUOUS", message, { details: { ids: ids.slice(0, 16).join(", ") } });
   }
   const isComplete = key.type && key.operations && key.attributes?.state;
-  return isComplete ? key : byId(keys, key.id, context);
+  return { key: isComplete ? key : await byId(keys, key.id, context), pages };
+}
+
+function isActive({ attributes }: ServiceKey): boolean {
+  return (attributes?.state ?? "active").toLowerCase() === "active";
 }
 
 /** What the API does not tell is not held against the key: the round trip of the deep probe shows it. */

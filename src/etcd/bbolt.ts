@@ -18,7 +18,7 @@ const metaFlag = 0x04;
 const bucketElementFlag = 0x01;
 /** bbolt's own page sizes are the operating system's: 4 KiB to 64 KiB. */
 const pageSizes = [4096, 8192, 16_384, 32_768, 65_536, 1024, 2048, 131_072, 262_144] as const;
-/** A page spans several where a value is long: etcd takes requests of 1.5 MiB unless it is told otherwise. */
+/** A page spans several where a value is long: etcd takes requests of 1.5 MiB by default. */
 const mostPageBytes = 256 * 1024 * 1024;
 /** A tree of the widest fan-out that a file can hold is far less deep. */
 const mostDepth = 32;
@@ -59,7 +59,7 @@ export interface Bbolt {
   readonly pages: number;
   /**
    * The elements of a top-level bucket, the greatest key first; undefined where there is no such bucket.
-   * @param onPage is told the number of pages that each step of the walk has read
+   * @param onPage called with the number of pages that each step of the walk has read
    * @throws ETCD_DATA
    */
   descending(bucket: string, onPage?: (span: number) => void): Generator<Element> | undefined;

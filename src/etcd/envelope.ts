@@ -24,6 +24,9 @@ export type Envelope =
   /** `reason` holds nothing of the value. */
   | { readonly kind: "unknown"; readonly reason: string };
 
+/** The reason of a value that may be whole, under a provider that this program has never heard of. */
+export const unknownProvider = "it is encrypted by a provider of an unknown kind";
+
 const encrypted = "k8s:enc:";
 const protobuf = "k8s\0";
 const jsonStart = 0x7b;
@@ -63,8 +66,7 @@ function parseEncrypted(bytes: Buffer): Envelope {
   if (second === undefined || third === undefined)
     return { kind: "unknown", reason: "it is cut in its prefix" };
   const kind = kinds[head.toString("latin1", 0, second)];
-  if (kind === undefined)
-    return { kind: "unknown", reason: "it is encrypted by a provider of an unknown kind" };
+  if (kind === undefined) return { kind: "unknown", reason: unknownProvider };
   const provider = head.toString("utf8", second + 1, third);
   const body = bytes.subarray(encrypted.length + third + 1);
   if (body.length === 0) return { kind: "unknown", reason: "it is cut behind its prefix" };

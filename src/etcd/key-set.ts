@@ -2,7 +2,7 @@
  * A set of etcd keys in a fixed amount of memory: 128 bits of a salted SHA-256 of each, in an open-addressing table.
  * Two keys that share them are not to be expected before 2^64 keys, and nobody can make them on purpose.
  */
-import { hash, randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 const words = 4;
 
@@ -38,7 +38,7 @@ const salt = randomBytes(16);
 
 /** The digest of a key; another one in another process. */
 export function digestOf(key: Uint8Array): KeyDigest {
-  const bytes = hash("sha256", Buffer.concat([salt, key]), "buffer");
+  const bytes = createHash("sha256").update(salt).update(key).digest();
   return [
     bytes.readUInt32LE(0),
     bytes.readUInt32LE(4),

@@ -24,13 +24,13 @@ export interface LiveOptions {
   /** Of each request, in ms. Default 10 000. */
   readonly timeoutMs?: number;
   /** For how long a page is tried at all endpoints in turn, once etcd has answered, in ms. Default 60 000. */
-  readonly patienceMs?: number;
+  readonly retryMs?: number;
 }
 
 const defaultTimeoutMs = 10_000;
-const defaultPatienceMs = 60_000;
+const defaultRetryMs = 60_000;
 /** Pages grow towards it. The first ones are small, for a value may have 1.5 MB. */
-const pageBytes = 2 * 1024 * 1024;
+const pageBytes = 1024 * 1024;
 const firstLimit = 16;
 const mostLimit = 5000;
 const mostReplyBytes = 1024 * 1024 * 1024;
@@ -46,9 +46,8 @@ export function createLiveSource(options: LiveOptions): Source {
     async *read(observer = {}) {
       const cluster = new Cluster(options, observer);
       try {
-        const etcdVersion = await cluster.version();
         for await (const { page, revision } of pages(cluster, options.prefix, observer)) {
-          facts = { revision, ...(etcdVersion !== undefined && { etcdVersion }) };
+          facts = { revision, ...(cluster.version !== undefined && { etcdVersion: cluster.version }) };
           for (const { key, value, modRevision } of page.kvs)
             yield {
               key: textOf(key),
@@ -102,7 +101,13 @@ async function* pages(
     if (revision === 0n) revision = page.header?.revision ?? 0n;
     done += page.kvs.length;
     const last = page.kvs.at(-1);
-    if (page.more && last !== undefined) {
+    if (page.more) {
+      // Whatever answers there: each page has to bring the read forward.
+      if (last === undefined || Buffer.compare(last.key, key) < 0)
+        throw new ProviderError(
+          "ETCD_DATA",
+          "etcd's reply is not valid: a page does not follow the one before",
+        );
       limit = nextLimit(limit, page);
       key = Buffer.concat([last.key, Buffer.of(0)]);
       coming = cluster.range({ key, rangeEnd, limit, revision });
@@ -146,28 +151,23 @@ interface RangeQuery {
 class Cluster {
   readonly #endpoints: readonly Endpoint[];
   readonly #timeoutMs: number;
-  readonly #patienceMs: number;
+  readonly #retryMs: number;
   readonly #onNote: ReadObserver["onNote"];
+  readonly #checked = new Set<Endpoint>();
   #active = 0;
+  #version: string | undefined;
   #clusterId: bigint | undefined;
 
   constructor(options: LiveOptions, { onNote }: ReadObserver) {
     this.#endpoints = options.endpoints.map((url) => createEndpoint(url, options.secureContext));
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
-    this.#patienceMs = options.patienceMs ?? defaultPatienceMs;
+    this.#retryMs = options.retryMs ?? defaultRetryMs;
     this.#onNote = onNote;
   }
 
-  /** The version of the member that answers; undefined where it does not tell. */
-  async version(): Promise<string | undefined> {
-    try {
-      const reply = await this.#call(({ maintenance }, options) => maintenance.status({}, options));
-      return reply.version;
-    } catch (error) {
-      // A proxy, or a user without the rights: the pages will show.
-      if (error instanceof ProviderError && error.kind === "refused") return undefined;
-      throw error;
-    }
+  /** Of the member that answered first; undefined where it does not tell. */
+  get version(): string | undefined {
+    return this.#version;
   }
 
   async range({ key, rangeEnd, limit, revision }: RangeQuery): Promise<RangeResponse> {
@@ -183,12 +183,13 @@ class Cluster {
   async #call<T extends { readonly header?: ResponseHeader | undefined }>(
     request: (endpoint: Endpoint, options: { readonly timeoutMs: number }) => Promise<T>,
   ): Promise<T> {
-    const until = performance.now() + (this.#clusterId === undefined ? 0 : this.#patienceMs);
+    const begun = performance.now();
     const failures = new Map<string, string>();
     let pause: number = pauseMs.first;
     for (let attempt = 1; ; attempt += 1) {
       const endpoint = this.#endpoints[this.#active % this.#endpoints.length] as Endpoint;
       try {
+        await this.#checkEndpoint(endpoint);
         const reply = await request(endpoint, { timeoutMs: this.#timeoutMs });
         this.#checkCluster(endpoint, reply.header);
         if (failures.size > 0)
@@ -203,11 +204,27 @@ class Cluster {
         failures.set(endpoint.url, said);
         this.#active += 1;
         if (attempt % this.#endpoints.length !== 0) continue;
-        if (performance.now() >= until) throw unreachable(failures, endpoint, failure);
+        // Nothing is known of the cluster where none has answered: most likely the flags are wrong.
+        const retryMs = this.#clusterId === undefined ? 0 : this.#retryMs;
+        if (performance.now() - begun >= retryMs) throw unreachable(failures, endpoint, failure);
         await sleep(pause);
         pause = Math.min(pause * 2, pauseMs.most);
       }
     }
+  }
+
+  /** Asks an endpoint which cluster it is of, before the first page: another one may not have the revision at all. */
+  async #checkEndpoint(endpoint: Endpoint): Promise<void> {
+    if (this.#checked.has(endpoint)) return;
+    try {
+      const { header, version } = await endpoint.maintenance.status({}, { timeoutMs: this.#timeoutMs });
+      this.#checkCluster(endpoint, header);
+      this.#version ??= version;
+    } catch (error) {
+      // A proxy, or a user without the rights: the pages will show.
+      if (error instanceof ProviderError || isTransient(ConnectError.from(error))) throw error;
+    }
+    this.#checked.add(endpoint);
   }
 
   #checkCluster({ url }: Endpoint, header: ResponseHeader | undefined): void {

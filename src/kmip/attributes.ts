@@ -118,60 +118,63 @@ const forgivingName = forgiving<Name>(nameAttribute, (item) =>
     : undefined,
 );
 
-interface Vocable<Read, Write> {
+interface AttributeType<Read, Write> {
   readonly codec: Codec<Read, Write>;
   readonly since: VersionText;
 }
 
-function vocable<Read, Write>(codec: Codec<Read, Write>, from: VersionText = "1.0"): Vocable<Read, Write> {
+function attributeType<Read, Write>(
+  codec: Codec<Read, Write>,
+  from: VersionText = "1.0",
+): AttributeType<Read, Write> {
   return { codec, since: from };
 }
 
 /** The attributes whose values are understood here, by their specification names. */
-const vocabulary = {
-  "Unique Identifier": vocable(textString),
-  Name: vocable(forgivingName),
-  "Object Type": vocable(forgivingEnumeration(Tag.ObjectType)),
-  "Cryptographic Algorithm": vocable(forgivingEnumeration(Tag.CryptographicAlgorithm)),
-  "Cryptographic Length": vocable(forgivingInteger),
-  "Cryptographic Parameters": vocable(cryptographicParameters),
-  Digest: vocable(digest),
-  "Operation Policy Name": vocable(textString),
-  "Cryptographic Usage Mask": vocable(forgivingInteger),
-  "Lease Time": vocable(interval),
-  State: vocable(forgivingEnumeration(Tag.State)),
-  "Initial Date": vocable(forgivingDate),
-  "Activation Date": vocable(forgivingDate),
-  "Process Start Date": vocable(forgivingDate),
-  "Protect Stop Date": vocable(forgivingDate),
-  "Deactivation Date": vocable(forgivingDate),
-  "Destroy Date": vocable(forgivingDate),
-  "Compromise Occurrence Date": vocable(forgivingDate),
-  "Compromise Date": vocable(forgivingDate),
-  "Revocation Reason": vocable(revocationReason),
-  "Archive Date": vocable(forgivingDate),
-  "Object Group": vocable(textString),
-  Fresh: vocable(boolean, "1.1"),
-  Link: vocable(link),
-  "Application Specific Information": vocable(applicationSpecificInformation),
-  "Contact Information": vocable(textString),
-  "Last Change Date": vocable(forgivingDate),
-  "Alternative Name": vocable(alternativeName, "1.2"),
-  "Key Value Present": vocable(boolean, "1.2"),
-  "Original Creation Date": vocable(forgivingDate, "1.2"),
-  Description: vocable(textString, "1.4"),
-  Comment: vocable(textString, "1.4"),
-  Sensitive: vocable(boolean, "1.4"),
-  "Always Sensitive": vocable(boolean, "1.4"),
-  Extractable: vocable(boolean, "1.4"),
-  "Never Extractable": vocable(boolean, "1.4"),
+const attributeTypes = {
+  "Unique Identifier": attributeType(textString),
+  Name: attributeType(forgivingName),
+  "Object Type": attributeType(forgivingEnumeration(Tag.ObjectType)),
+  "Cryptographic Algorithm": attributeType(forgivingEnumeration(Tag.CryptographicAlgorithm)),
+  "Cryptographic Length": attributeType(forgivingInteger),
+  "Cryptographic Parameters": attributeType(cryptographicParameters),
+  Digest: attributeType(digest),
+  "Operation Policy Name": attributeType(textString),
+  "Cryptographic Usage Mask": attributeType(forgivingInteger),
+  "Lease Time": attributeType(interval),
+  State: attributeType(forgivingEnumeration(Tag.State)),
+  "Initial Date": attributeType(forgivingDate),
+  "Activation Date": attributeType(forgivingDate),
+  "Process Start Date": attributeType(forgivingDate),
+  "Protect Stop Date": attributeType(forgivingDate),
+  "Deactivation Date": attributeType(forgivingDate),
+  "Destroy Date": attributeType(forgivingDate),
+  "Compromise Occurrence Date": attributeType(forgivingDate),
+  "Compromise Date": attributeType(forgivingDate),
+  "Revocation Reason": attributeType(revocationReason),
+  "Archive Date": attributeType(forgivingDate),
+  "Object Group": attributeType(textString),
+  Fresh: attributeType(boolean, "1.1"),
+  Link: attributeType(link),
+  "Application Specific Information": attributeType(applicationSpecificInformation),
+  "Contact Information": attributeType(textString),
+  "Last Change Date": attributeType(forgivingDate),
+  "Alternative Name": attributeType(alternativeName, "1.2"),
+  "Key Value Present": attributeType(boolean, "1.2"),
+  "Original Creation Date": attributeType(forgivingDate, "1.2"),
+  Description: attributeType(textString, "1.4"),
+  Comment: attributeType(textString, "1.4"),
+  Sensitive: attributeType(boolean, "1.4"),
+  "Always Sensitive": attributeType(boolean, "1.4"),
+  Extractable: attributeType(boolean, "1.4"),
+  "Never Extractable": attributeType(boolean, "1.4"),
 } as const;
 
 /** The name of an attribute whose value is understood here. */
-export type AttributeName = keyof typeof vocabulary;
+export type AttributeName = keyof typeof attributeTypes;
 /** The value of an attribute, by its name. */
 export type AttributeValue<Named extends AttributeName> =
-  (typeof vocabulary)[Named] extends Vocable<infer Read, never> ? Read : never;
+  (typeof attributeTypes)[Named] extends AttributeType<infer Read, never> ? Read : never;
 
 /** Attribute, section 2.1.1: Attribute Name, Attribute Index (absent is 0), Attribute Value. */
 export const attributeStructure = structure({
@@ -190,7 +193,7 @@ export const templateAttribute = structure({
 
 /** Whether the value of the attribute `name` is understood here. */
 export function isAttributeName(name: string): name is AttributeName {
-  return Object.hasOwn(vocabulary, name);
+  return Object.hasOwn(attributeTypes, name);
 }
 
 /**
@@ -204,7 +207,7 @@ export function attribute<Named extends AttributeName>(
   version: ProtocolVersion,
   index?: number,
 ): Attribute {
-  const { codec, since: from } = vocabulary[name] as Vocable<unknown, unknown>;
+  const { codec, since: from } = attributeTypes[name] as AttributeType<unknown, unknown>;
   requireVersion(`the attribute ${name}`, parseVersion(from), version);
   return indexed(name, codec.encode(Tag.AttributeValue, value, version), index);
 }
@@ -226,7 +229,7 @@ export function attributeValues<Named extends AttributeName>(
   attributes: readonly Attribute[],
   name: Named,
 ): AttributeValue<Named>[] {
-  const { codec } = vocabulary[name] as Vocable<AttributeValue<Named>, never>;
+  const { codec } = attributeTypes[name] as AttributeType<AttributeValue<Named>, never>;
   return attributes
     .filter((one) => one.name === name)
     .map((one) => codec.decode(one.value, `Attribute "${name}"`));

@@ -1,7 +1,7 @@
 /**
  * Batches: joins operations with messages. Builds a request of several operations, builds the items of a response, and
  * finds in a response what belongs to each operation (KMIP 1.4 sections 4, 6.4, 6.9 to 6.15).
- * Leaves out asynchronous operations: a pending one is an unexpected answer.
+ * Leaves out asynchronous operations: a pending one is an unexpected reply.
  */
 import { randomBytes } from "node:crypto";
 import { KmipResultError } from "../errors.ts";
@@ -14,15 +14,13 @@ import { Tag } from "./spec/tags.ts";
 import { type Item, ItemType } from "./ttlv/item.ts";
 import { formatVersion, type ProtocolVersion, supportedVersions } from "./version.ts";
 
-/** An operation with what it asks, whichever version will carry it. Made by {@link call}. */
+/** An operation with its request, for any version. Made by {@link call}. */
 export interface Call {
   /** The operation's specification name. */
   readonly name: string;
   readonly operation: number;
   /** @throws KMIP_VERSION where what is asked has a field newer than `version`. */
   readonly encode: (version: ProtocolVersion) => readonly Item[];
-  /** Header fields of each message that carries it, as a Credential. Default: none. */
-  readonly header?: RequestOptions | undefined;
 }
 
 /** Everything of a {@link RequestMessage} but its version and items. */
@@ -31,14 +29,12 @@ export type RequestOptions = Omit<RequestMessage, "version" | "items">;
 /** The longest Result Message that is kept, in UTF-16 code units. */
 const resultMessageLimit = 256;
 
-/** Joins an operation with what it asks. */
+/** Joins an operation with its request. */
 export function call<RequestWrite>(
   definition: OperationDefinition<unknown, RequestWrite, unknown, never>,
   payload: RequestWrite,
-  header?: RequestOptions,
 ): Call {
   return {
-    header,
     name: definition.name,
     operation: definition.operation,
     encode: (version) => definition.request.encodeItems(payload, version),
@@ -55,13 +51,12 @@ export function createRequest(
   calls: readonly Call[],
   options: RequestOptions = {},
 ): RequestMessage {
-  const headers = calls.map(({ header }) => header ?? {});
   const items = calls.map(({ operation, encode }): RequestItem => ({
     operation,
     uniqueBatchItemId: nextItemId(),
     payload: encode(version),
   }));
-  return Object.assign({}, ...headers, options, { version, items }) as RequestMessage;
+  return { ...options, version, items };
 }
 
 /** Begins at random, so that a reply to an earlier process does not fit by chance. */
@@ -112,7 +107,7 @@ function echo({
 /**
  * What `response` holds for the item at `index` of `request`. An item that was never carried out because an earlier one
  * failed has that one's failure.
- * @throws KMIP_RESULT where the server refused (never retryable: no reason of 1.x is documented as passing);
+ * @throws KMIP_RESULT where the server refused (never retryable: no reason of 1.x is documented as transient);
  *   KMIP_UNEXPECTED where the response does not answer the request.
  */
 export function payloadOf<ResponseRead>(
@@ -139,7 +134,7 @@ function answerTo(
   if (items.length > request.items.length)
     throw unexpected(
       "ResponseMessage/BatchItem",
-      `stands ${items.length} times for ${request.items.length} asked`,
+      `appears ${items.length} times for ${request.items.length} requested`,
     );
   const asked = request.items[index]?.uniqueBatchItemId;
   const [found, another] =
@@ -152,10 +147,10 @@ function answerTo(
   throw unexpected(`ResponseMessage/BatchItem[${index}]`, "is missing");
 }
 
-/** The only item of a response may leave its ID out; it may not have another's. */
+/** The only item of a response may omit its ID; it may not have another one. */
 function checkId(item: ResponseItem, asked: Uint8Array | undefined, index: number): ResponseItem {
-  const told = item.uniqueBatchItemId;
-  if (told === undefined || asked === undefined || sameId(told, asked)) return item;
+  const returned = item.uniqueBatchItemId;
+  if (returned === undefined || asked === undefined || sameId(returned, asked)) return item;
   throw unexpected(`ResponseMessage/BatchItem[${index}]/UniqueBatchItemID`, "is not the request's");
 }
 
@@ -200,7 +195,7 @@ function refusal(item: ResponseItem, name: string, sentTexts: readonly string[])
 
 const versionTexts = supportedVersions.map(formatVersion);
 
-/** Keeps a server's words from breaking out of their line in a log, from filling it, and from quoting a plaintext. */
+/** A server's words on one line of bounded length, without anything that may be a plaintext. */
 function oneLine(text: string, shown: readonly string[]): string {
   const line = text.slice(0, 4 * resultMessageLimit).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
   return withoutPayload(line, shown).trim().slice(0, resultMessageLimit);

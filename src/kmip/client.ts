@@ -25,7 +25,6 @@ import {
   parseVersion,
   type ProtocolVersion,
   supportedVersions,
-  type VersionText,
 } from "./version.ts";
 
 /** An operation by its number and its specification name. */
@@ -137,9 +136,8 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
   /** Which version to speak on a new connection: the one agreed before, or one that is agreed now. */
   const agree = async (messages: MessageConnection, learned: Learned, signal: AbortSignal) => {
     const { name } = messages.endpoint;
-    const known = learned.get("version");
-    if (known !== undefined) return parseVersion(known as VersionText);
-    if (negotiator.agreed(name) !== undefined) negotiator.forget(name);
+    if (learned.get("version") === undefined && negotiator.agreed(name) !== undefined)
+      negotiator.forget(name);
     const version = await negotiator.negotiate(name, (spoken, asked) => {
       const exchange = { calls: [asked], read: readDiscovered };
       return abortable(begin({ messages, version: spoken, exchange }), signal);

@@ -1,7 +1,7 @@
 /**
  * A grammar for KMIP structures: one declaration of fields gives the encoder, the decoder and the types.
  * Fields are written in the order of the declaration, which is the specification's. They are read in any order, and
- * items that a declaration does not name (a vendor's, a newer version's) are passed over.
+ * items that a declaration does not name (a vendor's, a newer version's) are ignored.
  * Leaves out what a value means: that enumeration values are known, that lengths fit.
  */
 import { ProviderError } from "../errors.ts";
@@ -20,7 +20,7 @@ export interface Codec<Read, Write = Read> {
   encode(tag: number, value: Write, version: ProtocolVersion): Item;
 }
 
-/** How often a field stands in its structure: once, at most once, or any number of times. */
+/** How often a field occurs in its structure: once, at most once, or any number of times. */
 export type Presence = "required" | "optional" | "repeated";
 
 /** A field of a structure. Made by {@link required}, {@link optional} and {@link repeated}. */
@@ -71,7 +71,7 @@ const typeNames = new Map<number, string>(
   Object.entries(ItemType).map(([name, type]) => [type, name.replaceAll(/\B[A-Z]/g, " $&")]),
 );
 
-/** An error for a message that is TTLV and not the KMIP that was due: KMIP_UNEXPECTED, naming the place. */
+/** An error for a message that is TTLV and not the expected KMIP: KMIP_UNEXPECTED, with the path. */
 export function unexpected(path: string, complaint: string): ProviderError {
   return new ProviderError("KMIP_UNEXPECTED", `${path}: ${complaint}`, { details: { path } });
 }
@@ -161,7 +161,7 @@ type Values = Record<string, unknown>;
 
 /**
  * A structure of these fields, in the order of the specification.
- * Decoding throws KMIP_UNEXPECTED where a required field is missing, one stands twice that may stand once, or one is of
+ * Decoding throws KMIP_UNEXPECTED where a required field is missing, one appears twice that may appear once, or one is of
  * the wrong type.
  */
 export function structure<const All extends Fields>(
@@ -204,7 +204,7 @@ function decodeField(entry: Entry, item: Item, values: Values, path: string): vo
     list.push(entry.codec.decode(item, `${place}[${list.length}]`));
     return;
   }
-  if (Object.hasOwn(values, entry.name)) throw unexpected(place, "stands twice");
+  if (Object.hasOwn(values, entry.name)) throw unexpected(place, "appears twice");
   values[entry.name] = entry.codec.decode(item, place);
 }
 
@@ -219,7 +219,7 @@ function complete(entries: readonly Entry[], values: Values, path: string): void
 function encodeField(entry: Entry, value: unknown, version: ProtocolVersion, items: Item[]): void {
   const { presence, tag, codec } = entry;
   if (value === undefined || (presence === "repeated" && (value as unknown[]).length === 0)) {
-    if (presence === "required") throw unexpected(entry.step, "is required, and was not given");
+    if (presence === "required") throw unexpected(entry.step, "is required and missing");
     return;
   }
   if (entry.since !== undefined) requireVersion(tagName(tag), entry.since, version);

@@ -28,7 +28,7 @@ import { decodeItem } from "./ttlv/reader.ts";
 import { encodeItem } from "./ttlv/writer.ts";
 import type { ProtocolVersion } from "./version.ts";
 
-/** Message Extension, section 6.16. Who does not understand a critical one must not act on the message. */
+/** Message Extension, section 6.16. A receiver that does not understand a critical one must not act on the message. */
 const messageExtension = structure({
   vendorIdentification: required(Tag.VendorIdentification, textString),
   /** Required; some servers leave it out. Absent is false. */
@@ -144,7 +144,7 @@ export function encodeResponse(response: ResponseMessage): Uint8Array {
 }
 
 /**
- * Reads a request, for a server. Its version may be one that is not spoken here.
+ * Reads a request, for a server. Its version may be one that is not supported.
  * @throws TTLV_* where the bytes are not TTLV; KMIP_UNEXPECTED where they are not a Request Message.
  */
 export function decodeRequest(message: Uint8Array | Item): RequestMessage {
@@ -152,7 +152,7 @@ export function decodeRequest(message: Uint8Array | Item): RequestMessage {
 }
 
 /**
- * Reads a response. What it must have in common with its request is for batch.ts to check.
+ * Reads a response. batch.ts checks that it fits its request.
  * @throws TTLV_* where the bytes are not TTLV; KMIP_UNEXPECTED where they are not a Response Message.
  */
 export function decodeResponse(message: Uint8Array | Item): ResponseMessage {
@@ -184,10 +184,10 @@ function decodeMessage<Header extends Counted, BatchItem>(
   const item = message instanceof Uint8Array ? decodeItem(message) : message;
   const path = tagIdentifier(tag);
   if (item.tag !== tag || item.type !== ItemType.Structure)
-    throw unexpected(tagIdentifier(item.tag), `stands where a ${path} was due`);
+    throw unexpected(tagIdentifier(item.tag), `is not a ${path} Structure`);
   const { header, items } = grammar.decodeItems(item.value, path);
   const { batchCount, ...fields } = header;
   if (batchCount !== items.length)
-    throw unexpected(`${path}/BatchCount`, `counts ${batchCount} batch items, and ${items.length} are there`);
+    throw unexpected(`${path}/BatchCount`, `is ${batchCount}, and there are ${items.length} batch items`);
   return { ...fields, items };
 }

@@ -1,10 +1,10 @@
 /**
- * Protocol Version, KMIP 1.4 section 6.1: the versions spoken here, their order, their spelling.
+ * Protocol Version, KMIP 1.4 section 6.1: the supported versions, their order and their spelling.
  * Which of them a connection uses is agreed in negotiate.ts.
  */
 import { ProviderError } from "../errors.ts";
 
-/** Protocol Version, KMIP 1.4 section 6.1. A peer may name any; {@link supportedVersions} are spoken here. */
+/** Protocol Version, KMIP 1.4 section 6.1. A peer may name any; {@link supportedVersions} are supported. */
 export interface ProtocolVersion {
   /** Protocol Version Major, signed 32 bits on the wire. */
   readonly major: number;
@@ -12,10 +12,10 @@ export interface ProtocolVersion {
   readonly minor: number;
 }
 
-/** How people write the versions that are spoken here. */
+/** The supported versions as text. */
 export type VersionText = "1.0" | "1.1" | "1.2" | "1.3" | "1.4";
 
-/** Every version spoken here, the newest first: the order in which Discover Versions wants them. */
+/** Every supported version, the newest first: the order that Discover Versions requires. */
 export const supportedVersions: readonly ProtocolVersion[] = Object.freeze(
   [4, 3, 2, 1, 0].map((minor) => Object.freeze({ major: 1, minor })),
 );
@@ -27,16 +27,16 @@ export function formatVersion(version: ProtocolVersion): string {
 
 /**
  * Reads `1.4`.
- * @throws KMIP_VERSION where this is not a version spoken here.
+ * @throws KMIP_VERSION where this is not a supported version.
  */
 export function parseVersion(text: string): ProtocolVersion {
   const found = supportedVersions.find((version) => formatVersion(version) === text);
   if (found === undefined)
-    throw new ProviderError("KMIP_VERSION", `KMIP ${text} is not spoken here (1.0 to 1.4 are)`);
+    throw new ProviderError("KMIP_VERSION", `KMIP ${text} is not supported (1.0 to 1.4 are)`);
   return found;
 }
 
-/** Below 0 where `a` is the older, above 0 where it is the newer, 0 where they are the same. For `sort`. */
+/** Negative where `a` is older, positive where it is newer, 0 where they are equal. For `sort`. */
 export function compareVersions(a: ProtocolVersion, b: ProtocolVersion): number {
   return a.major - b.major || a.minor - b.minor;
 }
@@ -52,7 +52,7 @@ export function isSupportedVersion(version: ProtocolVersion): boolean {
 }
 
 /**
- * Holds a thing of the specification back from a peer that can't know it.
+ * Checks that a part of the specification exists in a version.
  * @param what its specification name, for the message.
  * @throws KMIP_VERSION where `version` is older than `since`.
  */

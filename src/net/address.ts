@@ -41,7 +41,7 @@ export interface Proxy {
   readonly isTls: boolean;
   readonly host: string;
   readonly port: number;
-  /** Value of the Proxy-Authorization header; undefined: none. Not enumerable, lest it be printed. */
+  /** Value of the Proxy-Authorization header; undefined: none. Not enumerable, so that it is not printed. */
   readonly authorization?: string | undefined;
 }
 

@@ -150,21 +150,21 @@ function openPkcs12({ path, bytes }: ReadFile, password: string | undefined): Pk
   try {
     return readPkcs12(bytes, password ?? "");
   } catch (error) {
-    const trouble = error instanceof Pkcs12Error ? error.trouble : "damaged";
-    const isWithout = trouble === "password" && password === undefined;
+    const reason = error instanceof Pkcs12Error ? error.reason : "damaged";
+    const isWithout = reason === "password" && password === undefined;
     throw filesError(
-      `${quotePath(path)}: is PKCS #12, and ${isWithout ? needsPassword : explain(trouble, path)}`,
+      `${quotePath(path)}: is PKCS #12, and ${isWithout ? needsPassword : explain(reason, path)}`,
     );
   }
 }
 
 const needsPassword = "needs its password: give it with --client-key-password-file";
 
-function explain(trouble: Pkcs12Error["trouble"], path: string): string {
-  if (trouble === "password") return "the password of --client-key-password-file does not open it";
-  if (trouble === "damaged") return "cannot be parsed: the file is damaged";
+function explain(reason: Pkcs12Error["reason"], path: string): string {
+  if (reason === "password") return "the password of --client-key-password-file does not open it";
+  if (reason === "damaged") return "cannot be parsed: the file is damaged";
   const [from, to] = [shellWord(path), shellWord(`${path}.pem`)];
-  return `encrypted with a cipher that is not used any more: convert it with "openssl pkcs12 -legacy -nodes -in ${from} -out ${to}", and give that file for --client-cert and --client-key`;
+  return `is encrypted with an obsolete cipher: convert it with "openssl pkcs12 -legacy -nodes -in ${from} -out ${to}", and give that file for --client-cert and --client-key`;
 }
 
 /** Each once, and the key's own first: a PKCS #12 file has no order, a PEM file has its author's. */

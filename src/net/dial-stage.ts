@@ -1,6 +1,6 @@
 /**
- * What a dial that hangs is waiting for, told from its socket: name service, network and TLS are three different
- * people's trouble, and each looks like a server that does not answer.
+ * What a dial that hangs is waiting for, by its socket's events: name service, network and TLS are three different
+ * people's responsibility, and each looks like a server that does not answer.
  */
 import { isIP, type Socket } from "node:net";
 

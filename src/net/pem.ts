@@ -1,9 +1,9 @@
 /**
- * PEM files (RFC 7468): read with a bound, split into blocks, and, where one is not what it should be, told
- * apart by what it is instead. Says nothing about what the blocks hold.
+ * PEM files (RFC 7468): read with a bound, split into blocks, and, where one is not what it should be, identified
+ * by what it is instead. Says nothing about what the blocks hold.
  */
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { ProviderError } from "../errors.ts";
 import { quotePath, shellWord } from "../text/quote.ts";
 import { childrenOf, DerTag, oidOf, readDerItems } from "./der.ts";
@@ -13,14 +13,15 @@ const maxFileBytes = 1024 * 1024;
 
 /**
  * Reads a file of at most 1 MiB.
- * @throws TLS_FILES where it can't be read, is empty, or too long
+ * @param label how messages call it. Default: its path.
+ * @throws TLS_FILES where it cannot be read, is empty, or too long
  */
-export async function readPemFile(file: string): Promise<Buffer> {
-  const bytes = await readBounded(file).catch((error: unknown) => {
-    throw new ProviderError("TLS_FILES", `${quotePath(file)}: ${readFailure(error)}`);
+export async function readPemFile(file: string, label = quotePath(file)): Promise<Buffer> {
+  const bytes = await readBounded(file).catch(async (error: unknown) => {
+    throw new ProviderError("TLS_FILES", `${label}: ${readFailure(error)}${await ownerOf(file, error)}`);
   });
-  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${quotePath(file)}: is longer than 1 MiB`);
-  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${quotePath(file)}: is empty`);
+  if (bytes === undefined) throw new ProviderError("TLS_FILES", `${label}: is longer than 1 MiB`);
+  if (bytes.length === 0) throw new ProviderError("TLS_FILES", `${label}: is empty`);
   return bytes;
 }
 
@@ -32,9 +33,9 @@ export async function readBounded(file: string): Promise<Buffer | undefined> {
   // O_NONBLOCK: a named pipe that nobody writes to would hold a thread of the pool for ever.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const stat = await handle.stat();
-    if (!stat.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
-    return stat.size > maxFileBytes ? undefined : await handle.readFile();
+    const stats = await handle.stat();
+    if (!stats.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
+    return stats.size > maxFileBytes ? undefined : await handle.readFile();
   } finally {
     await handle.close();
   }
@@ -53,8 +54,16 @@ const readFailures: Readonly<Record<string, string>> = {
 export function readFailure(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
   if (code === "EACCES" || code === "EPERM")
-    return `cannot be read by this user (uid ${process.getuid?.() ?? "unknown"}): permission denied`;
+    return `permission denied (run as uid ${process.geteuid?.() ?? "unknown"})`;
   return readFailures[code] ?? `cannot be read (${code})`;
+}
+
+/** Of a file that may not be read: whose it is. Root without capabilities is refused too. Empty where it cannot be told. */
+async function ownerOf(file: string, error: unknown): Promise<string> {
+  if (!(error instanceof Error && "code" in error && error.code === "EACCES")) return "";
+  const stats = await stat(file).catch(() => undefined);
+  if (stats === undefined) return ", a folder of the path may not be entered";
+  return `, file owner uid ${stats.uid}, mode ${(stats.mode & 0o7777).toString(8).padStart(4, "0")}`;
 }
 
 const certificate =

@@ -17,7 +17,7 @@ import {
 } from "./der.ts";
 
 /** Why a file cannot be read: the password is wrong or missing, its cipher is too old, or its bytes make no sense. */
-export type Pkcs12Trouble = "password" | "cipher" | "damaged";
+export type Pkcs12Reason = "password" | "cipher" | "damaged";
 
 /** What a file holds. */
 export interface Pkcs12 {
@@ -62,11 +62,11 @@ const maxDepth = 4;
 /** A file that cannot be read. */
 export class Pkcs12Error extends Error {
   override readonly name = "Pkcs12Error";
-  readonly trouble: Pkcs12Trouble;
+  readonly reason: Pkcs12Reason;
 
-  constructor(trouble: Pkcs12Trouble) {
-    super(trouble);
-    this.trouble = trouble;
+  constructor(reason: Pkcs12Reason) {
+    super(reason);
+    this.reason = reason;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * What a socket, TLS or undici failure means, in words for the person on call: one NetworkError with the
- * endpoint and what to look at. Shared by the KMIP and the REST client, so that both say the same.
+ * endpoint and what to check. Shared by the KMIP and the REST client, so that both say the same.
  */
 import { type CertificateSuspicion, NetworkError } from "../errors.ts";
 
@@ -174,13 +174,13 @@ function tlsMeaning(code: string, message: string, endpoint: string): Meaning | 
   };
 }
 
-/** The certificate's own names are what tells the mistake; Node's message leaves some of them out. */
+/** With the certificate's own names, which show the mistake; Node's message leaves some of them out. */
 function otherName(error: unknown, endpoint: string): Meaning {
   const { cert } = error as { readonly cert?: { subjectaltname?: string } };
   if (cert !== undefined && cert.subjectaltname === undefined)
     return {
       code: "TLS",
-      text: `the certificate of ${endpoint} has no Subject Alternative Name: a Common Name alone is not looked at`,
+      text: `the certificate of ${endpoint} has no Subject Alternative Name: a Common Name alone is not accepted`,
     };
   const listed = printable(cert?.subjectaltname ?? "").replaceAll("Address:", "");
   const whose = listed === "" ? "another host" : listed.replaceAll("DNS:", "");

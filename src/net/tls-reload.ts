@@ -1,6 +1,6 @@
 /**
  * Watches the files of mutual TLS: by content, for Kubernetes swaps symbolic links and editors rename; every
- * 10 s, and at once when told to. A good new set is handed on; of a bad one the reason is, and the old stays.
+ * 10 s, and at once when told to. A valid new set is handed on; a bad one is refused with its reason, and the old set stays.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
 import { checkTlsBytes, dateTrouble, readTlsFiles } from "./tls.ts";
@@ -16,7 +16,7 @@ export interface Expiry {
 
 /** How a {@link TlsWatch} is made. The callbacks are called synchronously and must not throw. */
 export interface TlsWatchOptions {
-  /** Time between two looks at the files, in ms. Default: 10 000. */
+  /** Time between two reads of the files, in ms. Default: 10 000. */
   readonly intervalMs?: number;
   /**
    * Tries a set that is good by itself before it takes the place of the one in use.
@@ -25,7 +25,7 @@ export interface TlsWatchOptions {
   readonly objection?: (next: TlsMaterial, inUse: TlsMaterial) => Promise<ProviderError | undefined>;
   /** A set of files that is good, and not the one in use: the first, and every new one. */
   readonly onMaterial: (material: TlsMaterial) => void;
-  /** A set that is not taken up; told once for each reason, and at each `reload`. */
+  /** A set that is refused; called once for each reason, and at each `reload`. */
   readonly onRefused: (error: ProviderError) => void;
   /** Told at 30 days, each day from 7 on, and each day after the end. */
   readonly onExpiry: (expiry: Expiry) => void;
@@ -36,15 +36,15 @@ export type ReloadResult = "loaded" | "unchanged" | ProviderError;
 
 /** The watch. */
 export interface TlsWatch {
-  /** Looks at the files at once, and begins to watch; resolves when looked. */
+  /** Reads the files at once, and begins to watch; resolves when they have been read. */
   start(): Promise<void>;
-  /** Looks at once, and says what came of it: for SIGHUP. */
+  /** Reads them at once, and gives the result: for SIGHUP. */
   reload(): Promise<ReloadResult>;
   /** Ends. */
   stop(): void;
 }
 
-/** Why the set that is there now is not taken up. */
+/** Why the set that is there now is refused. */
 interface Refusal {
   readonly reason: string;
   readonly isTold: boolean;
@@ -52,9 +52,9 @@ interface Refusal {
   readonly looks: number;
 }
 
-/** How soon a set that was refused is looked at again, in ms, doubling: it may be half written. */
+/** How soon a set that was refused is read again, in ms, doubling: it may be half written. */
 const firstRetryMs = 1_000;
-/** After so long a file that is being read is told to hang, in ms. */
+/** After so long a file that is being read is reported to hang, in ms. */
 const slowReadMs = 5_000;
 const dayMs = 86_400_000;
 
@@ -88,7 +88,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     return seen;
   }
 
-  /** Reads the files however long it takes, and tells where that is too long. */
+  /** Reads the files however long it takes, and reports where that is too long. */
   async function readInTime(): Promise<TlsBytes> {
     const late = setTimeout(() => {
       const all = Object.values(files).join(", ");
@@ -105,7 +105,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     void enqueue(false);
   }
 
-  /** One look at a time. */
+  /** One read at a time. */
   function enqueue(isAsked: boolean): Promise<ReloadResult> {
     const seen = looking.then(() => look(isAsked));
     looking = seen;
@@ -126,7 +126,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     current = material;
   }
 
-  /** Where a set is in use, the first look at a bad one is kept quiet: it may be half written. */
+  /** Where a set is in use, a bad one is not reported at its first read: it may be half written. */
   function refuse(error: ProviderError, isAsked: boolean): void {
     const before = refusal?.reason === error.message ? refusal : undefined;
     const isCertain = isAsked || current === undefined || before !== undefined;

@@ -35,7 +35,7 @@ export interface TlsMaterial {
   readonly ca: Buffer | undefined;
   /** The password of --kmip-username; undefined: there is none. */
   readonly kmipPassword?: string | undefined;
-  /** SHA-256 over all files, hexadecimal: tells two materials apart. */
+  /** SHA-256 over all files, hexadecimal: differs between two materials. */
   readonly fingerprint: string;
   /**
    * When the certificate that ends first in each file ends. In a bundle of CAs those that have ended already
@@ -87,10 +87,13 @@ export async function loadTlsMaterial(files: TlsFiles): Promise<TlsMaterial> {
  * @throws TLS_FILES, naming each file that cannot be read and why
  */
 export async function readTlsFiles(files: TlsFiles): Promise<TlsBytes> {
-  const paths = [files.cert, files.key, files.keyPassword, files.ca, files.kmipPassword];
-  const parts = await Promise.allSettled(
-    paths.map((path) => (path === undefined ? undefined : readPemFile(path))),
-  );
+  const parts = await Promise.allSettled([
+    readPemFile(files.cert),
+    readPemFile(files.key),
+    readPassword(files.keyPassword, "--client-key-password-file"),
+    files.ca === undefined ? undefined : readPemFile(files.ca),
+    readPassword(files.kmipPassword, "--kmip-password-file"),
+  ]);
   const errors = parts.flatMap((part) => (part.status === "rejected" ? [part.reason] : []));
   if (errors.length > 0) throw joinErrors(errors);
   const [cert, key, keyPassword, ca, kmipPassword] = parts.map((part) =>
@@ -105,6 +108,12 @@ export async function readTlsFiles(files: TlsFiles): Promise<TlsBytes> {
     kmipPassword: passwordIn(kmipPassword),
     fingerprint: fingerprintOf([cert, key, keyPassword, ca, kmipPassword]),
   };
+}
+
+/** A path without a folder may be the password itself, given by mistake: it is called by its flag. */
+function readPassword(path: string | undefined, flag: string): Promise<Buffer> | undefined {
+  if (path === undefined) return undefined;
+  return path.includes("/") ? readPemFile(path) : readPemFile(path, `the file of ${flag}`);
 }
 
 /** The password in a file: all of it but a line end at its end, as editors and `echo` leave one. */
@@ -192,7 +201,7 @@ function systemRoots(): string[] | undefined {
  */
 export function dateTrouble(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
   return material.notAfter.flatMap(({ file, notAfter, notBefore }) => {
-    if (notAfter <= now) return [`${file}: the certificate has expired on ${notAfter.toISOString()}`];
+    if (notAfter <= now) return [`${file}: the certificate expired on ${notAfter.toISOString()}`];
     if (notBefore !== undefined && notBefore > now)
       return [
         `${file}: the certificate is not valid before ${notBefore.toISOString()} (is the clock right?)`,

@@ -1,4 +1,4 @@
-/** What a certificate may be used for, beyond what node:crypto tells: its Key Usage (RFC 5280, section 4.2.1.3). */
+/** What a certificate may be used for, beyond what node:crypto gives: its Key Usage (RFC 5280, section 4.2.1.3). */
 import type { X509Certificate } from "node:crypto";
 import { childrenOf, contentOf, DerError, DerTag, oidOf, readDer } from "./der.ts";
 
@@ -36,7 +36,7 @@ function keyUsageOf(certificate: Buffer): number | undefined {
     }
     return undefined;
   } catch (error) {
-    // node:crypto has parsed it: what is odd here is OpenSSL's to judge.
+    // node:crypto has parsed it: OpenSSL decides about what is unusual here.
     if (error instanceof DerError) return undefined;
     throw error;
   }

@@ -103,6 +103,11 @@ function createRestConnection(
   const onEnding = (): void => {
     reason ??= closedError(name, false);
     setTimeout(() => destroy(closedError(name, false)), lingerMs).unref();
+    setImmediate(closeIfDone);
+  };
+  /** An ended connection counts until its socket is closed: it must not take the place of another for nothing. */
+  const closeIfDone = (): void => {
+    if (reason !== undefined && running.size === 0) destroy(reason);
   };
 
   socket.on("error", (error) => {
@@ -140,12 +145,15 @@ function createRestConnection(
     send: (request) => {
       const exchange = sendRequest(client, request, name, describe);
       running.add(exchange);
-      exchange.reply
-        .then(() => {
-          hasAnswered = true;
-        })
-        .catch(() => undefined)
-        .finally(() => running.delete(exchange));
+      const onEnd = (isAnswered: boolean): void => {
+        hasAnswered ||= isAnswered;
+        running.delete(exchange);
+        if (reason !== undefined) setImmediate(closeIfDone);
+      };
+      exchange.reply.then(
+        () => onEnd(true),
+        () => onEnd(false),
+      );
       return exchange;
     },
   };

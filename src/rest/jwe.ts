@@ -1,6 +1,6 @@
 /**
  * The form of a JWE in compact form (RFC 7516, section 7.1): five base64url parts, and how long a plaintext they can hold.
- * Only the KMS can read it; this tells what can't be a ciphertext of the KMS, or not its plaintext.
+ * Only the KMS can decrypt it; this file checks what can be checked without the key.
  */
 import * as v from "valibot";
 

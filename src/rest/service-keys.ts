@@ -52,7 +52,10 @@ export interface ServiceKeys {
   decrypt(keyId: string, jwe: string, context: CallContext): Promise<Uint8Array>;
   get(keyId: string, context: CallContext): Promise<ServiceKey>;
   /** The active keys whose name is exactly `name`, from all pages. */
-  findActive(name: string, context: CallContext): Promise<ServiceKey[]>;
+  findActive(
+    name: string,
+    context: CallContext,
+  ): Promise<{ readonly found: readonly ServiceKey[]; readonly pages: number }>;
 }
 
 /** Path of the cheapest call, to see whether a server answers. */
@@ -102,12 +105,14 @@ export function createServiceKeys(client: RestClient, okmsId: string): ServiceKe
       const found: ServiceKey[] = [];
       const seen = new Set<string>();
       let token: string | undefined;
+      let pages = 0;
       do {
+        pages += 1;
         const reply = await page(token, context);
         found.push(...(reply.objects_list ?? []).filter((key) => key.name === name));
         token = nextToken(reply, seen);
       } while (token !== undefined);
-      return found;
+      return { found, pages };
     },
   };
 }

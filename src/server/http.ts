@@ -24,10 +24,19 @@ const retryMs = 5000;
 /** For how long a rendered page of metrics is given again, in ms. */
 const pageMs = 1000;
 
+/** Where the endpoint listens. */
+export interface HttpAddress {
+  /** `host:port`, for the log. */
+  readonly name: string;
+  /** An IPv6 address without its brackets. */
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+}
+
 /** How an {@link HttpEndpoint} is made. */
 export interface HttpEndpointOptions {
-  /** `host:port`; without a host loopback; port 0 for any free one. */
-  readonly addr: string;
+  readonly address: HttpAddress;
   readonly status: Pick<KeyStatus, "snapshot">;
   readonly metrics: Pick<Metrics, "render" | "contentType">;
   readonly logger: Logger;
@@ -48,9 +57,9 @@ export interface HttpEndpoint {
  * attempt either way.
  */
 export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<HttpEndpoint> {
-  const { logger, addr } = options;
+  const { logger, address: target } = options;
+  const addr = target.name;
   const server = createEndpointServer(options);
-  const target = parseAddr(addr);
   let retry: NodeJS.Timeout | undefined;
   let isClosed = false;
 
@@ -61,10 +70,6 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
   }
 
   async function attempt(isFirst: boolean): Promise<void> {
-    if (target === undefined) {
-      logger.error("there is no HTTP endpoint: --http-addr is not host:port", { addr });
-      return;
-    }
     const failure = await listen(server, target);
     if (isClosed) {
       server.close();
@@ -78,7 +83,7 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
     retry = setTimeout(() => void attempt(false), retryMs).unref();
   }
 
-  if (target !== undefined && !isLoopback(target.host)) {
+  if (!isLoopback(target.host)) {
     logger.warn("the HTTP endpoint is open to other machines, without TLS and authentication", {
       addr,
     });
@@ -252,26 +257,12 @@ function send(response: ServerResponse, { status, text, contentType }: Page): vo
   response.end(text);
 }
 
-interface Target {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** `:8088` is loopback here, unlike in Go: nothing is open to the network unless asked for. */
-function parseAddr(addr: string): Target | undefined {
-  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(addr);
-  const port = Number(match?.groups?.["port"]);
-  const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
-  if (host === undefined || port > 65_535) return undefined;
-  return { host: host === "" ? "127.0.0.1" : host, port };
-}
-
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 /** Resolves with the error where it cannot listen. */
-function listen(server: Server, { host, port }: Target): Promise<Error | undefined> {
+function listen(server: Server, { host, port }: HttpAddress): Promise<Error | undefined> {
   return new Promise((resolve) => {
     const onListening = (): void => {
       server.off("error", onError);

@@ -7,7 +7,7 @@
 const anyPem =
   /-----BEGIN [A-Z0-9 ]+-----[\s\S]*?(?:-----END [A-Z0-9 ]+-----|$)|LS0tLS1CRUdJTi[\w+/=\n]*|\bM(?:C4CAQ|H[cQ]CAQ|I[GH].AgE|II...IBA)[\w+/=\s]{16,}/g;
 
-/** The text with every PEM in it replaced by `[PEM]`: for whatever is printed, lest a key be. */
+/** The text with every PEM in it replaced by `[PEM]`: for everything that is printed, so that no key is. */
 export function redactPem(text: string): string {
   return text.replaceAll(anyPem, "[PEM]");
 }

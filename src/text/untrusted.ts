@@ -43,7 +43,7 @@ const pairs: ReadonlySet<string> = new Set(
 
 /** No word of a server's message is longer; more letters in a row are some spelling of bytes. */
 const longestWord = 20;
-/** A word of at most so many letters that stands between two things that are no words is one more of them. */
+/** A word of at most so many letters between two things that are no words is hidden with them. */
 const longestBetween = 8;
 /** Likewise several words, as of bytes that are printed one by one. */
 const mostBetween = 3;

@@ -150,7 +150,8 @@ export class Call<A extends Address, C extends Connection, R> {
     this.#isEnded = true;
     clearTimeout(this.#timer);
     this.#context.signal.removeEventListener("abort", this.#onAbort);
-    for (const attempt of [...this.#attempts]) this.#abandon(attempt, reason);
+    for (let last = this.#attempts.at(-1); last !== undefined; last = this.#attempts.at(-1))
+      this.#abandon(last, reason);
   }
 
   readonly #onAbort = (): void => {
@@ -172,7 +173,12 @@ export class Call<A extends Address, C extends Connection, R> {
     if (attempt.sentAt !== undefined) return ["response", `waiting for the reply of ${endpoint.name}`];
     if (endpoint.pool.isConnected)
       return ["checkout", `waiting for a connection to ${endpoint.name}: all of them were in use`];
-    return ["connect", endpoint.waitingFor, summaryOf(this.#lastFailures) ?? endpoint.pool.lastFailure];
+    const failure = summaryOf(this.#lastFailures) ?? endpoint.pool.lastFailure;
+    return [
+      "connect",
+      failure === undefined ? endpoint.waitingFor : `connecting to ${endpoint.name}`,
+      failure,
+    ];
   }
 
   #reportTimeout(attempt: Attempt<A, C> | undefined): void {
@@ -215,7 +221,7 @@ export class Call<A extends Address, C extends Connection, R> {
   #onLease(attempt: Attempt<A, C>, lease: Lease<C>): void {
     const { rtt, pool, load } = attempt.endpoint;
     const isAnswering = pool.lastReplyAt > attempt.startedAt && load.pending > 1;
-    const neededMs = Math.max(1.25 * rtt.smoothedMs, load.workMs(pool.onWire));
+    const neededMs = Math.max(1.25 * rtt.smoothedMs, 1.4 * load.workMs(pool.onWire + 1));
     // It has waited so long that the reply would come too late: others can still be served in time.
     if (isAnswering && remainingMs(this.#context) < neededMs) {
       lease.release(false);

@@ -148,7 +148,7 @@ export class Endpoint<A extends Address, C extends Connection> {
     const nthAddress = this.#nthAddress + this.#dials;
     this.#dials += 1;
     const limit = followed(signal, this.#options.limits.dialTimeoutMs ?? 4_000);
-    let waitsFor = (): string => "no connection in time";
+    let waitsFor = unknownStage;
     const onStage = (stage: () => string): void => {
       waitsFor = stage;
       this.#waitsFor = stage;
@@ -210,6 +210,9 @@ export class Endpoint<A extends Address, C extends Connection> {
     if (this.#singleUse === singleUseReplies) this.learned.set("requestsPerConnection", 1);
   }
 }
+
+/** What a dial waits for that has not begun. */
+const unknownStage = (): string => "no connection in time";
 
 /** Failures of a handshake that a session may have caused: an alert, or a connection that was closed. */
 function isHandshakeFailure(failure: ProviderError): boolean {

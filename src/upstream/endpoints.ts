@@ -173,18 +173,18 @@ export class Endpoints<A extends Address, C extends Connection> {
   #check(endpoint: Endpoint<A, C>): Promise<number | undefined> {
     const startedAt = performance.now();
     return new Promise((resolve) => {
-      let stopWaiting = (): unknown => undefined;
+      const waiting: { stop?: () => unknown } = {};
       let exchange: Exchange<unknown> | undefined;
       const end = (isAnswered: boolean): void => {
         clearTimeout(timer);
-        stopWaiting();
+        waiting.stop?.();
         exchange?.abort(new ProviderError("CANCELED", "the health check has ended"));
         this.#callOff = undefined;
         resolve(isAnswered ? performance.now() - startedAt : undefined);
       };
       const timer = setTimeout(() => end(false), checkTimeoutMs);
       this.#callOff = () => end(false);
-      stopWaiting = endpoint.pool.wait({
+      waiting.stop = endpoint.pool.wait({
         wanted: { since: startedAt, isNew: false },
         isPatient: true,
         onFailure: () => end(false),

@@ -40,7 +40,7 @@ const fewReplies = 4;
 const keptBlocks = 4;
 const blockLifeMs = 10_000;
 /** At the beginning; it grows by one with each quick reply while it is full. */
-const firstWindow = 32;
+const firstWindow = 16;
 const smallestWindow = 4;
 /** A round trip of less, or of less than twice the shortest one lately, is no sign of a queue in the server. */
 const quickMs = 250;

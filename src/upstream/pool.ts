@@ -209,7 +209,7 @@ export class Pool<C extends Connection> {
     let best: Member<C> | undefined;
     for (const member of this.#members) {
       const { connection, openedAt, lastReplyAt, inUse } = member;
-      if (member.state !== "ready" || inUse >= connection.capacity || !connection.isOpen) continue;
+      if (member.state !== "ready" || inUse >= this.#capacityOf(connection) || !connection.isOpen) continue;
       if (openedAt < since && (isNew || lastReplyAt < since)) continue;
       if (isNew && connection.isResumed) continue;
       if (
@@ -220,6 +220,11 @@ export class Pool<C extends Connection> {
         best = member;
     }
     return best;
+  }
+
+  /** What a server that ends each connection with its first reply gets beside another request would be lost. */
+  #capacityOf({ capacity }: C): number {
+    return this.#options.isSingleUse() ? 1 : capacity;
   }
 
   #lend(member: Member<C>): Lease<C> {
@@ -256,9 +261,12 @@ export class Pool<C extends Connection> {
 
   /** Closes a connection that is not to be kept. */
   #settle(member: Member<C>, why: string): void {
-    if (member.inUse > 0 || !member.connection.isOpen) return;
-    if (member.state === "draining") this.#close(member, why);
-    else if (member.expiresAt < performance.now()) this.#close(member, "it has reached its maximum age");
+    if (!member.connection.isOpen) return;
+    const isExpired = member.expiresAt < performance.now();
+    // One that always carries something would never be idle: it takes no more requests.
+    if (isExpired) member.state = "draining";
+    if (member.inUse === 0 && member.state === "draining")
+      this.#close(member, isExpired ? "it has reached its maximum age" : why);
   }
 
   #close({ connection }: Member<C>, why: string): void {
@@ -283,7 +291,10 @@ export class Pool<C extends Connection> {
   #check(): void {
     if (this.#ended !== undefined || this.#pause !== undefined || this.isWindowFull) return;
     const most = this.#failures > 0 ? 1 : this.#options.maxDials;
-    const wanted = Math.min(most, Math.ceil(this.#waiters.size / this.#capacity));
+    const wanted = Math.min(
+      most,
+      Math.ceil(this.#waiters.size / (this.#options.isSingleUse() ? 1 : this.#capacity)),
+    );
     while (this.#dials.size < wanted && this.#hasRoom()) this.#dial();
   }
 

@@ -10,6 +10,7 @@ const flags: FlagSet = {
   timeout: { group: "A", type: "string", valueHint: "DURATION", description: "" },
   "serv-addr": { group: "A", type: "string", description: "" },
   debug: { group: "A", type: "boolean", description: "" },
+  snapshot: { group: "A", type: "string", description: "", list: true },
   "insecure-http": { group: "A", type: "boolean", description: "", hidden: true },
 };
 
@@ -27,6 +28,7 @@ const understood: readonly (readonly [argv: string, args: string])[] = [
   ["-debug --timeout 1s", "--debug=true --timeout=1s"],
   ["--timeout 1s --timeout 2s", "--timeout=2s"],
   ["--timeout=a=b", "--timeout=a=b"],
+  ["--snapshot a --snapshot=b,c -snapshot d", "--snapshot=a,b,c,d"],
   ["--timeout=", "--timeout="],
   ["--timeout -5s", "--timeout=-5s"],
   ["--timeout - --debug", "--timeout=- --debug=true"],

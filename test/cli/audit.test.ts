@@ -129,7 +129,10 @@ describe("audit of a snapshot", () => {
     assert.match(stdout, /^secrets +kms v2 okms +aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee +8 +2 +216–228$/m);
     assert.match(stdout, /^ +DEK source [0-9a-f]{16} +3 +226–228$/m);
     assert.match(stdout, /^6 DEK sources: at its next cold start kube-apiserver asks for 6 Decrypts$/m);
-    assert.match(stdout, /^✖ 3 secrets in plaintext, to be encrypted: a rewrite is due \(default\/plain-/m);
+    assert.match(
+      stdout,
+      /^✖ 3 secrets in plaintext that should be encrypted: rewrite them \(default\/plain-/m,
+    );
     assert.match(stdout, /^✖ 1 value not understood \(\/registry\/secrets\/default\/cut /m);
   });
 
@@ -256,6 +259,34 @@ describe("audit --key", () => {
     assert.match(parse(ran).sources[1]?.error ?? "", /cut\.db has no SHA-256 at its end/);
   });
 
+  test("says no yes of a source that holds nothing: the prefix may be wrong", async () => {
+    const { code, stdout } = await audit(...snapshot, "--etcd-prefix", "/other", "--key", keyIds.a);
+    assert.equal(code, 1);
+    assert.match(
+      stdout,
+      /^✖ whether key .* may be destroyed is not known\n {2}snapshot .* could not be read, holds no object/m,
+    );
+  });
+
+  test("says no yes where a value is under a provider of an unknown kind", async (t) => {
+    const file = path.join(temporaryFolder(t), "value");
+    writeFileSync(file, "k8s:enc:kms:v9:okms:something");
+    const ran = await audit(
+      "--json",
+      "--value",
+      file,
+      "--key-path",
+      "/registry/secrets/a/b",
+      "--key",
+      keyIds.a,
+    );
+    assert.equal(ran.code, 1);
+    assert.deepEqual(
+      parse(ran).keys?.map(({ answer }) => answer),
+      ["unknown"],
+    );
+  });
+
   test("says apart that only old revisions need it", async () => {
     // The dead key is of one current object; with that one's resource out of sight nothing is left but what is old.
     const { verdict } = await oldOnly();
@@ -338,6 +369,18 @@ describe("audit of one value", () => {
     assert.deepEqual(counts(source.current.groups), { "secrets kms-v2 okms a": 1 });
     assert.equal((await audit("--value", file, "--key-path", "/registry/secrets/team-a/a-1")).code, 0);
     await assert.rejects(audit("--value", file), /Missing required flag --key-path/);
+  });
+});
+
+describe("audit of what a stranger has made", () => {
+  test("sends no escape sequence of a name to the terminal", async (t) => {
+    const file = path.join(temporaryFolder(t), "value");
+    writeFileSync(file, "k8s:enc:kms:v1:\u001b[2Jevil\n✔ all is well:x");
+    const key = "/registry/secrets/\u001b]0;title\u0007/a\nb";
+    const { stdout } = await audit("--value", file, "--key-path", key);
+    // oxlint-disable-next-line no-control-regex -- they are what is looked for
+    assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f]/);
+    assert.doesNotMatch(stdout, /^✔ all is well/m);
   });
 });
 

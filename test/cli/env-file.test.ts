@@ -46,7 +46,9 @@ describe("--env-file", () => {
   test("that is not there is an error of the command line", async () => {
     await assert.rejects(
       runCommand(configCommand, ["encryption-configuration", "--env-file=/nowhere/main.env"]),
-      (error) => error instanceof ConfigError && error.message.startsWith("Cannot read --env-file: ENOENT"),
+      (error) =>
+        error instanceof ConfigError &&
+        error.message === "Cannot read --env-file /nowhere/main.env: there is no such file",
     );
   });
 });

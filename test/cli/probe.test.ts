@@ -213,8 +213,8 @@ describe("probe of a plugin that is unwell", () => {
     assert.equal(code, 1);
     assert.match(text, /^✖ Status {3}\w+: ".*KEY_NOT_FOUND.*"$/m);
     assert.match(text, /^ +→ .*check/m);
-    assert.match(text, /^— Encrypt {2}not tried$/m);
-    assert.match(text, /^— Decrypt {2}not tried$/m);
+    assert.match(text, /^— Encrypt {2}skipped$/m);
+    assert.match(text, /^— Decrypt {2}skipped$/m);
   });
 
   test("says the whole of a long healthz", async (t) => {

@@ -52,6 +52,13 @@ export interface Faults {
   noPlaceholder: boolean;
   /** Hang up on a KMIP message of several operations; `count` does not apply. */
   noBatches: boolean;
+  /**
+   * Refuses handshakes that resume a TLS session, or does not know the client on such connections: Permission Denied, or
+   * 403. `count` does not apply.
+   */
+  resumption: "alert" | "hang-up" | "denied" | undefined;
+  /** Connections that are older fail: General Failure, or 401; in ms. `count` does not apply. */
+  goodForMs: number | undefined;
   rest: RestFaults;
   /** What the KMIP face does as some real servers do. */
   readonly kmip: KmipQuirks;
@@ -82,6 +89,8 @@ function harmless(): Omit<Faults, "deniedKeys" | "kmip"> {
     garbage: false,
     count: undefined,
     decryptsTo: undefined,
+    resumption: undefined,
+    goodForMs: undefined,
     noPlaceholder: false,
     noBatches: false,
     rest: {},
@@ -118,4 +127,19 @@ function faultOf(faults: Faults, operations: readonly string[]): Fault | undefin
 
 function restFault(rest: RestFaults): "rest" | undefined {
   return Object.values(rest).some((value) => value !== undefined && value !== false) ? "rest" : undefined;
+}
+
+/** A connection as a face knows it. */
+export interface Peer {
+  /** In ms of `performance.now()`. */
+  readonly openedAt: number;
+  /** Whether its handshake resumed a session. */
+  readonly isResumed: boolean;
+}
+
+/** What is wrong with every request on such a connection; undefined where nothing is. */
+export function peerFault({ openedAt, isResumed }: Peer, faults: Faults): "denied" | "stale" | undefined {
+  if (faults.resumption === "denied" && isResumed) return "denied";
+  const { goodForMs } = faults;
+  return goodForMs !== undefined && performance.now() - openedAt > goodForMs ? "stale" : undefined;
 }

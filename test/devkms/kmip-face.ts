@@ -4,13 +4,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { type AddressInfo, createServer as createListener, type Socket } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { createServer, type TLSSocket } from "node:tls";
 import { createFramer, type Framer } from "../../src/kmip/ttlv/framer.ts";
 import { parseVersion, type VersionText } from "../../src/kmip/version.ts";
-import { asksToResume, handshakeFailure } from "./client-hello.ts";
-import { type Fault, type Faults, type Refusal, takeFault } from "./faults.ts";
+import { type Fault, type Faults, type Peer, peerFault, type Refusal, takeFault } from "./faults.ts";
+import { createFront } from "./front.ts";
 import type { KeyStore } from "./key-store.ts";
 import {
   answer,
@@ -73,10 +73,8 @@ interface Reply {
   readonly end?: boolean;
 }
 
-/** What the KMS knows of a connection. */
-interface Peer {
-  readonly openedAt: number;
-  readonly isResumed: boolean;
+/** What the KMIP face keeps of a connection. */
+interface KmipPeer extends Peer {
   /** The reply to the request before, of a server whose replies slip. */
   heldBack: Uint8Array | undefined;
 }
@@ -84,7 +82,7 @@ interface Peer {
 /** What goes back for a request, the fault that befalls it included. */
 function replyTo(
   message: Uint8Array,
-  peer: Peer,
+  peer: KmipPeer,
   state: KmipServerState,
   count: (operations: string[]) => void,
 ): Reply {
@@ -112,15 +110,13 @@ function replyTo(
 }
 
 /** The refusal that every request on such a connection gets. */
-function refusalOfPeer({ openedAt, isResumed }: Peer, { kmip }: Faults): Refusal | undefined {
-  if (kmip.resumption === "Permission Denied" && isResumed) return { reason: "PermissionDenied" };
-  const { goodForMs } = kmip;
-  return goodForMs !== undefined && performance.now() - openedAt > goodForMs
-    ? { reason: "GeneralFailure", message: "the session has ended" }
-    : undefined;
+function refusalOfPeer(peer: Peer, faults: Faults): Refusal | undefined {
+  const fault = peerFault(peer, faults);
+  if (fault === "denied") return { reason: "PermissionDenied" };
+  return fault === "stale" ? { reason: "GeneralFailure", message: "the session has ended" } : undefined;
 }
 
-function slipped(peer: Peer, response: Uint8Array): Uint8Array {
+function slipped(peer: KmipPeer, response: Uint8Array): Uint8Array {
   const before = peer.heldBack ?? response;
   peer.heldBack = response;
   return before;
@@ -137,7 +133,7 @@ function framesOf(framer: Framer, chunk: Uint8Array): Uint8Array[] | { readonly 
 /** Serves one connection to its end. A request waits until the one before it is answered, as does the socket. */
 function serve(socket: TLSSocket, state: KmipServerState, count: (operations: string[]) => void): void {
   const framer = createFramer();
-  const peer: Peer = {
+  const peer: KmipPeer = {
     openedAt: performance.now(),
     isResumed: socket.isSessionReused(),
     heldBack: undefined,
@@ -198,21 +194,10 @@ export async function startKmipFace(options: KmipFaceOptions): Promise<KmipFace>
     rejectUnauthorized: true,
     minVersion: "TLSv1.2",
   });
-  // A plain listener in front, which may look at a ClientHello before TLS does.
-  const listener = createListener((socket) => {
+  const listener = createFront(server, faults, (socket) => {
     accepted += 1;
     raw.add(socket);
-    socket.on("close", () => raw.delete(socket)).on("error", () => socket.destroy());
-    socket.setNoDelay(true);
-    const { resumption } = faults.kmip;
-    if (resumption !== "alert" && resumption !== "hang-up") return void server.emit("connection", socket);
-    socket.once("data", (hello: Buffer) => {
-      if (asksToResume(hello))
-        return void (resumption === "alert" ? socket.end(handshakeFailure) : socket.destroy());
-      socket.pause();
-      socket.unshift(hello);
-      server.emit("connection", socket);
-    });
+    socket.on("close", () => raw.delete(socket));
   });
   // Without a listener nothing happens either; a client that is refused is the client's to report.
   server.on("tlsClientError", (_error, socket) => socket.destroy());

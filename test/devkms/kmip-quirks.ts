@@ -29,10 +29,6 @@ export interface KmipQuirks {
   refusalHeader: "asked" | "1.0" | "2.1";
   /** Ends each connection after its first reply. */
   closesAfterReply: boolean;
-  /** Answers General Failure on connections that are older, in ms. */
-  goodForMs: number | undefined;
-  /** Refuses handshakes that resume a session, or forgets who the client is on such connections. */
-  resumption: "alert" | "hang-up" | "Permission Denied" | undefined;
   /** Locate gives the oldest key, whatever the Name. */
   locateIgnoresName: boolean;
   /** Locate gives each identifier twice. */
@@ -66,8 +62,6 @@ export function noQuirks(): KmipQuirks {
     versionRefusal: "InvalidMessage",
     refusalHeader: "asked",
     closesAfterReply: false,
-    goodForMs: undefined,
-    resumption: undefined,
     locateIgnoresName: false,
     locateRepeats: false,
     refusesUnset: undefined,

@@ -9,7 +9,9 @@ import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse }
 import { createServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { type Fault, type Faults, takeFault } from "./faults.ts";
+import type { TLSSocket } from "node:tls";
+import { type Fault, type Faults, type Peer, peerFault, takeFault } from "./faults.ts";
+import { createFront } from "./front.ts";
 import type { KeyStore } from "./key-store.ts";
 import { answer, type ApiCall, type ApiReply, callOf, errorReply } from "./rest-api.ts";
 
@@ -70,23 +72,30 @@ const kmipNames: Readonly<Record<ApiCall["name"], string>> = {
 export async function startRestFace(options: RestFaceOptions): Promise<RestFace> {
   const sockets = new Set<Socket>();
   const calls = new Map<string, number>();
+  /** When the newest connection from a port of the client was opened. */
+  const openedAt = new Map<number | undefined, number>();
+  const peerOf = ({ socket }: Request): Peer => ({
+    openedAt: openedAt.get(socket.remotePort) ?? performance.now(),
+    isResumed: (socket as TLSSocket).isSessionReused(),
+  });
   const handle = (request: Request, response: Response): void => {
-    serve(request, response, options, calls).catch(() => endConnection(response));
+    serve(request, response, options, calls, peerOf(request)).catch(() => endConnection(response));
   };
   const tls = { ...options.tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2" } as const;
   const server =
     options.http2 === false
       ? createServer(tls, handle)
       : createSecureServer({ ...tls, allowHTTP1: true, settings: { maxConcurrentStreams: 1_000 } }, handle);
-  server.on("connection", (socket: Socket) => {
+  const listener = createFront(server, options.faults, (socket) => {
     sockets.add(socket);
-    socket.setNoDelay(true).once("close", () => sockets.delete(socket));
+    socket.once("close", () => sockets.delete(socket));
   });
+  server.on("secureConnection", (socket: TLSSocket) => openedAt.set(socket.remotePort, performance.now()));
   // A client that does not get through the handshake is an error of its own, and no end of the server.
   server.on("tlsClientError", () => undefined);
   server.on("sessionError", () => undefined);
-  server.listen(options.port ?? 0, "127.0.0.1");
-  await once(server, "listening");
+  listener.listen(options.port ?? 0, "127.0.0.1");
+  await once(listener, "listening");
 
   const cutConnections = (): number => {
     const count = sockets.size;
@@ -94,13 +103,13 @@ export async function startRestFace(options: RestFaceOptions): Promise<RestFace>
     return count;
   };
   return {
-    port: (server.address() as AddressInfo).port,
+    port: (listener.address() as AddressInfo).port,
     calls,
     connections: () => sockets.size,
     cutConnections,
     async close() {
-      const closed = once(server, "close");
-      server.close();
+      const closed = once(listener, "close");
+      listener.close();
       cutConnections();
       await closed;
     },
@@ -112,12 +121,19 @@ async function serve(
   response: Response,
   options: RestFaceOptions,
   calls: Map<string, number>,
+  peer: Peer,
 ): Promise<void> {
   const { faults, okmsId } = options;
   const call = callOf(request.method ?? "", request.url ?? "", okmsId);
   calls.set(call.name, (calls.get(call.name) ?? 0) + 1);
   const body = await readBody(request);
   if (faults.delayMs > 0) await delay(faults.delayMs);
+  const bad = peerFault(peer, faults);
+  if (bad !== undefined)
+    return send(
+      response,
+      bad === "denied" ? errorReply(403, "access denied") : errorReply(401, "session ended"),
+    );
   const fault = takeFault(faults, "rest", [kmipNames[call.name]]);
   if (fault === undefined || fault === "refuse" || isStatusFault(fault, faults)) {
     const reply =

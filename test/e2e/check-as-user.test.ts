@@ -49,11 +49,11 @@ function flagsFor(owner: number): string[] {
 }
 
 describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
-  test("passes for a user who may read the files, though the socket's folder is root's: systemd makes the socket", async (t) => {
+  test("passes for a user who may read the files, though the socket's folder is root's: systemd creates the socket", async (t) => {
     const { code, stdout } = await startProgram(t, ["check", "--user=nobody", ...flagsFor(nobody)]).ended;
     assert.equal(code, 0, stdout);
     assert.match(stdout, /^✔ files +3 files, readable by uid 65534$/m);
-    assert.match(stdout, /^✔ socket +systemd makes it$/m);
+    assert.match(stdout, /^✔ socket +systemd creates it$/m);
   });
 
   test("fails for a user who may not, where root alone passes", async (t) => {
@@ -62,7 +62,7 @@ describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
     assert.equal(asRoot.code, 0, asRoot.stdout);
     const { code, stdout } = await startProgram(t, ["check", "--user=nobody", ...flags]).ended;
     assert.equal(code, 1);
-    assert.match(stdout, /^✖ files .*key\.pem: .*uid 65534.*permission denied/m);
+    assert.match(stdout, /^✖ files .*key\.pem: permission denied.*uid 65534/m);
   });
 
   test("fails as root, too, for another user's key: the unit is root without capabilities", async (t) => {
@@ -77,7 +77,7 @@ describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
   test("says that there is no such user, with exit code 2", async (t) => {
     const { code, stderr } = await startProgram(t, ["check", "--user=no-such-user", ...flagsFor(0)]).ended;
     assert.equal(code, 2);
-    assert.equal(stderr, "--user no-such-user: there is no such user\n");
+    assert.equal(stderr, '--user "no-such-user": there is no such user\n');
   });
 
   test("reads the settings of an instance from its file, as its unit does", async (t) => {

@@ -114,7 +114,7 @@ test("a bad certificate at the start: it listens, says why, and serves once the 
   await writeFile(files.key, "more of it");
   const flags = { ...kmipFlags(), "client-cert": files.cert, "client-key": files.key };
   const served = await serving(t, flagList(flags));
-  const line = await served.program.untilLogged(/^Could not load certificate: /);
+  const line = await served.program.untilLogged(/^cannot load the certificate files: /);
   assert.equal(line.level, "error");
   assert.match(line.msg, /cert\.pem: is not PEM: .*; .*key\.pem: is not PEM: .*; waiting for a good one$/);
   const refused = await served.client.call(status, {}, { deadline: Date.now() + 5_000 });
@@ -134,7 +134,7 @@ test("a new certificate is taken up on SIGHUP; a bad one is refused, and the old
   await roundTrip(served);
   await writeFile(key, "rubbish");
   served.program.kill("SIGHUP");
-  const refused = await served.program.untilLogged(/^Could not load certificate: /);
+  const refused = await served.program.untilLogged(/^cannot load the certificate files: /);
   assert.match(refused.msg, /key\.pem: is not PEM.*; the one in use stays$/);
   await roundTrip(served);
   await writeClientFiles(folder, kms.authority);

@@ -26,7 +26,7 @@ test("what `config` writes passes `check`, which exits 0 and prints each check",
   assert.match(readFileSync(file, "utf8"), /apiVersion: v2/);
   const checked = await runProgram(t, ["check", ...flags, "--encryption-config", file]);
   assert.equal(checked.code, 0, checked.stdout + checked.stderr);
-  assert.match(checked.stdout, /^all well: 21 checks$/m);
+  assert.match(checked.stdout, /^all checks passed: 21$/m);
 });
 
 test("`check` exits 1 with ✖ and what to do, and 2 for a command line that is wrong", async (t) => {

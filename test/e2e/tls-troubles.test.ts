@@ -154,7 +154,7 @@ for (const protocol of ["kmip", "rest"] as const)
         assert.ok("error" in result);
         assert.match(result.error.details, new RegExp(`\\[${trouble.code ?? "TLS"}\\]$`));
         assert.ok(!result.error.details.includes(host) && !result.error.details.includes(files.cert));
-        await served.program.untilLogged(/^(the KMS can't be reached|Could not load certificate: )/);
+        await served.program.untilLogged(/^(the KMS can't be reached|cannot load the certificate files: )/);
         const said = served.program.log().map((line) => `${line.msg} ${String(line["reason"])}`);
         assert.ok(
           said.some(

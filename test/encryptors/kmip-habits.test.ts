@@ -10,6 +10,7 @@ import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import type { WantedLengths } from "../devkms/kmip-quirks.ts";
+import { clientMaterial, startEchoServer } from "../kmip/echo-server.ts";
 import { spellings } from "../support/spellings.ts";
 import { encryptorFor, within } from "./kmip-harness.ts";
 
@@ -141,6 +142,27 @@ describe("a server that wants a user name and a password", () => {
       await encryptor.close();
     });
 
+  test("gets the password that is valid now", async () => {
+    const { id } = kms.keys.create();
+    let password = "before";
+    const changing = {
+      username: credential.username,
+      get password() {
+        return password;
+      },
+    };
+    const { encryptor } = await encryptorWith(changing, id);
+    for (const next of ["before", "after"]) {
+      password = next;
+      Object.assign(kms.faults.kmip, {
+        credential: { ...credential, password: next },
+        discoversWithoutCredential: true,
+      });
+      assert.equal((await encryptor.resolveKey(within())).keyId, id);
+    }
+    await encryptor.close();
+  });
+
   test("and gets others says so", async () => {
     const { id } = kms.keys.create();
     Object.assign(kms.faults.kmip, { credential, discoversWithoutCredential: true });
@@ -148,6 +170,22 @@ describe("a server that wants a user name and a password", () => {
     await assert.rejects(encryptor.resolveKey(within()), { code: "KEY_ACCESS_DENIED" });
     await encryptor.close();
   });
+});
+
+test("a reply over 64 KiB is refused at its header, whatever the library takes by default", async () => {
+  await using server = await startEchoServer({
+    onMessage: (_message, socket) => {
+      // A Response Message of 1 MiB, of which no more than the header is ever sent.
+      socket.write(Buffer.from("42007b01000ffff8", "hex"));
+    },
+  });
+  const encryptor = createKmipEncryptor({ servers: [parseKmipAddress(server.address)], key: { id: "key" } });
+  encryptor.setTlsMaterial(await clientMaterial());
+  await assert.rejects(encryptor.resolveKey(within()), {
+    code: "KMIP_FRAME_TOO_LARGE",
+    message: /over 65536/,
+  });
+  await encryptor.close();
 });
 
 test("replies that have slipped are noticed: no plaintext of another call is given out", async () => {

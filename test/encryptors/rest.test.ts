@@ -46,6 +46,20 @@ test("a label is found among 200 keys over pages of 10, and costs calls no list 
   assert.equal(callCount(kms, "listKeys"), 20);
 });
 
+test("a list of several pages is read once: the key found is read by its id while it has the label", async (t) => {
+  const kms = await startKms(t, { pageSize: 10 });
+  for (let index = 0; index < 15; index += 1) kms.keys.create({ name: `other ${index}` });
+  const key = kms.keys.create({ name: "kek" });
+  const { encryptor } = watch(t, kms, { key: { label: "kek" } });
+  for (let probe = 0; probe < 5; probe += 1)
+    assert.equal((await encryptor.resolveKey(within(5_000))).keyId, key.id);
+  assert.deepEqual([callCount(kms, "listKeys"), callCount(kms, "getKey")], [2, 4]);
+  kms.keys.update(key.id, { names: ["kek, retired"] });
+  const fresh = kms.keys.create({ name: "kek" });
+  assert.equal((await encryptor.resolveKey(within(5_000))).keyId, fresh.id);
+  assert.deepEqual([callCount(kms, "listKeys"), callCount(kms, "getKey")], [4, 5]);
+});
+
 test("a label that moves to another key is followed, and values of the old key still decrypt", async (t) => {
   const kms = await startKms(t);
   const old = kms.keys.create({ name: "kek" });

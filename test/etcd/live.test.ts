@@ -1,10 +1,15 @@
 /** A running etcd: three members with TLS, 10,000 objects, and what may happen while they are read. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
-import type { Entry } from "../../src/etcd/source.ts";
+import { createLiveSource } from "../../src/etcd/live.ts";
+import { createSnapshotSource } from "../../src/etcd/snapshot.ts";
+import type { Entry, Source } from "../../src/etcd/source.ts";
 import { auditCommand } from "../../src/cli/audit.ts";
 import { openLive } from "../../src/cli/etcd/sources.ts";
+import { loadTlsMaterial, secureContextOf } from "../../src/net/tls.ts";
+import { startSilentServer } from "../support/silent-server.ts";
 import { createAuthority, writeClientFiles } from "../devkms/certificates.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { runCommand } from "../cli/run-command.ts";
@@ -14,8 +19,8 @@ import { type EtcdCluster, findEtcd, startEtcd } from "./real-etcd.ts";
 const objects = 10_000;
 const prefix = "/big";
 const program = await findEtcd();
-// With CI=true it has to be there: starting it fails then.
-const skip = program === undefined && process.env["CI"] !== "true" && "etcd cannot be had here";
+// With CI=true it must be available: starting it fails then.
+const skip = program === undefined && process.env["CI"] !== "true" && "etcd is not available here";
 
 function keyOf(index: number): string {
   return `${prefix}/secrets/default/s-${String(index).padStart(6, "0")}`;
@@ -27,6 +32,14 @@ function assertWhole(entries: readonly Entry[]): void {
     Array.from({ length: objects }, (_none, index) => keyOf(index)),
   );
   assert.ok(entries.every(({ value }, index) => Buffer.from(value).toString() === `value ${index}`));
+}
+
+/** By key, in its order. */
+async function currentValues(source: Source): Promise<Map<string, Buffer>> {
+  const values: [string, Buffer][] = [];
+  for await (const { key, value, state } of source.read())
+    if (state === "current") values.push([key, Buffer.from(value)]);
+  return new Map(values.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 describe("A real etcd", { skip }, () => {
@@ -139,6 +152,74 @@ describe("A real etcd", { skip }, () => {
         for (const url of cluster.endpoints) assert.ok(error.message.includes(url), error.message);
         return true;
       });
+    }
+  });
+
+  test("is read at the next endpoint where one takes connections and says nothing", async (t) => {
+    const silent = await startSilentServer(t);
+    const { cert, key, ca } = cluster.files;
+    const source = createLiveSource({
+      endpoints: [`https://${silent.address}`, ...cluster.endpoints],
+      secureContext: secureContextOf(await loadTlsMaterial({ cert, key, ca })),
+      prefix,
+      timeoutMs: 1500,
+    });
+    const notes: string[] = [];
+    const entries: Entry[] = [];
+    for await (const entry of source.read({ onNote: (note) => void notes.push(note) })) entries.push(entry);
+    assertWhole(entries);
+    assert.match(notes[0] ?? "", new RegExp(`^https://${silent.address}: .*continued at https://`));
+  });
+
+  test("is not mixed with another cluster, whose endpoint is on the list", async () => {
+    const authority = await createAuthority();
+    const [one, other] = await Promise.all([
+      startEtcd(program ?? "", 1, authority),
+      startEtcd(program ?? "", 1, authority),
+    ]);
+    try {
+      await one.put(Array.from({ length: 200 }, (_none, index) => [keyOf(index), "x"]));
+      const { cert, key: keyFile, ca: cacert } = one.files;
+      const endpoints = [...one.endpoints, ...other.endpoints];
+      const source = await openLive({ endpoints, cert, key: keyFile, cacert }, prefix);
+      await assert.rejects(
+        async () => {
+          for await (const { key } of source.read()) if (key === keyOf(0)) await one.members[0]?.kill();
+        },
+        (error) => {
+          assert.ok(error instanceof ProviderError);
+          assert.match(
+            error.message,
+            new RegExp(`not of one cluster: ${other.endpoints[0]} belongs to another`),
+          );
+          return true;
+        },
+      );
+    } finally {
+      await Promise.all([one.close(), other.close()]);
+    }
+  });
+
+  test("with values of any size is the same as its own database file, once it has ended", async () => {
+    const own = await startEtcd(program ?? "", 1);
+    try {
+      const sizes = [1, 4000, 5000, 70_000, 1_000_000, 1_000_000, 30, 300_000];
+      const values = new Map(sizes.map((size, index) => [keyOf(index), randomBytes(size)]));
+      for (const [key, value] of values) await own.put([[key, value]]);
+      await own.put([[keyOf(100), "gone"]]);
+      await own.remove(keyOf(100));
+      const { cert, key: keyFile, ca: cacert } = own.files;
+      const live = await openLive({ endpoints: own.endpoints, cert, key: keyFile, cacert }, prefix);
+      assert.deepEqual(await currentValues(live), values);
+      const [member] = own.members;
+      await member?.kill("SIGTERM");
+      const file = member?.database ?? "";
+      assert.deepEqual(
+        await currentValues(createSnapshotSource({ file, prefix, skipHashCheck: true })),
+        values,
+      );
+    } finally {
+      await own.close();
     }
   });
 

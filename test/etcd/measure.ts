@@ -1,5 +1,5 @@
 /**
- * The figures of audit and recover at 100,000 objects: `node test/etcd/measure.ts [N]`. Fills a real etcd with Secrets as
+ * The figures of audit and recover at 100,000 objects: `node test/etcd/measure.ts [N [FILE]]`; FILE keeps the snapshot. Fills a real etcd with Secrets as
  * kube-apiserver stores them under KMS v2 (20 DEK sources, one revision of each rewritten), takes a snapshot where
  * etcdctl can be had, and runs the built program on both.
  */
@@ -23,7 +23,7 @@ const objects = Number(process.argv[2] ?? 100_000);
 const etcdctl = process.env["ETCDCTL"] ?? "etcdctl";
 const sources = 20;
 const program = await findEtcd();
-if (program === undefined) throw new Error("etcd cannot be had here");
+if (program === undefined) throw new Error("etcd is not available here");
 const folder = mkdtempSync(path.join(tmpdir(), "okms-measure-"));
 const kms = await startDevKms();
 const key = kms.keys.create({ name: "etcd" });
@@ -42,7 +42,7 @@ try {
   const flags = Object.entries(kmipFlagsOf(kms)).flatMap(([name, text]) => [`--${name}`, text]);
   await measure("audit, live etcd", ["audit", "--json", ...live]);
   await measure("audit --verify, live etcd", ["audit", "--json", "--verify", ...live, ...flags]);
-  const file = path.join(folder, "snapshot.db");
+  const file = process.argv[3] ?? path.join(folder, "snapshot.db");
   execFileSync(etcdctl, [...live, "snapshot", "save", file], {
     env: { ...process.env, ETCDCTL_API: "3" },
     stdio: "ignore",

@@ -4,14 +4,17 @@ import { after, before, describe, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { EncryptedObjectSchema } from "../../gen/k8s/v1/storage_pb.ts";
-import { parseKms, openKms, type Kms } from "../../src/cli/etcd/kms.ts";
-import { createSettingsReader } from "../../src/config/settings.ts";
+import { auditCommand } from "../../src/cli/audit.ts";
+import type { CliCommand } from "../../src/cli/command.ts";
+import { parseKms, type KmsSettings } from "../../src/cli/etcd/kms.ts";
+import { openKms, type Kms } from "../../src/cli/etcd/open-kms.ts";
 import { NetworkError, ProviderError } from "../../src/errors.ts";
 import { createOpener, type Opened } from "../../src/etcd/opener.ts";
 import { createSnapshotSource } from "../../src/etcd/snapshot.ts";
 import type { Entry } from "../../src/etcd/source.ts";
 import type { DevKms } from "../devkms/devkms.ts";
-import { kmipFlagsOf } from "../e2e/serving.ts";
+import { runCommand } from "../cli/run-command.ts";
+import { flagList, kmipFlagsOf } from "../e2e/serving.ts";
 import { damaged, fixture, keyIds, startFixtureKms } from "./fixture.ts";
 
 let kms: DevKms;
@@ -23,8 +26,15 @@ after(() => kms.close());
 /** By the flags of serve, without a key: each value names its own. */
 async function openKmsBy(): Promise<Kms> {
   const { "encryption-key-label": _unused, ...flags } = kmipFlagsOf(kms);
-  const given = Object.entries(flags).map(([name, text]) => [name, { text, source: `--${name}` }]);
-  const settings = parseKms(createSettingsReader(Object.fromEntries(given)));
+  let settings: KmsSettings | undefined;
+  const command: CliCommand = {
+    ...auditCommand,
+    run({ read }) {
+      settings = parseKms(read);
+      return Promise.resolve(0);
+    },
+  };
+  await runCommand(command, flagList(flags));
   assert.ok(settings);
   return openKms(settings);
 }

@@ -14,6 +14,7 @@ import { promisify } from "node:util";
 import { Agent, fetch } from "undici";
 import { buildEtcd } from "../apiserver/build.ts";
 import {
+  type Authority,
   type CertificateFiles,
   createAuthority,
   writeCertificateFiles,
@@ -24,8 +25,8 @@ const run = promisify(execFile);
 const kept = path.join(import.meta.dirname, "../../.apiserver");
 
 /**
- * The program: what `npm run apiserver` has built, one on the PATH, Debian's package, or built by Go; the first that can
- * be had. @returns undefined where none can
+ * The program: what `npm run apiserver` has built, one on the PATH, Debian's package, or built by Go; the first that is
+ * available. @returns undefined where none is
  */
 export async function findEtcd(): Promise<string | undefined> {
   const [built] = globSync(path.join(kept, "etcd-v3.*"));
@@ -71,8 +72,10 @@ async function fromGo(): Promise<string | undefined> {
 /** One member. */
 export interface Member {
   readonly url: string;
-  /** At once, as a host that loses its power. */
-  kill(): Promise<void>;
+  /** Its database, which is whole when it has ended by SIGTERM. */
+  readonly database: string;
+  /** Ends it and waits. By default at once, as a host that loses its power. */
+  kill(signal?: NodeJS.Signals): Promise<void>;
 }
 
 /** A cluster that serves. */
@@ -91,19 +94,19 @@ export interface EtcdCluster {
   close(): Promise<void>;
 }
 
-/** Starts a cluster and waits until it serves. */
-export async function startEtcd(program: string, size: 1 | 3): Promise<EtcdCluster> {
+/** Starts a cluster and waits until it serves. @param authority of all certificates; default: one of its own */
+export async function startEtcd(program: string, size: 1 | 3, authority?: Authority): Promise<EtcdCluster> {
   const folder = await mkdtemp(path.join(tmpdir(), "okms-etcd-"));
-  const authority = await createAuthority();
-  const issued = await authority.issue({
+  const issuer = authority ?? (await createAuthority());
+  const issued = await issuer.issue({
     commonName: "etcd",
     dnsNames: ["localhost"],
     ipAddresses: ["127.0.0.1"],
     server: true,
     client: true,
   });
-  const server = await writeCertificateFiles(path.join(folder, "server"), issued, authority.caPem);
-  const files = await writeClientFiles(path.join(folder, "client"), authority);
+  const server = await writeCertificateFiles(path.join(folder, "server"), issued, issuer.caPem);
+  const files = await writeClientFiles(path.join(folder, "client"), issuer);
   const ports = await freePorts(size * 2);
   const members = Array.from({ length: size }, (_none, index) => ({
     name: `m${index}`,
@@ -165,8 +168,9 @@ function startMember(program: string, url: string, flags: Readonly<Record<string
   return {
     url,
     isRunning: () => child.exitCode === null && child.signalCode === null,
-    async kill() {
-      child.kill("SIGKILL");
+    database: path.join(flags["data-dir"] ?? "", "member/snap/db"),
+    async kill(signal = "SIGKILL") {
+      child.kill(signal);
       await ended;
     },
   };

@@ -95,7 +95,7 @@ describe("a dial", () => {
     [
       "names it in its Common Name only",
       { dnsNames: [], ipAddresses: [] },
-      /has no Subject Alternative Name: a Common Name alone is not looked at$/,
+      /has no Subject Alternative Name: a Common Name alone is not accepted$/,
     ],
     [
       "names it in its Common Name, beside an address",

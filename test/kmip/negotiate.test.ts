@@ -80,9 +80,9 @@ async function onConnection(negotiator: Negotiator): Promise<ProtocolVersion> {
 
 /** What comes of it in the end: connections are made anew as long as they are lost. */
 async function outcome(): Promise<string | ProviderError> {
-  const negotiator = createNegotiator({ silenceMs: 60 });
+  const negotiator = createNegotiator({ silenceMs: 100 });
   let failure: ProviderError | undefined;
-  for (let dials = 0; dials < 7; dials += 1)
+  for (let dials = 0; dials < 12; dials += 1)
     try {
       return formatVersion(await onConnection(negotiator));
     } catch (error) {
@@ -151,6 +151,27 @@ test("a version agreed is remembered: the next connection needs no Discover Vers
   assert.equal(asked(), begin + 2);
 });
 
+test("an agreement is forgotten after an hour, and one without Encrypt after half a minute", async () => {
+  let time = 0;
+  const negotiator = createNegotiator({ now: () => time });
+  const answers: ProtocolVersion[] = [
+    { major: 1, minor: 1 },
+    { major: 1, minor: 2 },
+    { major: 1, minor: 4 },
+  ];
+  const discover: Discover = async (spoken) => ({
+    version: spoken,
+    answer: [answers.shift() ?? assert.fail()],
+  });
+  const agreedAt = async (at: number): Promise<string> => {
+    time = at;
+    return formatVersion(await negotiator.negotiate("kms:5696", discover));
+  };
+  const agreed: string[] = [];
+  for (const at of [0, 29_999, 30_000, 3_629_999, 3_630_000]) agreed.push(await agreedAt(at));
+  assert.deepEqual(agreed, ["1.1", "1.1", "1.2", "1.2", "1.4"]);
+});
+
 test("connections that negotiate at the same time with a server that hangs up do not skip a version", async (t) => {
   t.after(() => resetFaults(kms.faults));
   Object.assign(kms.faults.kmip, { versions: ["1.4"], versionRefusal: "hang-up" });
@@ -159,6 +180,16 @@ test("connections that negotiate at the same time with a server that hangs up do
   const ended = await Promise.allSettled(several);
   assert.ok(ended.some(({ status }) => status === "rejected"));
   assert.equal(formatVersion(await onConnection(negotiator)), "1.4");
+});
+
+test("connections that negotiate at the same time with a silent server ask in different versions", async (t) => {
+  t.after(() => resetFaults(kms.faults));
+  Object.assign(kms.faults.kmip, { versions: ["1.3"], versionRefusal: "silence" });
+  const negotiator = createNegotiator({ silenceMs: 1000 });
+  const started = performance.now();
+  const first = await Promise.any([1, 2, 3].map(() => onConnection(negotiator)));
+  assert.equal(formatVersion(first), "1.3");
+  assert.ok(performance.now() - started < 1000);
 });
 
 test("a refusal that is not about versions is thrown with the server's reason and words, whatever its header", async (t) => {
@@ -223,6 +254,24 @@ test("the versions are asked in the order 1.2, 1.4, 1.3, 1.1, 1.0", async () => 
   assert.deepEqual(server.asked, ["1.2", "1.4", "1.3", "1.1", "1.0"]);
 });
 
+test("a server that is slow at its own version and refuses the others is not taken for one of KMIP 1.0", async () => {
+  const unknown = new KmipResultError({
+    operation: "Discover Versions",
+    reason: "Operation Not Supported",
+    resultMessage: "",
+  });
+  const negotiator = createNegotiator({ silenceMs: 20 });
+  let isSlow = true;
+  const discover: Discover = async (spoken) => {
+    if (formatVersion(spoken) !== "1.2") return { version: spoken, answer: unknown };
+    return isSlow ? new Promise(() => undefined) : { version: spoken, answer: [spoken] };
+  };
+  for (let dials = 0; dials < 2; dials += 1)
+    await assert.rejects(negotiator.negotiate("kms:5696", discover), { code: "TIMEOUT" });
+  isSlow = false;
+  assert.equal(formatVersion(await negotiator.negotiate("kms:5696", discover)), "1.2");
+});
+
 test("a server that knows no Discover Versions and always replies in one version is spoken to in that one", async () => {
   const unknown = new KmipResultError({
     operation: "Discover Versions",
@@ -248,7 +297,7 @@ test("the caller's own end says nothing of the server: the same version is asked
 test("a server with no version in common is named, with what it speaks", async () => {
   await assert.rejects(scripted(["1.2", ["2.0", "2.1"]]).negotiate(), {
     code: "KMIP_VERSION",
-    message: "KMIP 1.0 to 1.4 are spoken here; kms:5696 speaks only 2.0, 2.1",
+    message: "this program supports KMIP 1.0 to 1.4; kms:5696 supports only 2.0, 2.1",
   });
   await assert.rejects(scripted(["1.2", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
 });

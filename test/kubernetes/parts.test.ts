@@ -165,6 +165,22 @@ describe("the line of progress", () => {
     assert.equal(last, "a line that stays\n");
   });
 
+  for (const [columns, text] of [
+    [80, "secrets: [                            ] 0 of 10 (0%)"],
+    [40, "secrets: 0 of 10 (0%)"],
+    [12, "secrets: 0 "],
+  ] as const)
+    test(`fits a terminal of ${columns} columns`, (t) => {
+      t.mock.timers.enable({ apis: ["setInterval"] });
+      let drawn = "";
+      const stream = { isTTY: true, columns, write: (part: string) => (drawn += part) };
+      const progress = new Progress(stream, 10, 0);
+      progress.begin("secrets");
+      t.mock.timers.tick(200);
+      progress.end();
+      assert.equal(drawn, `${text}\r\u001B[K`);
+    });
+
   test("is a line each ten seconds elsewhere", (t) => {
     t.mock.timers.enable({ apis: ["setInterval"] });
     let text = "";

@@ -7,6 +7,7 @@ import { X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { inspect } from "node:util";
 import { after, before, describe, test } from "node:test";
 import * as fc from "fast-check";
 import { ProviderError } from "../../src/errors.ts";
@@ -101,7 +102,7 @@ describe("a PKCS #12 file", { skip: withoutOpenssl }, () => {
     openssl(folder, ...exportArguments, "-legacy", "-passout", "pass:", "-out", "rc2.p12");
     const files = { cert: at("rc2.p12"), key: at("rc2.p12"), keyPassword: at("plain-password") };
     const message = await refusalOf(files);
-    assert.match(message, /encrypted with a cipher that is not used any more/);
+    assert.match(message, /is encrypted with an obsolete cipher/);
     runAdvice(`${adviceIn(message, "openssl")} -passin pass:`);
     await assertLoads({ cert: at("rc2.p12.pem"), key: at("rc2.p12.pem") });
   });
@@ -143,6 +144,20 @@ describe("an encrypted private key", { skip: withoutOpenssl }, () => {
       runAdvice(`${adviceIn(message, "openssl")} -passin file:'${at("plain-password")}'`);
       await assertLoads({ cert: good.cert, key: at("enc.pem.plain") });
     });
+});
+
+test("the password of KMIP is read with the files, changes their fingerprint, and is not shown", async () => {
+  const [a, b] = await Promise.all(
+    ["password", "plain-password"].map((name) => loadTlsMaterial({ ...good, kmipPassword: at(name) })),
+  );
+  assert.deepEqual([a?.kmipPassword, b?.kmipPassword], ["pässwörd 1", "secret"]);
+  assert.notEqual(a?.fingerprint, b?.fingerprint);
+  assert.doesNotMatch(`${JSON.stringify(b)} ${inspect(b, { depth: 9 })}`, /secret/);
+});
+
+test("a password in place of its file's path is not repeated", async () => {
+  for (const change of [{ keyPassword: "hunter2" }, { kmipPassword: "hunter2" }])
+    assert.match(await refusalOf({ ...good, ...change }), /^the file of --[a-z-]+: there is no such file$/);
 });
 
 describe("advice with a command that mends the file:", { skip: withoutOpenssl }, () => {

@@ -217,7 +217,7 @@ test("an expired certificate does not replace a good one", async (t) => {
   await writeFile(files.key, expired.key);
   await watch.reload();
   assert.equal(told.length, 2);
-  assert.match(told[1] ?? "", /^refused cert\.pem: the certificate has expired on /);
+  assert.match(told[1] ?? "", /^refused cert\.pem: the certificate expired on /);
 });
 
 test("the end of a certificate is told at 30 days, each day from 7 on, and each day after it", async (t) => {

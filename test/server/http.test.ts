@@ -30,13 +30,17 @@ interface Started {
   readonly url: string;
 }
 
+function addressOf(host: string, port = 0): HttpEndpointOptions["address"] {
+  return { name: `${host}:${port}`, host, port };
+}
+
 async function start(
   t: TestContext,
   change: Partial<HttpEndpointOptions> & { readonly snapshot?: KeySnapshot } = {},
 ): Promise<Started> {
   const logger = createMemoryLogger();
   const endpoint = await startHttpEndpoint({
-    addr: "127.0.0.1:0",
+    address: addressOf("127.0.0.1"),
     status: { snapshot: () => change.snapshot ?? well },
     metrics: createMetrics({ version: "test", protocol: "kmip" }),
     logger,
@@ -209,35 +213,24 @@ describe("the HTTP endpoint", () => {
     });
   }
 
-  test("is on loopback where no host is given, and says nothing of it", async (t) => {
-    const { endpoint, logger } = await start(t, { addr: ":0" });
-    assert.match(endpoint.address() ?? "", /^127\.0\.0\.1:\d+$/);
+  test("says nothing of an address on loopback", async (t) => {
+    const { logger } = await start(t);
     assert.ok(!logger.lines.some(({ level }) => level === "warn"));
   });
 
   test("warns where other machines can reach it", async (t) => {
-    const { logger } = await start(t, { addr: "0.0.0.0:0" });
+    const { logger } = await start(t, { address: addressOf("0.0.0.0") });
     assert.ok(
       logger.lines.some(({ level, message }) => level === "warn" && message.includes("other machines")),
     );
   });
-
-  for (const addr of ["8088", "host", "127.0.0.1:99999", "[::1]", "a:b:80", ""]) {
-    test(`is not there, and says so, for the address ${JSON.stringify(addr)}`, async (t) => {
-      const { endpoint, logger } = await start(t, { addr });
-      assert.equal(endpoint.address(), undefined);
-      assert.ok(
-        logger.lines.some(({ level, message }) => level === "error" && message.includes("--http-addr")),
-      );
-    });
-  }
 
   test("logs a port that is taken, goes on, and ends when told", async (t) => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     t.after(() => taken.close());
     const { port } = taken.address() as AddressInfo;
-    const { endpoint, logger } = await start(t, { addr: `127.0.0.1:${port}` });
+    const { endpoint, logger } = await start(t, { address: addressOf("127.0.0.1", port) });
     assert.equal(endpoint.address(), undefined);
     assert.ok(logger.lines.some(({ level, error }) => level === "error" && /EADDRINUSE/.test(String(error))));
     await endpoint.close();
@@ -248,7 +241,7 @@ describe("the HTTP endpoint", () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as AddressInfo;
-    const { endpoint, logger } = await start(t, { addr: `127.0.0.1:${port}` });
+    const { endpoint, logger } = await start(t, { address: addressOf("127.0.0.1", port) });
     taken.close();
     await once(taken, "close");
     t.mock.timers.tick(5000);

@@ -1,5 +1,6 @@
 /** `--key-id`: whether a key of the KMS may be destroyed, by what all sources hold. */
 import { parseUuid } from "../../text/uuid.ts";
+import { unknownProvider } from "../../etcd/envelope.ts";
 import type { Group, Inventory } from "../../etcd/inventory.ts";
 
 /** A source, for a verdict. */
@@ -17,7 +18,7 @@ export interface Need {
 
 /**
  * `yes`: nothing needs it; `no`: something current does; `old-revisions`: only earlier revisions do, in etcd or in a
- * backup; `unknown`: a source could not be read, or holds values that do not say which key they need.
+ * backup; `unknown`: a source could not be read or is empty, or holds values that do not say which key they need.
  */
 export type KeyAnswer = "yes" | "no" | "old-revisions" | "unknown";
 
@@ -29,7 +30,7 @@ export interface KeyVerdict {
   readonly old: readonly Need[];
   /** Values under KMS v1, which do not name their key. */
   readonly unnamed: readonly Need[];
-  /** Sources that could not be read. */
+  /** Sources that could not be read, hold nothing (the prefix may be wrong), or values of an unknown provider. */
   readonly unread: readonly string[];
 }
 
@@ -43,7 +44,7 @@ export function judgeKey(keyId: string, examined: readonly Examined[]): KeyVerdi
   const current = needs("current", isUnder);
   const old = needs("old", isUnder);
   const unnamed = needs("current", ({ kind }) => kind === "kms-v1");
-  const unread = examined.filter(({ inventory }) => inventory === undefined).map(({ source }) => source);
+  const unread = examined.filter(({ inventory }) => !isConclusive(inventory)).map(({ source }) => source);
   return {
     keyId,
     answer: answerOf(current, old, unnamed.length + unread.length),
@@ -58,6 +59,12 @@ function answerOf(current: readonly Need[], old: readonly Need[], unknowns: numb
   if (current.length > 0) return "no";
   if (unknowns > 0) return "unknown";
   return old.length > 0 ? "old-revisions" : "yes";
+}
+
+/** Values that are cut name no key, and no key can open them; those of an unknown provider may need any. */
+function isConclusive(inventory: Inventory | undefined): boolean {
+  if (inventory === undefined || inventory.current.objects + inventory.old.objects === 0) return false;
+  return !inventory.current.notUnderstood.some(({ reason }) => reason === unknownProvider);
 }
 
 /** UUIDs are the same in capitals. */

@@ -97,7 +97,7 @@ function byRules({ groups }: Holdings, rules: Rules): Problem[] {
     return [
       problem(
         "old-key",
-        `${amount(group.objects, group.resource)} under ${describeGroup(group)}: the EncryptionConfiguration writes with ${name}, so that a rewrite is due`,
+        `${amount(group.objects, group.resource)} under ${describeGroup(group)}: the EncryptionConfiguration writes with ${name}; rewrite them`,
         group.objects,
         group.examples,
       ),
@@ -120,12 +120,12 @@ function isSuperseded(group: Group, current: Group | undefined): current is Grou
 }
 
 function inPlaintext({ resource, objects, examples }: Group): Problem {
-  const text = `${amount(objects, resource)} in plaintext, to be encrypted: a rewrite is due`;
+  const text = `${amount(objects, resource)} in plaintext that should be encrypted: rewrite them`;
   return problem("plaintext", text, objects, examples);
 }
 
 function underOldKey(group: Group, current: Group): Problem {
-  const text = `${amount(group.objects, group.resource)} under ${describeGroup(group)}: newer ones are under ${describeGroup(current)}, so that a rewrite is due`;
+  const text = `${amount(group.objects, group.resource)} under ${describeGroup(group)}: newer writes use ${describeGroup(current)}; rewrite them`;
   return problem("old-key", text, group.objects, group.examples);
 }
 

@@ -2,6 +2,7 @@
 import type { Count, Group, Holdings } from "../../etcd/inventory.ts";
 import { coldStartDecrypts } from "../../etcd/inventory.ts";
 import { failureText } from "../etcd/failure.ts";
+import { printable } from "../etcd/printable.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
 import { amount, describeGroup } from "./problems.ts";
@@ -14,7 +15,7 @@ const mostLines = 50;
 /** One source in one line, where the question is about a key. */
 export function renderHeadline(report: SourceReport | FailedSource): string {
   if ("error" in report) return `✖ ${failureText(report.error)}\n`;
-  return [headline(report), ...report.notes.map((note) => `! ${note}`), ""].join("\n");
+  return [headline(report), ...report.notes.map((note) => `! ${note}`), ""].map(printable).join("\n");
 }
 
 /** One source. */
@@ -36,7 +37,7 @@ export function renderReport(report: SourceReport | FailedSource, prefix: string
     ...unreadable(report, prefix),
     ...(problems.length === 0 ? ["✔ everything is as it should be"] : []),
   ];
-  return `${lines.join("\n")}\n\n`;
+  return `${lines.map(printable).join("\n")}\n\n`;
 }
 
 function headline({ source, facts, inventory }: SourceReport): string {
@@ -192,9 +193,12 @@ export function renderVerdict({ keyId, answer, current, old, unnamed, unread }: 
     ...needLines("current", current),
     ...needLines("old revisions", old),
     ...needLines("under KMS v1, which names no key", unnamed),
-    ...unread.map((source) => `  ${source} could not be read`),
+    ...unread.map(
+      (source) =>
+        `  ${source} could not be read, holds no object under the prefix, or values of an unknown provider`,
+    ),
   ];
-  return `${[...lines, ...more].join("\n")}\n`;
+  return `${[...lines, ...more].map(printable).join("\n")}\n`;
 }
 
 function needLines(title: string, needs: readonly Need[]): string[] {

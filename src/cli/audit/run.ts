@@ -1,6 +1,7 @@
 /** Runs an audit: every source in turn, then the report as a table, as JSON, and as metrics. */
 import { createOpener } from "../../etcd/opener.ts";
-import { openKms, type Kms, type KmsSettings } from "../etcd/kms.ts";
+import type { KmsSettings } from "../etcd/kms.ts";
+import { openKms, type Kms } from "../etcd/open-kms.ts";
 import { failureText } from "../etcd/failure.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openSources, type SourceSettings } from "../etcd/sources.ts";

@@ -96,7 +96,7 @@ function checkChain(files: TlsFiles, material: TlsMaterial, bytes: TlsBytes): Fi
   return ok("chain", `${certificates.length} in ${file}${issuer}`);
 }
 
-/** What servers look for in a client's certificate: only told where it is missing. */
+/** What servers expect of a client's certificate: reported only where it is missing. */
 function checkUsage(files: TlsFiles, { cert }: TlsMaterial): Finding[] {
   const [leaf] = certificatesIn(cert);
   const missing = leaf === undefined ? [] : missingUsage(leaf);

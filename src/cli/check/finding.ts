@@ -54,9 +54,10 @@ export function renderFinding({ name, status, message, advice }: Finding, width:
 export function renderTotal(findings: readonly Finding[]): string {
   const count = (status: Finding["status"]): number => findings.filter((one) => one.status === status).length;
   const wrong = count("failed");
-  const noted = count("warning") === 0 ? "" : `, ${count("warning")} to be known`;
-  if (wrong === 0) return `all well: ${count("ok")} checks${noted}\n`;
-  return `${wrong} wrong, ${count("ok")} well${noted}, ${count("skipped")} not tried\n`;
+  const warnings = count("warning");
+  const noted = warnings === 0 ? "" : `, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`;
+  if (wrong === 0) return `all checks passed: ${count("ok")}${noted}\n`;
+  return `${wrong} failed, ${count("ok")} passed${noted}, ${count("skipped")} skipped\n`;
 }
 
 /** All findings as one JSON object on a line. */

@@ -1,6 +1,6 @@
 /**
  * The key, through the encryptor that serve uses: protocol version, found, kind, state, usage, and a round trip of
- * random bytes. The encryptor's error codes tell which of them failed; what comes after it has not been looked at.
+ * random bytes. The encryptor's error codes tell which of them failed; what comes after it has not been checked.
  */
 import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
@@ -39,7 +39,7 @@ export interface Sample {
 /** What came of the checks of the key at one server. */
 export interface KeyChecked {
   readonly findings: readonly Finding[];
-  /** There where all is well. */
+  /** Present where every check passed. */
   readonly sample?: Sample;
 }
 
@@ -114,7 +114,7 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
   const culprit = failedCheck(error);
   const at = names.indexOf(culprit);
   return names.map((name, index) => {
-    // The REST driver looks at the usage before the state.
+    // The REST driver checks the usage before the state.
     const isUnseen = index > at || (name === "state" && protocol === "rest");
     if (index === at) return failed(name, error.message, isBusy(error) ? busyAdvice : advice[name]);
     if (isUnseen) return skipped(name, `${culprit} failed`);
@@ -126,7 +126,8 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
 function seenBefore(name: Name, { details: { keyId } }: ProviderError, agreed: string): string {
   switch (name) {
     case "protocol":
-      return agreed;
+      // A refusal of the first message agrees on nothing.
+      return agreed === "" ? "the KMS answers" : agreed;
     case "key":
       return typeof keyId === "string" ? keyId : "found";
     case "kind":
@@ -137,15 +138,15 @@ function seenBefore(name: Name, { details: { keyId } }: ProviderError, agreed: s
 }
 
 const advice: Readonly<Record<Name, string>> = {
-  protocol: "compare --protocol and --serv-addr with the KMS, and look at its log",
+  protocol: "compare --protocol and --serv-addr with the KMS, and read its log",
   key: "compare --encryption-key-id or --encryption-key-label (and --okms-id) with the KMS, and this client's rights",
   kind: "make a symmetric AES key for Encrypt and Decrypt, and give its identifier or label",
   state: "activate the key in the KMS, or choose one that is active",
   usage: "make a key whose usage is both Encrypt and Decrypt",
-  "round trip": "let this client certificate use the key for Encrypt and Decrypt, and look at the KMS's log",
+  "round trip": "let this client certificate use the key for Encrypt and Decrypt, and read the KMS's log",
 };
 
-const busyAdvice = "the KMS is overloaded or in trouble: try again in a minute, and look at its log";
+const busyAdvice = "the KMS is overloaded or failing: try again in a minute, and read its log";
 
 /** The KMS answers, but not now: nothing is known of the key. */
 function isBusy({ code, retryable }: ProviderError): boolean {
@@ -171,7 +172,7 @@ function failedCheck(error: ProviderError): Name {
   }
 }
 
-/** Wraps random bytes, and unwraps them; a sample of them where that went well. */
+/** Wraps random bytes, and unwraps them; a sample of them where that succeeded. */
 async function roundTrip(
   encryptor: Encryptor,
   keyId: string,
@@ -186,7 +187,8 @@ async function roundTrip(
     const encrypted = performance.now();
     const opened = await encryptor.decrypt({ ...wrapped, keyId }, contextFor(config));
     const ended = performance.now();
-    if (!seed.equals(opened)) return { finding: failed(name, otherBytes, "do not use this KMS: report it") };
+    if (!seed.equals(opened))
+      return { finding: failed(name, otherBytes, "do not use this KMS, and tell its operator") };
     const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`;
     return { finding: ok(name, message), sample: { by, keyId, wrapped, seed } };
   } catch (error) {
@@ -208,13 +210,13 @@ async function sameKey(encryptor: Encryptor, keyId: string, other: Sample, confi
   } catch (error) {
     return failed(
       name,
-      `can't read what ${other.by} has wrapped: ${toProviderError(error).message}`,
+      `cannot decrypt what ${other.by} encrypted: ${toProviderError(error).message}`,
       shareAdvice,
     );
   }
   if (keyId !== other.keyId)
-    return failed(name, `leads to key ${keyId}, and ${other.by} to key ${other.keyId}`, shareAdvice);
-  return ok(name, `reads what ${other.by} has wrapped`);
+    return failed(name, `resolves to key ${keyId}, and at ${other.by} to key ${other.keyId}`, shareAdvice);
+  return ok(name, `decrypts what ${other.by} encrypted`);
 }
 
 function inMs(duration: number): string {

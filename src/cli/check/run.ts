@@ -12,7 +12,7 @@ import type { TlsMaterial } from "../../net/tls.ts";
 /** What `check` is run with. */
 export interface CheckOptions {
   readonly config: Config;
-  /** What is odd about the command line. */
+  /** Warnings about the command line. */
   readonly warnings: readonly string[];
   /** Path of kube-apiserver's EncryptionConfiguration; undefined: not checked. */
   readonly encryptionConfig: string | undefined;
@@ -51,7 +51,7 @@ async function* check(options: CheckOptions): AsyncGenerator<Finding> {
     });
 }
 
-/** The way to each server and the key there; where there are several, each has to read what the first that is well wrapped. */
+/** The connection to each server and the key there; where there are several, each must decrypt what the first good one encrypted. */
 async function* checkServers(config: Config, material: TlsMaterial | undefined): AsyncGenerator<Finding> {
   const isOnly = config.servers.length === 1;
   let sample: Sample | undefined;

@@ -53,7 +53,7 @@ function describe(file: string, state: SocketState, replace: boolean): Finding {
   return warning(
     name,
     `a process listens on ${file}`,
-    "if it is this plugin, `probe` tells its state; a second serve needs --replace, or the first to be stopped",
+    "if it is this plugin, `probe` reports its state; to start a second one, stop it or use --replace",
   );
 }
 
@@ -62,7 +62,7 @@ function checkAbstract(sock: string): Promise<Finding> {
     const socket = connect({ path: `\0${sock.slice(1)}` });
     socket.once("connect", () => {
       socket.destroy();
-      const advice = "if it is this plugin, `probe` tells its state; else stop it";
+      const advice = "if it is this plugin, `probe` reports its state; else stop it";
       resolve(warning(name, `a process listens on ${sock}`, advice));
     });
     socket.once("error", () => {

@@ -1,4 +1,4 @@
-/** The flags by which `audit`, `recover` and `reencrypt` are told where etcd's data is, and which KMS decrypts it. */
+/** The flags of `audit`, `recover` and `reencrypt` that name etcd's data, and the KMS that decrypts it. */
 import type { FlagSet } from "../command.ts";
 import { serveFlags } from "../serve-flags.ts";
 

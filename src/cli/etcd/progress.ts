@@ -14,20 +14,26 @@ const width = 24;
 
 /** A bar on `stream`, where it is a terminal; else one that shows nothing. */
 export function createProgressBar(
-  stream: NodeJS.WritableStream & { readonly isTTY?: boolean },
+  stream: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number },
   label: string,
 ): ProgressBar {
   if (stream.isTTY !== true) return { update: () => undefined, clear: () => undefined };
-  const begun = performance.now();
+  let begun = performance.now();
   let next = begun + firstAfterMs;
   let isShown = false;
+  let unit: string | undefined;
   return {
     update(progress) {
       const now = performance.now();
+      // Another part of the work, at another speed.
+      if (unit !== undefined && unit !== progress.unit) begun = now;
+      unit = progress.unit;
       if (now < next) return;
       next = now + everyMs;
       isShown = true;
-      stream.write(`\r\u001b[K${renderProgress(label, progress, now - begun)}`);
+      // A line that the terminal wraps could not be taken away again.
+      const line = renderProgress(label, progress, now - begun).slice(0, (stream.columns ?? 80) - 1);
+      stream.write(`\r\u001b[K${line}`);
     },
     clear() {
       if (isShown) stream.write("\r\u001b[K");

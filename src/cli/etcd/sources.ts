@@ -2,10 +2,6 @@
 import { existsSync } from "node:fs";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { ProviderError } from "../../errors.ts";
-import { createLiveSource } from "../../etcd/live.ts";
-import { createSnapshotSource } from "../../etcd/snapshot.ts";
-import { createKineSource } from "../../etcd/kine.ts";
-import { createEtcdctlSource, createValueSource } from "../../etcd/values.ts";
 import { defaultPrefix, type Source } from "../../etcd/source.ts";
 import { readPemFile } from "../../net/pem.ts";
 import { loadTlsMaterial, secureContextOf, minVersion } from "../../net/tls.ts";
@@ -115,19 +111,26 @@ function parseValue(read: SettingsReader): SourceSettings["value"] {
 }
 
 /**
- * The sources, the live one first. Nothing but the PEM files is read yet.
+ * The sources, the live one first. Nothing but the PEM files is read yet. What reads each kind is loaded for it only.
  * @param stdin read where the settings ask for it
  * @throws TLS_FILES
  */
 export async function openSources(settings: SourceSettings, stdin: NodeJS.ReadableStream): Promise<Source[]> {
   const { prefix, live, snapshots, skipHashCheck, kine, value } = settings;
-  return [
-    ...(live === undefined ? [] : [await openLive(live, prefix)]),
-    ...snapshots.map((file) => createSnapshotSource({ file, prefix, skipHashCheck })),
-    ...kine.map((file) => createKineSource({ file, prefix })),
-    ...(value === undefined ? [] : [createValueSource(value.file, value.key)]),
-    ...(settings.stdin ? [createEtcdctlSource(stdin, prefix)] : []),
-  ];
+  const sources: Source[] = live === undefined ? [] : [await openLive(live, prefix)];
+  if (snapshots.length > 0) {
+    const { createSnapshotSource } = await import("../../etcd/snapshot.ts");
+    sources.push(...snapshots.map((file) => createSnapshotSource({ file, prefix, skipHashCheck })));
+  }
+  if (kine.length > 0) {
+    const { createKineSource } = await import("../../etcd/kine.ts");
+    sources.push(...kine.map((file) => createKineSource({ file, prefix })));
+  }
+  if (value === undefined && !settings.stdin) return sources;
+  const { createEtcdctlSource, createValueSource } = await import("../../etcd/values.ts");
+  if (value !== undefined) sources.push(createValueSource(value.file, value.key));
+  if (settings.stdin) sources.push(createEtcdctlSource(stdin, prefix));
+  return sources;
 }
 
 /** A running etcd as a source. @throws TLS_FILES */
@@ -137,6 +140,7 @@ export async function openLive(live: LiveSettings, prefix: string): Promise<Sour
   );
   if (missing.length > 0)
     throw new ProviderError("TLS_FILES", missing.map((file) => `${file}: there is no such file`).join("; "));
+  const { createLiveSource } = await import("../../etcd/live.ts");
   return createLiveSource({ endpoints: live.endpoints, secureContext: await contextOf(live), prefix });
 }
 

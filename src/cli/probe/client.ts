@@ -12,7 +12,7 @@ import { lookAt } from "../../server/socket/socket-path.ts";
 import { quote, quoteReply } from "../../text/quote.ts";
 import { selinuxAdvice } from "../selinux.ts";
 
-/** Characters that are shown of what the plugin says: whoever is on call has nothing else to go by. */
+/** Characters that are shown of what the plugin says: the person on call has nothing else to go by. */
 export const mostSaid = 1024;
 
 /** What a Decrypt takes from the Encrypt before it. */
@@ -78,7 +78,7 @@ const socketTroubles: Readonly<Record<string, Explanation>> = {
     advice: "start the plugin, and compare --sock of both",
   },
   ECONNREFUSED: {
-    message: "nobody listens on the socket: the process that made it is gone",
+    message: "no process listens on the socket: the one that created it has ended",
     advice: "start the plugin, and read the end of its log",
   },
   EACCES: {
@@ -106,7 +106,7 @@ function explainSocket(path: string, sock: string): Promise<Explanation | undefi
   });
 }
 
-/** Connecting says of a file only that nobody listens there. */
+/** Connecting says of a file only that no process listens there. */
 async function isNoSocket(path: string): Promise<boolean> {
   const { kind } = await lookAt(path).catch(() => ({ kind: "nothing" }) as const);
   return kind === "other" || kind === "folder";
@@ -119,7 +119,7 @@ function explainCall(error: unknown, method: string, timeoutMs: number): Explana
     case Code.DeadlineExceeded:
       return {
         message: `no answer within ${timeoutMs} ms (${said})`,
-        // Status waits for no KMS, but for the end of the first look at it.
+        // Status waits for no KMS, but for the end of the first probe of it.
         advice:
           method === "Status"
             ? "a plugin that runs for some seconds answers this at once: it hangs, or something else listens there"

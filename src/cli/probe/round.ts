@@ -19,7 +19,7 @@ export type Step = (typeof steps)[number];
 export interface Round {
   /** Time of each call that was answered, in ms. */
   readonly ms: Readonly<Partial<Record<Step, number>>>;
-  /** What was seen, in a few words a step, of the steps that went well. */
+  /** What was seen, in a few words a step, of the steps that succeeded. */
   readonly seen: Readonly<Partial<Record<Step, string>>>;
   /** The key that Status named. */
   readonly keyId?: string;

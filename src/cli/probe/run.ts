@@ -1,4 +1,4 @@
-/** Runs the rounds of a probe, some at once, once or again and again, and prints what they add up to. */
+/** Runs the rounds of a probe, some at once, once or repeatedly, and prints what they add up to. */
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createPluginClient } from "./client.ts";
@@ -21,7 +21,7 @@ export interface ProbeOptions {
   readonly isJson: boolean;
 }
 
-/** Probes the plugin. @returns the exit code: 0 where every round of every run went well, else 1 */
+/** Probes the plugin. @returns the exit code: 0 where every round of every run succeeded, else 1 */
 export async function runProbe(options: ProbeOptions, stdout: NodeJS.WritableStream): Promise<number> {
   const client = createPluginClient(options.sock, options.timeoutMs);
   try {

@@ -27,7 +27,7 @@ export interface Summary {
   readonly ok: boolean;
   readonly rounds: number;
   readonly failures: readonly CountedFailure[];
-  /** What was seen, of the last round that went well up to that step. */
+  /** What was seen, of the last round that succeeded up to that step. */
   readonly seen: Readonly<Partial<Record<Step, string>>>;
   readonly times: Readonly<Partial<Record<Step, Times>>>;
   /** What is no failure, and yet should be known. */
@@ -102,7 +102,7 @@ function stepLines(step: Step, { failures, seen, rounds }: Summary): string[] {
   const own = failures.filter((failure) => failure.step === step);
   if (own.length === 0) {
     const what = seen[step];
-    return what === undefined ? [`— ${step.padEnd(8)} not tried`] : [`✔ ${step.padEnd(8)} ${what}`];
+    return what === undefined ? [`— ${step.padEnd(8)} skipped`] : [`✔ ${step.padEnd(8)} ${what}`];
   }
   return own.flatMap(({ message, advice, count }) => {
     const share = rounds === 1 ? "" : ` (${count} of ${rounds})`;

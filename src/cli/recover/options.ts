@@ -1,4 +1,4 @@
-/** What `recover` is told to do. */
+/** The options of `recover`, parsed. */
 import type { KmsSettings } from "../etcd/kms.ts";
 import type { SourceSettings } from "../etcd/sources.ts";
 

@@ -5,9 +5,10 @@ import { createOpener, type Opener } from "../../etcd/opener.ts";
 import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
 import { toProviderError } from "../../errors.ts";
-import { openKms, type Kms } from "../etcd/kms.ts";
+import { openKms, type Kms } from "../etcd/open-kms.ts";
 import { failureText } from "../etcd/failure.ts";
 import { createProgressBar } from "../etcd/progress.ts";
+import { printable } from "../etcd/printable.ts";
 import { openSources } from "../etcd/sources.ts";
 import { amount } from "../audit/problems.ts";
 import type { RecoverOptions } from "./options.ts";
@@ -140,7 +141,7 @@ class Recovery {
 
   #fail(key: string, message: string): void {
     this.#failed += 1;
-    if (this.#failures.length < mostListed) this.#failures.push(`✖ ${key}: ${message}`);
+    if (this.#failures.length < mostListed) this.#failures.push(printable(`✖ ${key}: ${message}`));
   }
 
   end(): Promise<void> {
@@ -152,7 +153,7 @@ class Recovery {
     for (const failure of this.#failures) stderr.write(`${failure}\n`);
     if (this.#skipped.size > 0) {
       const count = [...this.#skipped.values()].reduce((sum, own) => sum + own, 0);
-      const resources = [...this.#skipped.keys()].toSorted().join(", ");
+      const resources = printable([...this.#skipped.keys()].toSorted().join(", "));
       stderr.write(
         `! ${amount(count, "objects")} skipped, stored as protobuf of other kinds (--raw): ${resources}\n`,
       );

@@ -3,6 +3,7 @@ import { ProviderError } from "../../errors.ts";
 import { renderReport } from "../audit/render.ts";
 import { auditSource, type SourceReport } from "../audit/report.ts";
 import { readRules } from "../audit/rules.ts";
+import { printable } from "../etcd/printable.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openLive } from "../etcd/sources.ts";
 import type { ReencryptOptions } from "./options.ts";
@@ -21,7 +22,7 @@ export async function endWithAudit(
     throw error;
   });
   if (source instanceof ProviderError) {
-    stdout.write(`✖ etcd cannot be read: ${source.message}\n`);
+    stdout.write(`✖ etcd cannot be read: ${printable(source.message)}\n`);
     return false;
   }
   const bar = createProgressBar(stderr, source.name);
@@ -37,6 +38,7 @@ function sentence({ problems, inventory }: SourceReport): string {
   if (problems.some(({ kind }) => kind === "old-key" || kind === "provider-missing"))
     return "Something is still under an old key.\n";
   const keys = new Set(inventory.current.groups.map(({ keyId }) => keyId).filter((keyId) => keyId !== ""));
-  const now = keys.size === 0 ? "" : ` All that is encrypted by a KMS is under ${[...keys].join(", ")}.`;
+  const now =
+    keys.size === 0 ? "" : ` All that is encrypted by a KMS is under ${printable([...keys].join(", "))}.`;
   return `Nothing is under an old key any more.${now}\n`;
 }

@@ -11,6 +11,8 @@ const barWidth = 28;
 export interface ProgressStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
+  /** Of the terminal. */
+  readonly columns?: number;
 }
 
 /** See the file's head. */
@@ -63,13 +65,16 @@ export class Progress {
 
   #show(): void {
     this.#sample();
-    const text = renderProgress({
+    const line = {
       label: this.#label,
       done: this.#done,
       total: this.#total,
       perSecond: this.#rate(),
-      isBar: this.#isTerminal,
-    });
+    };
+    const most = this.#isTerminal ? (this.#stream.columns ?? 80) - 1 : Number.POSITIVE_INFINITY;
+    const whole = renderProgress({ ...line, isBar: this.#isTerminal });
+    // A line that wraps could not be drawn again in place.
+    const text = whole.length <= most ? whole : renderProgress({ ...line, isBar: false }).slice(0, most);
     this.#clear();
     this.#stream.write(this.#isTerminal ? text : `${text}\n`);
     this.#isDrawn = this.#isTerminal;

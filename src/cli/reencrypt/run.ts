@@ -7,6 +7,7 @@ import { resourceName, type ServedResource } from "../../kubernetes/discovery.ts
 import { Migrations } from "../../kubernetes/migration.ts";
 import { Pace } from "../../kubernetes/pace.ts";
 import { version } from "../../process/version.ts";
+import { printable } from "../etcd/printable.ts";
 import { programName } from "../help.ts";
 import { endWithAudit } from "./audit.ts";
 import { defaultWaits, migrate, type MigrationWaits } from "./migrate.ts";
@@ -238,7 +239,7 @@ class Run {
         onFailure: (object, error) => {
           if (this.#failures.length >= mostNamed) return;
           const where = object.namespace === undefined ? "" : `${object.namespace}/`;
-          this.#failures.push(`${name} ${where}${object.name}: ${error.message}`);
+          this.#failures.push(printable(`${name} ${where}${object.name}: ${error.message}`));
         },
         signal: this.#signal,
       },

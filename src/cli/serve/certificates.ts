@@ -52,8 +52,8 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
     onMaterial,
     onRefused(error) {
       metrics.reload("refused");
-      const stay = isFirst ? "; waiting for a good one" : "; the one in use stays";
-      logger.error(`Could not load certificate: ${error.message}${stay}`, { code: error.code });
+      const stay = isFirst ? "; waiting for valid files" : "; the current ones stay in use";
+      logger.error(`cannot load the certificate files: ${error.message}${stay}`, { code: error.code });
     },
     onExpiry(expiry) {
       tellExpiry(logger, expiry, config.ca);
@@ -61,14 +61,14 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   });
 }
 
-/** Time for two sets side by side, in ms: a KMS that serves with neither in it can't tell them apart. */
+/** Time for two sets side by side, in ms: a KMS that serves with neither within it cannot tell them apart. */
 const quickMs = 700;
 /** Time for a new set alone, where the one in use has just served, in ms. */
 const trialMs = 4_000;
 
 /**
  * Tries a new set at the KMS beside the one in use, on connections of their own. It is objected to only where the one in
- * use serves and the new one does not: a KMS that is unwell speaks against neither.
+ * use serves and the new one does not: a KMS that is unhealthy is no evidence against either.
  */
 async function objectionTo(
   next: TlsMaterial,
@@ -84,7 +84,7 @@ async function objectionTo(
   return new ProviderError(last.code, message, { cause: last });
 }
 
-/** Why the key can't be looked up with these certificates; undefined where it can. */
+/** Why the key cannot be resolved with these certificates; undefined where it can. */
 async function failureWith(
   material: TlsMaterial,
   config: Config,
@@ -106,7 +106,7 @@ async function failureWith(
   }
 }
 
-/** One that has expired is the watch's to tell. */
+/** One that has expired is reported by the watch. */
 function warnOfEarly(logger: Logger, material: TlsMaterial): void {
   for (const { file, notBefore } of material.notAfter)
     if (notBefore !== undefined && notBefore > new Date()) {

@@ -1,4 +1,4 @@
-/** What the encryptor tells of its work, as lines of the log and as metrics. */
+/** The events of the encryptor, as lines of the log and as metrics. */
 import type { KmsEvent, KmsObserver } from "../../encryptors/encryptor.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";

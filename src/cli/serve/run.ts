@@ -1,6 +1,6 @@
 /**
  * Serving, from the command line to the end: log, metrics, encryptor, key status, certificates, socket, in that
- * order. The socket listens before the KMS is looked at, and whatever the certificates are (DESIGN.md, decision 1).
+ * order. The socket listens before the KMS is reached, and whatever the certificates are (docs/design.md, 1).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseServeConfig } from "../../config/config.ts";
@@ -122,7 +122,7 @@ async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
   const { config, logger, metrics, status, server } = running;
   if (config.httpAddr === undefined) return undefined;
   return startHttpEndpoint({
-    addr: config.httpAddr.name,
+    address: config.httpAddr,
     status,
     metrics,
     logger,

@@ -1,4 +1,4 @@
-/** Get Attributes, KMIP 1.4 section 4.12: what a server tells of an object; never its key material. */
+/** Get Attributes, KMIP 1.4 section 4.12: the attributes of an object; never its key material. */
 import { attributeStructure } from "../attributes.ts";
 import { optional, repeated, required, structure, textString } from "../grammar.ts";
 import { Operation } from "../spec/enumerations.ts";

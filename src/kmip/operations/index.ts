@@ -1,5 +1,5 @@
 /**
- * Every operation spoken here. Get is not among them and never will be: nothing in this program may ask a KMS for
+ * Every supported operation. Get is not among them and never will be: nothing in this program may ask a KMS for
  * key material.
  */
 import { activateOperation } from "./activate.ts";

@@ -23,7 +23,7 @@ export interface OperationDefinition<
   readonly response: StructureCodec<ResponseRead, ResponseWrite>;
 }
 
-/** The same, with its version as people write it. */
+/** The same, with its version as text. */
 type Declaration<RequestRead, RequestWrite, ResponseRead, ResponseWrite> = Omit<
   OperationDefinition<RequestRead, RequestWrite, ResponseRead, ResponseWrite>,
   "since"

@@ -1,5 +1,5 @@
 /**
- * The enumerations of algorithms and of their parameters, KMIP 1.4 section 9.1.3.2. Deliberately without the values
+ * The enumerations of algorithms and of their parameters, KMIP 1.4 section 9.1.3.2. Without the values
  * that only 2.0 has.
  */
 

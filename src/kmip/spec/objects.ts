@@ -1,6 +1,6 @@
 /**
  * The enumerations and bit masks of managed objects and their attributes, KMIP 1.4 sections 9.1.3.2 and 9.1.3.3.
- * Deliberately without the values that only 2.0 has.
+ * Without the values that only 2.0 has.
  */
 
 /** Section 9.1.3.2.12. */

@@ -1,6 +1,6 @@
 /**
  * The enumerations of a message and of the server that answers it, KMIP 1.4 section 9.1.3.2: operations, results,
- * batches, credentials, and what Query tells. Deliberately without the values that only 2.0 has.
+ * batches, credentials, and what Query reports. Without the values that only 2.0 has.
  */
 
 /** Section 9.1.3.2.27. */

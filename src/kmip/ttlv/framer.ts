@@ -18,7 +18,7 @@ export interface Framer {
   /**
    * Takes what has arrived and gives back the messages that it completes, in order. They share no memory with
    * `chunk`, nor with each other. Throws KMIP_FRAME_TOO_LARGE, TTLV_TAG, TTLV_TYPE or TTLV_LENGTH for bytes that
-   * cannot be the header of a message, and from then on the same again: nobody can tell where the next message
+   * cannot be the header of a message, and from then on the same again: it is not known where the next message
    * begins. Messages that the same chunk completed before the fault go with it.
    */
   push(chunk: Uint8Array): Uint8Array[];

@@ -57,7 +57,7 @@ export function pathInBytes(view: DataView, offset: number): string {
   return names.join("/");
 }
 
-/** The path that a trail of items takes, from the root to the item at fault. */
+/** The path that a trail of items takes, from the root to the faulty item. */
 export function pathOfTrail(trail: readonly Item[]): string {
   return trail
     .map((item, depth) => {

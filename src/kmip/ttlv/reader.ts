@@ -74,7 +74,7 @@ function readLength(source: Source, type: number, start: number, end: number): n
   throw fault(source, code, `length ${length} where ${left} bytes are left`, start + 4);
 }
 
-/** Padding that is not zero would be lost, and could carry what nobody looks at. */
+/** Padding that is not zero would be lost, and could carry hidden data. */
 function expectZeros(source: Source, from: number, to: number): void {
   for (let at = from; at < to; at += 1)
     if (source.bytes[at] !== 0) throw fault(source, "TTLV_PADDING", "padding is not zero", at);

@@ -1,5 +1,6 @@
 /**
- * The budget of a call: the caller's own deadline or --timeout, whichever ends first, with one timer. Reads grpc-timeout and connect-timeout-ms itself, because Connect's own timer overflows at
+ * The budget of a call: the caller's own deadline or --timeout, whichever ends first (docs/design.md, 5),
+ * with one timer. Reads grpc-timeout and connect-timeout-ms itself, because Connect's own timer overflows at
  * 25 days and then fires at once.
  */
 import { ProviderError, TimeoutError } from "../../errors.ts";

@@ -7,6 +7,7 @@ import { access, lstat, mkdir, open, readFile, readlink, realpath, stat } from "
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../../errors.ts";
+import { shellWord } from "../../text/quote.ts";
 
 /** Longest path of a Unix socket on Linux, in bytes: sun_path without its final NUL (unix(7)). */
 export const maxSocketPathBytes = 107;
@@ -175,7 +176,7 @@ async function refuseExposed(folder: string): Promise<void> {
   if (exposed === undefined) return;
   throw new SocketPathError(
     `others may write to the folder ${exposed}, and so replace the socket by their own`,
-    `run chmod o-w ${exposed}, choose a folder of mode 0750 below it, or accept that with --sock-insecure-dir`,
+    `run chmod o-w ${shellWord(exposed)}, choose a folder of mode 0750 below it, or accept that with --sock-insecure-dir`,
   );
 }
 

@@ -60,13 +60,6 @@ describe("building a request", () => {
     for (const id of ids) assert.match(id, /^[\da-f]{16}$/);
   });
 
-  test("the header fields of a call reach the header, those of the request win", () => {
-    const asked = call(locateOperation, {}, { maximumResponseSize: 1, batchOrderOption: true });
-    const request = createRequest(newest, [asked], { maximumResponseSize: 1024 });
-    const { maximumResponseSize, batchOrderOption } = decodeRequest(encodeRequest(request));
-    assert.deepEqual([maximumResponseSize, batchOrderOption], [1024, true]);
-  });
-
   test("no two of many have the same ID", () => {
     const { items } = createRequest(
       newest,
@@ -120,7 +113,7 @@ describe("one operation", () => {
   test("is not answered by two items", () => {
     assert.throws(
       () => payloadOf(answer(located, told), single, 0, locateOperation),
-      unexpectedly(/BatchItem: stands 2 times for 1 asked$/),
+      unexpectedly(/BatchItem: appears 2 times for 1 requested$/),
     );
   });
 

@@ -102,7 +102,7 @@ describe("reading", () => {
   test("a field that may stand once is refused twice, even where both say the same", () => {
     refuses(
       [text(Tag.UniqueIdentifier, "a"), text(Tag.UniqueIdentifier, "a")],
-      /UniqueIdentifier: stands twice$/,
+      /UniqueIdentifier: appears twice$/,
     );
   });
 

@@ -137,7 +137,7 @@ describe("headers", () => {
     assert.throws(() => encodeResponse(response), { code: "KMIP_VERSION" });
   });
 
-  test("a request of a version that is not spoken here reads, so that it can be refused", () => {
+  test("a request of a version that is not supported reads, so that it can be refused", () => {
     const message = encodeRequest({ version: { major: 2, minor: 1 }, items: [query] });
     assert.deepEqual(decodeRequest(message).version, { major: 2, minor: 1 });
   });
@@ -180,19 +180,19 @@ const count = (value: number): Item => ({ tag: Tag.BatchCount, type: ItemType.In
 
 const malformed: readonly [says: string, read: () => unknown, complaint: RegExp][] = [
   [
-    "a response where a request was due",
+    "a response in place of a request",
     () => decodeRequest(response),
-    /^ResponseMessage: stands where a RequestMessage/,
+    /^ResponseMessage: is not a RequestMessage/,
   ],
   [
-    "a request where a response was due",
+    "a request in place of a response",
     () => decodeResponse(request),
-    /^RequestMessage: stands where a ResponseMessage/,
+    /^RequestMessage: is not a ResponseMessage/,
   ],
   [
     "a message that is no structure",
     () => decodeResponse({ tag: Tag.ResponseMessage, type: ItemType.Integer, value: 1 }),
-    /^ResponseMessage: stands where/,
+    /^ResponseMessage: is not a ResponseMessage Structure/,
   ],
   [
     "no header",
@@ -202,7 +202,7 @@ const malformed: readonly [says: string, read: () => unknown, complaint: RegExp]
   [
     "two headers",
     () => decodeResponse(changed(response, "message", (items) => [...items, ...items.slice(0, 1)])),
-    /ResponseHeader: stands twice$/,
+    /ResponseHeader: appears twice$/,
   ],
   [
     "no Protocol Version",
@@ -217,17 +217,17 @@ const malformed: readonly [says: string, read: () => unknown, complaint: RegExp]
   [
     "a Batch Count of 2 with one batch item",
     () => decodeResponse(changed(response, "header", retagged(Tag.BatchCount, count(2)))),
-    /^ResponseMessage\/BatchCount: counts 2 batch items, and 1 are there$/,
+    /^ResponseMessage\/BatchCount: is 2, and there are 1 batch items$/,
   ],
   [
     "a Batch Count of -1",
     () => decodeRequest(changed(request, "header", retagged(Tag.BatchCount, count(-1)))),
-    /counts -1 batch items/,
+    /BatchCount: is -1,/,
   ],
   [
     "a Batch Count of 1 without a batch item",
     () => decodeResponse(changed(response, "message", without(Tag.BatchItem))),
-    /counts 1 batch items, and 0 are there$/,
+    /is 1, and there are 0 batch items$/,
   ],
   [
     "a Batch Item that is no structure",

@@ -20,7 +20,7 @@ test("a version reads as it is written", () => {
 });
 
 for (const text of ["", "1", "1.5", "2.0", "1.4 ", "01.4", "1.4.0", "-1.4"])
-  test(`"${text}" is no version that is spoken here`, () => {
+  test(`"${text}" is not a supported version`, () => {
     assert.throws(() => parseVersion(text), { code: "KMIP_VERSION" });
   });
 
@@ -36,7 +36,7 @@ test("the major version counts before the minor one", () => {
   assert.equal(isAtLeast({ major: 1, minor: 3 }, { major: 1, minor: 4 }), false);
 });
 
-test("a version is spoken here by its numbers, not by its identity", () => {
+test("a version is supported by its numbers, not by its identity", () => {
   assert.equal(isSupportedVersion({ major: 1, minor: 2 }), true);
   assert.equal(isSupportedVersion({ major: 2, minor: 2 }), false);
 });

@@ -1,0 +1,145 @@
+/** What `init` does, a line a step: the files, the key, its proofs, what is granted beyond the need. */
+import { type Config, tlsFilesOf } from "../../config/config.ts";
+import type { CallContext } from "../../encryptors/encryptor.ts";
+import { createEncryptor, createKmipKeyMaker } from "../../encryptors/index.ts";
+import type { KmipKeyMaker } from "../../encryptors/index.ts";
+import { toProviderError } from "../../errors.ts";
+import type { ProviderError } from "../../errors.ts";
+import type { TlsMaterial } from "../../net/tls.ts";
+import { quote } from "../../text/quote.ts";
+import { checkFiles } from "../check/files.ts";
+import { failed, isWell, ok, renderFinding, renderTotal, skipped, warning } from "../check/finding.ts";
+import type { Finding } from "../check/finding.ts";
+import { checkKey } from "../check/key.ts";
+import { encryptorConfigOf } from "../encryptor-config.ts";
+
+/** What `init` is run with. */
+export interface InitOptions {
+  readonly config: Config;
+  /** Whether to leave a key that is not there unmade. */
+  readonly isProofOnly: boolean;
+}
+
+/** Does it, and prints each step as soon as it is known. @returns the exit code: 0 where nothing is wrong, else 1 */
+export async function runInit(options: InitOptions, stdout: NodeJS.WritableStream): Promise<number> {
+  const findings: Finding[] = [];
+  for await (const finding of steps(options)) {
+    findings.push(finding);
+    stdout.write(renderFinding(finding, nameWidth));
+  }
+  stdout.write(renderTotal(findings));
+  stdout.write(`\n${leastRights[options.config.protocol]}\n`);
+  return isWell(findings) ? 0 : 1;
+}
+
+const nameWidth = "round trip".length;
+
+async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Finding> {
+  const { findings, material } = await checkFiles(tlsFilesOf(config));
+  yield* findings;
+  if (material === undefined) return;
+  const maker = config.protocol === "kmip" ? makerFor(config, material) : undefined;
+  try {
+    const made = await keyStep(config, material, isProofOnly ? undefined : maker);
+    yield made;
+    if (made.status === "failed") return;
+    const server = config.servers[0]?.name ?? "";
+    yield* (await checkKey(config, material, server)).findings;
+    yield maker === undefined
+      ? skipped("spare", "REST has no call to make a key")
+      : await spareRights(maker, config);
+  } finally {
+    await maker?.close();
+  }
+}
+
+function makerFor(config: Config, material: TlsMaterial): KmipKeyMaker {
+  return createKmipKeyMaker(
+    encryptorConfigOf(config, () => material),
+    material,
+  );
+}
+
+function contextFor({ timeoutMs }: Config): CallContext {
+  return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
+}
+
+/** Finds the key, or makes it. */
+async function keyStep(
+  config: Config,
+  material: TlsMaterial,
+  maker: KmipKeyMaker | undefined,
+): Promise<Finding> {
+  const missing = await whyMissing(config, material);
+  if (missing === undefined) return ok("make", "the key is there already, and left as it is");
+  if (missing.code !== "KEY_NOT_FOUND") return failed("make", missing.message, "see `check` for what to do");
+  const label = "label" in config.key ? config.key.label : undefined;
+  if (maker === undefined || label === undefined)
+    return failed("make", missing.message, byHand[config.protocol]);
+  try {
+    const { keyId, staysInside } = await maker.create(label, contextFor(config));
+    await maker.activate(keyId, contextFor(config));
+    const protection = staysInside ? ", Sensitive, not Extractable" : "";
+    const what = `${quote(label)} is ${keyId}: AES, 256 bits, for Encrypt and Decrypt alone${protection}, active`;
+    if (staysInside) return ok("make", what);
+    return warning("make", what, "the KMS speaks an older KMIP: forbid in it that the key is read");
+  } catch (error) {
+    return failed("make", toProviderError(error).message, byHand.kmip);
+  }
+}
+
+/** Why the key cannot be used; undefined where it can. */
+async function whyMissing(config: Config, material: TlsMaterial): Promise<ProviderError | undefined> {
+  const encryptor = createEncryptor(
+    encryptorConfigOf(config, () => material),
+    () => undefined,
+  );
+  try {
+    encryptor.setTlsMaterial(material);
+    await encryptor.resolveKey(contextFor(config));
+    return undefined;
+  } catch (error) {
+    return toProviderError(error);
+  } finally {
+    await encryptor.close();
+  }
+}
+
+/** Whether the certificate may make and destroy keys, which serve never does. */
+async function spareRights(maker: KmipKeyMaker, config: Config): Promise<Finding> {
+  let keyId: string;
+  try {
+    ({ keyId } = await maker.create(undefined, contextFor(config)));
+  } catch (error) {
+    const { code, message } = toProviderError(error);
+    if (code === "KMIP_RESULT") return ok("spare", "this certificate may not make keys");
+    return failed("spare", message, "run it again");
+  }
+  const advice = "give serve another certificate, with the rights below alone";
+  try {
+    await maker.destroy(keyId, contextFor(config));
+    return warning("spare", "this certificate may make and destroy keys, which serve does not need", advice);
+  } catch (error) {
+    const why = toProviderError(error).message;
+    return warning(
+      "spare",
+      `this certificate may make keys, which serve does not need; the one made to see that is left: ${keyId} (${why})`,
+      `${advice}, and destroy ${keyId}`,
+    );
+  }
+}
+
+const byHand = {
+  kmip: "make the key in the KMS: AES, 256 bits, for Encrypt and Decrypt alone, not to be read, with this name, active",
+  rest: "make the key in the console of the KMS: a service key of the type oct, 256 bits, for encrypt and decrypt, with this name",
+} as const;
+
+const leastRights = {
+  kmip: `The least rights that serve needs, on this key alone, as KMIP operations:
+  Locate, Get Attributes, Encrypt, Decrypt
+and on no key: Discover Versions, Query. Not: Create, Get, Export, Revoke, Destroy, nor any right to change attributes.
+On an OVHcloud KMS: a policy for the identity of the certificate with these KMIP operations, limited to this key.`,
+  rest: `The least rights that serve needs, on this key alone: to read its description, encrypt, decrypt.
+Not: to create, activate, deactivate, delete or read out keys.
+On an OVHcloud KMS: a policy for the identity of the certificate with these actions, limited to this key.`,
+} as const;
