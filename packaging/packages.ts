@@ -68,7 +68,7 @@ function makePackage(
 ): string {
   const mtime = new Date(time * 1000).toISOString();
   const content = files
-    .filter(({ path: where }) => kind === "deb" || !where.endsWith("/changelog.Debian.gz"))
+    .filter(({ path: where }) => !notIn[kind].has(path.basename(where)))
     .map(({ path: where, mode }) => ({
       src: path.join(stage, where),
       dst: kind === "rpm" ? where.replace("/zsh/vendor-completions/", "/zsh/site-functions/") : where,
@@ -117,6 +117,9 @@ encrypts Secrets with. The wrapping key never leaves the KMS.`,
   });
   return file;
 }
+
+/** Debian has the licence in /usr/share/common-licenses, and nobody else a changelog in its form. */
+const notIn = { deb: new Set(["LICENSE"]), rpm: new Set(["changelog.Debian.gz"]) } as const;
 
 /** As `ldd` lists them for Node.js, by the packages that have them. */
 const dependencies = {

@@ -33,6 +33,7 @@ export function packageFiles(time: number): PackageFile[] {
       manPages(time).map(({ file, text }) => [`/usr/share/man/man8/${file}.gz`, compress(text)]),
     ),
     [`${docs}/copyright`]: copyright(),
+    [`${docs}/LICENSE`]: read("LICENSE"),
     [`${docs}/changelog.Debian.gz`]: compress(changelog(time)),
     [`${docs}/THIRD-PARTY-LICENSES.gz`]: compress(read("dist/THIRD-PARTY-LICENSES")),
     [`${docs}/README.md`]: read("README.md"),

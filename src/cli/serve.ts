@@ -14,7 +14,8 @@ Example
     --encryption-key-label etcd --client-cert ~/.ovh-kms/cert.pem --client-key ~/.ovh-kms/key.pem
 
 Signals: SIGTERM and SIGINT finish the calls in flight and exit; SIGHUP re-reads the certificate files.
-Exit code: 0 ended as asked, 1 the socket cannot be created, 2 the command line is wrong. These are the only exits.`,
+Exit code: 0 ended as asked, 1 the socket cannot be created, 2 the command line is wrong.
+These are the only exits.`,
   async run(invocation) {
     const { serve } = await import("./serve/run.ts");
     return serve(invocation);

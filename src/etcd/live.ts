@@ -240,10 +240,11 @@ class Cluster {
 
 function createEndpoint(url: string, secureContext: SecureContext | undefined): Endpoint {
   const tls = secureContext === undefined ? {} : { secureContext };
+  const serverName = new URL(url).hostname.replaceAll(/[[\]]/g, "").replace(/\.$/, "");
   const session = new Http2SessionManager(
     url,
     undefined,
-    url.startsWith("https:") ? { ...tls, ...serverVerification } : undefined,
+    url.startsWith("https:") ? { ...tls, ...serverVerification({ serverName }) } : undefined,
   );
   const transport = createGrpcTransport({
     baseUrl: url,

@@ -10,11 +10,14 @@ import path from "node:path";
 import { Writable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import * as fc from "fast-check";
+import { auditCommand } from "../../src/cli/audit.ts";
 import { checkCommand } from "../../src/cli/check.ts";
 import type { Flag } from "../../src/cli/command.ts";
 import { configCommand } from "../../src/cli/config.ts";
 import { runCli } from "../../src/cli/index.ts";
+import { initCommand } from "../../src/cli/init.ts";
 import { probeCommand } from "../../src/cli/probe.ts";
+import { recoverCommand } from "../../src/cli/recover.ts";
 import { serveFlags } from "../../src/cli/serve-flags.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { temporaryFolder } from "../server/harness.ts";
@@ -124,10 +127,10 @@ const value = fc.oneof(
   },
 );
 
+/** Those that write, ask by name, become another user or do not end are not given anything. */
+const excluded = new Set(["out", "textfile", "endpoints", "serv-addr", "user", "watch"]);
 const flagsOf = (flags: Readonly<Record<string, Flag>>): string[] =>
-  Object.keys(flags).filter(
-    (name) => name !== "out" && name !== "serv-addr" && name !== "user" && name !== "watch",
-  );
+  Object.keys(flags).filter((name) => !excluded.has(name));
 
 let kms: DevKms;
 before(async () => {
@@ -169,7 +172,7 @@ function commandLine(
       // `OKMS_KEY_ID` and its like; no dictionary: fast-check makes `__proto__` too.
       env: fc.array(fc.tuple(fc.constantFrom(...variables, "NO_PROXY"), value), { maxLength: 3 }),
       extra: fc.array(
-        value.filter((text) => !/^-+(?:out|user|watch)/.test(text)),
+        value.filter((text) => !/^-+(?:out|user|watch|textfile|endpoints)/.test(text)),
         { maxLength: 2 },
       ),
     })
@@ -181,6 +184,9 @@ function commandLine(
 
 describe("a command line of anything comes to an exit code and words:", () => {
   for (const [command, flags, numRuns, words] of [
+    ["audit", auditCommand.flags, 100, ["--value=/nowhere", "--key-path=/registry/secrets/a/b"]],
+    ["recover", recoverCommand.flags, 100, ["--all"]],
+    ["init", initCommand.flags, 100, ["--prove-only"]],
     ["check", checkCommand.flags, 150, []],
     ["probe", probeCommand.flags, 150, []],
     ["config", configCommand.flags, 300, ["systemd", "static-pod", "encryption-configuration"]],
@@ -188,11 +194,11 @@ describe("a command line of anything comes to an exit code and words:", () => {
     test(command, async () => {
       await fc.assert(
         fc.asyncProperty(commandLine(flags), fc.constantFrom("", ...words), async ({ argv, env }, word) => {
-          // Most of these flags are not those of probe: what is unknown is refused, and that is a case as well.
+          // Flags that a command does not have would only be refused.
           const own =
-            command === "probe"
-              ? argv.filter((one) => Object.hasOwn(flags, one.slice(2).split("=")[0] ?? ""))
-              : argv;
+            command === "check" || command === "config"
+              ? argv
+              : argv.filter((one) => Object.hasOwn(flags, one.slice(2).split("=")[0] ?? ""));
           const bounded =
             command === "probe" ? [...own, "--count=1", "--concurrency=1", "--timeout=200ms"] : own;
           await assertWords([command, ...(word === "" ? [] : [word]), ...bounded], env);
@@ -264,6 +270,12 @@ describe("a key in place of its file's path, or in any other place of the comman
     "image",
     "instance",
     "provider-name",
+    "key-id",
+    "key-path",
+    "resource",
+    "namespace",
+    "name",
+    "etcd-prefix",
   ]);
 
   const assertHidden = async (argv: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<void> => {
@@ -272,9 +284,15 @@ describe("a key in place of its file's path, or in any other place of the comman
     assert.doesNotMatch(printed, bad);
   };
 
+  /** They name what is written, or whom to ask by name. */
+  const writing = new Set(["out", "textfile", "endpoints"]);
+
   for (const [what, text, isIdentifier] of forms)
     test(what, async () => {
       for (const [command, flags, words] of [
+        ["audit", auditCommand.flags, []],
+        ["recover", recoverCommand.flags, ["--all"]],
+        ["init", initCommand.flags, ["--prove-only"]],
         ["check", checkCommand.flags, []],
         ["probe", probeCommand.flags, []],
         ["config", configCommand.flags, ["systemd"]],
@@ -282,8 +300,12 @@ describe("a key in place of its file's path, or in any other place of the comman
       ] as const) {
         for (const [name, { env }] of Object.entries<Flag>(flags)) {
           // Those are named freely, and may be shown; `out` would make a folder of the name.
-          if ((isIdentifier && identifiers.has(name)) || name === "out") continue;
-          const right = command === "probe" ? {} : rightFlags();
+          if ((isIdentifier && identifiers.has(name)) || writing.has(name)) continue;
+          const right = Object.fromEntries(
+            Object.entries({ ...rightFlags(), value: "/nowhere", "key-path": "/registry/a" }).filter(
+              ([one]) => Object.hasOwn(flags, one) && !(command === "probe" && one !== "timeout"),
+            ),
+          );
           await assertHidden([command, ...words, ...argvOf({ ...right, [name]: text })]);
           if (env !== undefined) {
             const { [name]: _, ...others } = right as Record<string, string>;

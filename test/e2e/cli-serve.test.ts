@@ -116,7 +116,7 @@ test("a bad certificate at the start: it listens, says why, and serves once the 
   const served = await serving(t, flagList(flags));
   const line = await served.program.untilLogged(/^cannot load the certificate files: /);
   assert.equal(line.level, "error");
-  assert.match(line.msg, /cert\.pem: is not PEM: .*; .*key\.pem: is not PEM: .*; waiting for a good one$/);
+  assert.match(line.msg, /cert\.pem: is not PEM: .*; .*key\.pem: is not PEM: .*; waiting for valid files$/);
   const refused = await served.client.call(status, {}, { deadline: Date.now() + 5_000 });
   assert.ok("error" in refused);
   assert.match(refused.error.details, /TLS_FILES/);
@@ -135,7 +135,7 @@ test("a new certificate is taken up on SIGHUP; a bad one is refused, and the old
   await writeFile(key, "rubbish");
   served.program.kill("SIGHUP");
   const refused = await served.program.untilLogged(/^cannot load the certificate files: /);
-  assert.match(refused.msg, /key\.pem: is not PEM.*; the one in use stays$/);
+  assert.match(refused.msg, /key\.pem: is not PEM.*; the current ones stay in use$/);
   await roundTrip(served);
   await writeClientFiles(folder, kms.authority);
   served.program.kill("SIGHUP");
@@ -252,7 +252,7 @@ test("--http-addr serves health and metrics, and tells where", async (t) => {
 });
 
 for (const [args, warning] of [
-  [["--okms-id", "x"], "--okms-id has no effect with --protocol kmip"],
+  [["--okms-id", "c1b2a3d4-0000-4000-8000-00000000abcd"], "--okms-id has no effect with --protocol kmip"],
   [
     ["--sock-mode", "0666"],
     "--sock-mode lets every user of this host decrypt: leave out the last digit's write bit",

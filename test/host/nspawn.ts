@@ -69,7 +69,7 @@ export async function startHost(folder: string, suite: string): Promise<Host> {
   execFileSync("tar", ["-xpf", makeRoot(suite), "-C", root, "--numeric-owner"]);
   const shared = path.join(folder, "shared");
   mkdirSync(shared, { recursive: true });
-  let booted = await boot(folder, root);
+  let booted = await boot(folder, root, suite);
 
   const run = (command: string): Promise<Ran> => {
     const namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wdns=/root"];
@@ -99,7 +99,7 @@ export async function startHost(folder: string, suite: string): Promise<Host> {
     },
     async reboot() {
       await shutDown();
-      booted = await boot(folder, root);
+      booted = await boot(folder, root, suite);
       await isUp(run);
     },
     async close() {
@@ -114,7 +114,7 @@ interface Booted {
   readonly init: number;
 }
 
-async function boot(folder: string, root: string): Promise<Booted> {
+async function boot(folder: string, root: string, suite: string): Promise<Booted> {
   const console = openSync(path.join(folder, "console.log"), "a");
   const args = [
     "--register=no",
@@ -123,7 +123,10 @@ async function boot(folder: string, root: string): Promise<Booted> {
     `--directory=${root}`,
     `--bind=${path.join(folder, "shared")}`,
   ];
-  const container = spawn("systemd-nspawn", args, { stdio: ["ignore", console, console], detached: true });
+  // systemd 257 knows the unified hierarchy of control groups alone.
+  const env = { ...process.env, ...(suite === "trixie" && { SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" }) };
+  const stdio = ["ignore", console, console] as const;
+  const container = spawn("systemd-nspawn", args, { env, stdio: [...stdio], detached: true });
   const children = `/proc/${container.pid}/task/${container.pid}/children`;
   for (let waited = 0; waited < 60_000; waited += 50) {
     if (container.exitCode !== null) break;
