@@ -319,9 +319,9 @@ describe("what no good client sends does no harm", () => {
     session.destroy();
     await it.logger.waitFor((line) => line.message === "call failed");
     for (const leave of [
-      (stream: ReturnType<typeof openStream>) => stream.close(constants.NGHTTP2_CANCEL),
-      (stream: ReturnType<typeof openStream>) => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
-      (stream: ReturnType<typeof openStream>) => stream.session?.destroy(),
+      (one: ReturnType<typeof openStream>) => one.close(constants.NGHTTP2_CANCEL),
+      (one: ReturnType<typeof openStream>) => one.close(constants.NGHTTP2_INTERNAL_ERROR),
+      (one: ReturnType<typeof openStream>) => one.session?.destroy(),
     ])
       for (const [type, path, body] of [
         ["application/grpc", "/grpc.health.v1.Health/Watch", frame(new Uint8Array())],
