@@ -67,7 +67,7 @@ export function asKeyFailure(error: unknown, keyId: string): unknown {
   const meaning = meanings[error.reason];
   if (meaning === undefined)
     return new ProviderError("KMIP_RESULT", error.message, {
-      cause: error,
+      cause: error.cause,
       details: error.details,
       refusal: { class: classes[error.reason] ?? "other", name: error.reason },
     });

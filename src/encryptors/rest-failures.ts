@@ -41,7 +41,7 @@ function isRefusal(error: unknown): error is RestError {
 
 function classified(error: RestError): ProviderError {
   return new ProviderError("REST_STATUS", error.message, {
-    cause: error,
+    cause: error.cause,
     retryable: error.retryable,
     details: error.details,
     refusal: { class: classOf(error.status), name: `status ${error.status}` },

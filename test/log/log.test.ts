@@ -487,3 +487,20 @@ for (const format of ["text", "json"] as const)
     const expected = format === "text" ? ["3", "4", "6", "7", "7", "7", "7"] : ["3", "4", "6", "7", "7"];
     assert.deepEqual(priorities, [...expected, ...expected.map(() => "")]);
   });
+
+for (const [what, end, status] of [
+  ["process.exit", "process.exit(3)", 3],
+  ["an uncaught failure", "throw new Error('uncaught')", 1],
+  ["the end of its work", "", 0],
+] as const)
+  test(`every line is written before ${what} ends the process`, () => {
+    const script = `
+      const { createLogger } = await import(${JSON.stringify(path.resolve("src/log/log.ts"))});
+      const logger = createLogger({ level: "info", format: "json" });
+      for (let i = 0; i < 20; i += 1) logger.info("line");
+      ${end}
+    `;
+    const run = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
+    assert.equal(run.status, status);
+    assert.equal(run.stderr.split("\n").filter((line) => line.includes('"msg":"line"')).length, 20);
+  });
