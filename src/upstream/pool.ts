@@ -290,6 +290,8 @@ export class Pool<C extends Connection> {
   /** Opens connections where requests wait that nothing else will serve. */
   #check(): void {
     if (this.#ended !== undefined || this.#pause !== undefined || this.isWindowFull) return;
+    // After failures one connection has to answer before another is opened beside it.
+    if (this.#failures > 0 && [...this.#members].some(isOnTrial)) return;
     const most = this.#failures > 0 ? 1 : this.#options.maxDials;
     const wanted = Math.min(
       most,
@@ -421,6 +423,11 @@ export class Pool<C extends Connection> {
       if (this.#members.size > 0) this.#planSweep();
     }, everyMs).unref();
   }
+}
+
+/** Whether a connection carries its first requests, and nothing speaks against it yet. */
+function isOnTrial({ state, replies, inUse }: Member<unknown>): boolean {
+  return state === "ready" && replies === 0 && inUse > 0;
 }
 
 function calledOff(): ProviderError {

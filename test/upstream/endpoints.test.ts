@@ -132,14 +132,14 @@ test("While all are away each is reported once, with its reason; the first that 
   assert.deepEqual({ endpoint, up, inUse }, { endpoint: "127.0.0.1:1", up: true, inUse: true });
 });
 
-test("With a single endpoint silence changes nothing that is reported", (t) => {
+test("A single endpoint that is silent is reported, and stays the active one", (t) => {
   const { all, endpoints, events } = make(t, nowhere.slice(0, 1));
   endpoints.reportReply(all[0]);
   endpoints.reportSilent(all[0], later(), "no answer");
   assert.equal(endpoints.active, all[0]);
   assert.deepEqual(
     events.map(({ up }) => up),
-    [true],
+    [true, false],
   );
 });
 
