@@ -425,9 +425,9 @@ export class Pool<C extends Connection> {
   }
 }
 
-/** Whether a connection carries its first requests, and nothing speaks against it yet. */
-function isOnTrial({ state, replies, inUse }: Member<unknown>): boolean {
-  return state === "ready" && replies === 0 && inUse > 0;
+/** Whether a connection carries its first requests, and nothing speaks against it yet; or it was lost, which a pause follows. */
+function isOnTrial({ connection, state, replies, inUse }: Member<Connection>): boolean {
+  return state === "ready" && replies === 0 && (inUse > 0 || !connection.isOpen);
 }
 
 function calledOff(): ProviderError {
