@@ -21,7 +21,8 @@ export interface LocalFault {
 }
 
 /** A signal is acted on at once; the files are looked at each 10 s. */
-const signalLimitMs = 1000;
+// The page of metrics that shows it is shared for a second.
+const signalLimitMs = 2_000;
 const pollLimitMs = 11_000;
 const socketLimitMs = 2000;
 
