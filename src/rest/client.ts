@@ -137,7 +137,7 @@ function valueOf<T>(call: RestCall<T>, reply: HttpReply, endpoint: string): T {
   if (reply.status === 200) return call.read(reply, endpoint);
   const page = pageErrorOf(reply, call.name, endpoint);
   if (page !== undefined) throw page;
-  const refusal = restErrorOf(reply, call.name, endpoint);
+  const refusal = restErrorOf(reply, call.name, endpoint, call.path);
   const asked = retryAfterMs(reply.headers["retry-after"]);
   if (asked !== undefined) retryAfterOf.set(refusal, asked);
   throw refusal;
