@@ -214,9 +214,10 @@ export class Endpoint<A extends Address, C extends Connection> {
 /** What a dial waits for that has not begun. */
 const unknownStage = (): string => "no connection in time";
 
-/** Failures of a handshake that a session may have caused: an alert, or a connection that was closed. */
+/** Whether a TLS handshake failed that a session may have been the reason for: by an alert, or a closed connection. */
 function isHandshakeFailure(failure: ProviderError): boolean {
-  return failure.kind === "network" && !/refused\)$|no route|DNS/.test(failure.message);
+  if (!(failure instanceof NetworkError)) return false;
+  return failure.code !== "CONNECT" || failure.clientCertificate !== undefined;
 }
 
 /** A signal that follows `parent` and aborts after `ms`; AbortSignal.any would keep listeners on the parent. */
