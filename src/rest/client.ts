@@ -154,7 +154,8 @@ function verdict(failure: ProviderError, { isFresh, isResumed }: RefusalFacts): 
     case "fault":
       return "retry-elsewhere";
     case "request":
-      return isResumed && !isFresh && (status === 401 || status === 403) ? "reconnect" : "fail";
+      // 401 is of the connection, whose session may have ended; 403 only where the session was resumed.
+      return !isFresh && (status === 401 || (status === 403 && isResumed)) ? "reconnect" : "fail";
   }
 }
 

@@ -71,6 +71,8 @@ const leastLeftMs = 200;
 /** How often the retry budget is asked again. */
 const askBudgetMs = 50;
 const leastWaitMs = 10;
+/** A call is refused for overload only where the server has answered others for about so long. */
+const provenMs = 3_000;
 /** After so many permanent failures in a row at each endpoint the caller is told: its deadline would change nothing. */
 const mostPermanent = 3;
 
@@ -220,7 +222,7 @@ export class Call<A extends Address, C extends Connection, R> {
 
   #onLease(attempt: Attempt<A, C>, lease: Lease<C>): void {
     const { rtt, pool, load } = attempt.endpoint;
-    const isAnswering = pool.lastReplyAt > attempt.startedAt && load.pending > 1;
+    const isAnswering = pool.isSteadySince(attempt.startedAt) && load.pending > 1;
     const neededMs = Math.max(1.25 * rtt.smoothedMs, 1.4 * load.workMs(pool.onWire + 1));
     // It has waited so long that the reply would come too late: others can still be served in time.
     if (isAnswering && remainingMs(this.#context) < neededMs) {
@@ -545,12 +547,15 @@ export class Call<A extends Address, C extends Connection, R> {
 interface OfLoad {
   readonly name: string;
   readonly load: Load;
-  readonly pool: { readonly isFull: boolean };
+  readonly pool: { readonly isFull: boolean; isSteadySince(moment: number): boolean };
 }
 
 /** The refusal of a call that cannot be answered in the time it has; undefined where it can. */
 function overloadOf(endpoint: OfLoad, leftMs: number): ProviderError | undefined {
-  return endpoint.load.expectedMs(endpoint.pool.isFull) > leftMs ? overloaded(endpoint) : undefined;
+  const { load, pool } = endpoint;
+  // After an outage nothing is known of how fast the server is.
+  if (!pool.isSteadySince(performance.now() - provenMs)) return undefined;
+  return load.expectedMs(pool.isFull) > leftMs ? overloaded(endpoint) : undefined;
 }
 
 function overloaded({ name, load }: OfLoad): ProviderError {

@@ -22,7 +22,7 @@ export interface LocalFault {
 
 /** A signal is acted on at once; the files are looked at each 10 s. */
 // The page of metrics that shows it is shared for a second.
-const signalLimitMs = 2_000;
+const signalLimitMs = 3_000;
 const pollLimitMs = 11_000;
 const socketLimitMs = 2000;
 
