@@ -156,7 +156,7 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
       dialOptions.onStage(() => "no reply to the first KMIP message");
       const version = await agree(messages, dialOptions.learned, dialOptions.signal);
       checkVersion(options.needs ?? [], version, endpoint.name);
-      // Lost with its first reply it is of no use; as if it were ready it would be dialled again without a pause.
+      // A connection that was lost with its first reply is a dial that failed: a pause follows it.
       if (!messages.isOpen) throw await messages.closed;
       return kmipConnection(messages, version, dialOptions.learned);
     } catch (error) {

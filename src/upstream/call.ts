@@ -97,7 +97,7 @@ export class Call<A extends Address, C extends Connection, R> {
   #badReplies = 0;
   #permanent = 0;
   /** A refusal that a new connection, or another server, is being asked about. */
-  #appeal:
+  #recheck:
     | {
         readonly by: Endpoint<A, C>;
         readonly failure: ProviderError;
@@ -138,10 +138,10 @@ export class Call<A extends Address, C extends Connection, R> {
 
   #succeed(attempt: Attempt<A, C>, value: R): void {
     const { endpoints } = this.#shared;
-    const appeal = this.#appeal;
-    if (appeal?.kind === "elsewhere" && attempt.endpoint !== appeal.by)
-      endpoints.reportDown(appeal.by, `${appeal.failure.message}: ${attempt.endpoint.name} can do it`);
-    if (appeal?.kind === "reconnect" && appeal.isResumed) appeal.by.refuseSessions();
+    const recheck = this.#recheck;
+    if (recheck?.kind === "elsewhere" && attempt.endpoint !== recheck.by)
+      endpoints.reportDown(recheck.by, `${recheck.failure.message}: ${attempt.endpoint.name} can do it`);
+    if (recheck?.kind === "reconnect" && recheck.isResumed) recheck.by.refuseSessions();
     endpoints.reportReply(attempt.endpoint);
     for (const other of this.#attempts) this.#overtaken(other, attempt);
     this.#end(new ProviderError("CANCELED", "the reply came by another attempt"));
@@ -161,7 +161,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const { signal } = this.#context;
     const attempt = this.#attempts.at(-1);
     const end =
-      this.#appeal?.failure ?? this.#failures.insteadOf(abortError(signal, ...this.#waitingFor(attempt)));
+      this.#recheck?.failure ?? this.#failures.insteadOf(abortError(signal, ...this.#waitingFor(attempt)));
     this.#reportTimeout(attempt);
     this.fail(isTimeUp(signal) ? end : abortError(signal, "response", ""));
   };
@@ -309,7 +309,7 @@ export class Call<A extends Address, C extends Connection, R> {
   #onDialFailed(attempt: Attempt<A, C>, failure: ProviderError): void {
     if (!this.#release(attempt, false) || this.#isEnded) return;
     if (failure.kind === "overload" || failure.kind === "internal") return this.fail(failure);
-    if (this.#isAppealLost(attempt)) return undefined;
+    if (this.#hasRecheckFailed(attempt)) return undefined;
     this.#failures.add(failure);
     this.#lastFailures.set(attempt.endpoint, failure);
     this.#permanent = isPermanent(failure) ? this.#permanent + 1 : 0;
@@ -328,7 +328,7 @@ export class Call<A extends Address, C extends Connection, R> {
   /** The connection was lost. */
   #lost(attempt: Attempt<A, C>, failure: ProviderError): void {
     const { endpoint, lease } = attempt;
-    if (this.#isAppealLost(attempt)) return;
+    if (this.#hasRecheckFailed(attempt)) return;
     this.#failures.add(failure);
     this.#shared.endpoints.reportSilent(
       endpoint,
@@ -352,7 +352,7 @@ export class Call<A extends Address, C extends Connection, R> {
       isResumed,
       ageMs: lease === undefined ? 0 : performance.now() - lease.member.openedAt,
     });
-    if (this.#appeal !== undefined && this.#isAppealLost(attempt, verdict)) return undefined;
+    if (this.#recheck !== undefined && this.#hasRecheckFailed(attempt, verdict)) return undefined;
     if (failure.kind === "bad-reply") return this.#badReply(attempt, failure);
     if (verdict !== "fail-over") this.#shared.endpoints.reportReply(endpoint);
     switch (verdict) {
@@ -388,7 +388,7 @@ export class Call<A extends Address, C extends Connection, R> {
   #reconnect(attempt: Attempt<A, C>, failure: ProviderError, isResumed: boolean): void {
     const { endpoint, lease } = attempt;
     this.#hasReconnected = true;
-    this.#appeal = { by: endpoint, failure, kind: "reconnect", isResumed };
+    this.#recheck = { by: endpoint, failure, kind: "reconnect", isResumed };
     if (lease !== undefined) endpoint.pool.retire(lease.member, `${failure.message} on it`);
     this.#begin(endpoint, { since: performance.now(), isNew: true });
   }
@@ -397,7 +397,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const reason = `elsewhere: ${failure.code}`;
     const other = this.#shared.endpoints.all.find((one) => one !== attempt.endpoint && !this.#tried.has(one));
     if (other === undefined || attempt.endpoint.isUseless(reason)) return this.fail(failure);
-    this.#appeal = { by: attempt.endpoint, failure, kind: "elsewhere", isResumed: false };
+    this.#recheck = { by: attempt.endpoint, failure, kind: "elsewhere", isResumed: false };
     return this.#begin(other, anyConnection);
   }
 
@@ -405,24 +405,24 @@ export class Call<A extends Address, C extends Connection, R> {
    * The attempt that was to show whose fault a refusal is has failed, too: then the first refusal is the answer, unless a
    * new connection makes another server worth asking.
    */
-  #isAppealLost(attempt: Attempt<A, C>, verdict: Verdict = "fail"): boolean {
-    const appeal = this.#appeal;
-    if (appeal === undefined) return false;
-    this.#appeal = undefined;
+  #hasRecheckFailed(attempt: Attempt<A, C>, verdict: Verdict = "fail"): boolean {
+    const recheck = this.#recheck;
+    if (recheck === undefined) return false;
+    this.#recheck = undefined;
     const reason =
-      appeal.kind === "elsewhere" ? `elsewhere: ${appeal.failure.code}` : reasonOf(appeal.failure);
-    appeal.by.setUseless(reason);
-    if (appeal.kind === "reconnect" && verdict === "retry-elsewhere") {
-      this.#askElsewhere(attempt, appeal.failure);
+      recheck.kind === "elsewhere" ? `elsewhere: ${recheck.failure.code}` : reasonOf(recheck.failure);
+    recheck.by.setUseless(reason);
+    if (recheck.kind === "reconnect" && verdict === "retry-elsewhere") {
+      this.#askElsewhere(attempt, recheck.failure);
       return true;
     }
-    if (appeal.kind === "elsewhere" && this.#shared.endpoints.all.some((one) => !this.#tried.has(one))) {
+    if (recheck.kind === "elsewhere" && this.#shared.endpoints.all.some((one) => !this.#tried.has(one))) {
       const other = this.#untried();
-      this.#appeal = appeal;
+      this.#recheck = recheck;
       if (other !== undefined) this.#begin(other, anyConnection);
       return other !== undefined;
     }
-    this.fail(appeal.failure);
+    this.fail(recheck.failure);
     return true;
   }
 
