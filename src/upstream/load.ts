@@ -3,6 +3,7 @@
  * time. A call that cannot is refused at once, so that the server works for those that still wait, and a window
  * bounds what is sent to the server, so that the queue is here, where deadlines are known, and not in the server.
  */
+import { ProviderError } from "../errors.ts";
 
 /** The work of one endpoint. Times in ms. */
 export interface Load {
@@ -125,4 +126,29 @@ export function createLoad(): Load {
       pessimism = Math.min(mostPessimism, pessimism * 1.1);
     },
   };
+}
+
+/** A call is refused for overload only where the server has answered others for about so long. */
+const provenMs = 3_000;
+
+/** An endpoint, as far as its load concerns. */
+export interface Loaded {
+  readonly name: string;
+  readonly load: Load;
+  readonly pool: { readonly isFull: boolean; isSteadySince(moment: number): boolean };
+}
+
+/** The refusal of a call that cannot be answered in the time it has; undefined where it can. */
+export function overloadOf(endpoint: Loaded, leftMs: number): ProviderError | undefined {
+  const { load, pool } = endpoint;
+  // After an outage nothing is known of how fast the server is.
+  if (!pool.isSteadySince(performance.now() - provenMs)) return undefined;
+  return load.expectedMs(pool.isFull) > leftMs ? overloaded(endpoint) : undefined;
+}
+
+/** The refusal of a call that this endpoint could not answer in time. */
+export function overloaded({ name, load }: Loaded): ProviderError {
+  return new ProviderError("OVERLOADED", `${name} has too much to do to answer in time`, {
+    details: { endpoint: name, pending: load.pending },
+  });
 }
