@@ -95,6 +95,9 @@ export interface Subject {
   residentBytes(): number;
   /** Processor time so far, in ms, to 10 ms. */
   cpuMs(): number;
+  hasEnded(): boolean;
+  /** The end of what it has said. */
+  logTail(): string;
   /** Drops its log so far. */
   forgetLog(): void;
   stop(): Promise<void>;
@@ -122,15 +125,18 @@ export async function startSubject(
   await listening(child, sock);
   const listeningMs = performance.now() - began;
   const pid = child.pid ?? 0;
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
   return {
     kind,
     sock,
+    hasEnded,
     listeningMs,
     residentBytes: () => residentBytes(pid),
     cpuMs: () => cpuMs(pid),
+    logTail: () => readFileSync(`${sock}.log`, "utf8").slice(-2000),
     forgetLog: () => ftruncateSync(log),
     async stop() {
-      if (child.exitCode !== null || child.signalCode !== null) return;
+      if (hasEnded()) return;
       const ended = once(child, "exit");
       child.kill("SIGTERM");
       await ended;
