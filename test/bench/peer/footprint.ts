@@ -52,7 +52,7 @@ async function memoryOf(
     await new Promise((resolve) => setTimeout(resolve, restMs));
     const atRest = subject.residentBytes();
     for (const callers of [16, 128])
-      await load(world, subject, { method: "Decrypt", callers, seeds: callers }, times);
+      await load(world, subject, { method: "Decrypt", callers, seeds: 1 }, times);
     return { atRest, after: subject.residentBytes() };
   } finally {
     await subject.stop();
