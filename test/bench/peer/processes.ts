@@ -105,6 +105,12 @@ export interface Subject {
 
 let sockets = 0;
 
+const running = new Set<ChildProcess>();
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+
 /** Starts one, as by hand: no option of Node's, the default level of the log, which goes to a file. */
 export async function startSubject(
   world: World,
@@ -122,6 +128,8 @@ export async function startSubject(
   const log = openSync(`${sock}.log`, "a");
   const began = performance.now();
   const child = spawn(program, [...before, ...flags], { stdio: ["ignore", log, log] });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   await listening(child, sock);
   const listeningMs = performance.now() - began;
   const pid = child.pid ?? 0;
