@@ -2,6 +2,9 @@
 import { type Kind, type Subject, startSubject, type World } from "./processes.ts";
 import { type LoadRow, loadRows, type Side, sides } from "./rows.ts";
 
+/** Long enough for V8 to have compiled what a call needs, in ms. */
+const settleMs = 3000;
+
 /** How long a load is, in ms. */
 export interface LoadTimes {
   readonly warmUpMs: number;
@@ -28,7 +31,7 @@ export interface MeasuredRow {
   readonly samples: Readonly<Record<Side, Sample[]>>;
 }
 
-/** Measures the rows whose name matches. The first round warms everybody up and does not count. */
+/** Measures the rows whose name matches. */
 export async function measureLoads(
   world: World,
   times: LoadTimes,
@@ -43,6 +46,8 @@ export async function measureLoads(
   return measured;
 }
 
+const settling = { method: "Decrypt", callers: 128, seeds: 128 } as const;
+
 async function measureGroup(
   world: World,
   times: LoadTimes,
@@ -55,14 +60,17 @@ async function measureGroup(
   const kinds = new Set<Kind>(group.flatMap(({ row }) => ["go", row.ours, "floor"] as const));
   const subjects = new Map<Kind, Subject>();
   try {
-    for (const kind of kinds) subjects.set(kind, await startSubject(world, kind, protocol, roundTrip));
-    for (let round = 0; round <= rounds; round += 1) {
+    for (const kind of kinds) {
+      const subject = await startSubject(world, kind, protocol, roundTrip);
+      subjects.set(kind, subject);
+      await load(world, subject, settling, { warmUpMs: 0, durationMs: settleMs });
+    }
+    for (let round = 0; round < rounds; round += 1) {
       for (const { row, samples } of group)
         for (const side of round % 2 === 0 ? sides : sides.toReversed()) {
           const subject = subjects.get(side === "here" ? row.ours : side);
           if (subject === undefined) continue;
-          const sample = await load(world, subject, row, times);
-          if (round > 0) samples[side].push(sample);
+          samples[side].push(await load(world, subject, row, times));
         }
       for (const subject of subjects.values()) subject.forgetLog();
     }

@@ -21,8 +21,8 @@ export interface PeerOptions {
 
 /** Five minutes. */
 const full = {
-  load: { warmUpMs: 150, durationMs: 600 },
-  rounds: 4,
+  load: { warmUpMs: 150, durationMs: 650 },
+  rounds: 5,
   memory: { warmUpMs: 0, durationMs: 1500 },
   restMs: 2000,
   memoryRounds: 2,
