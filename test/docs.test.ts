@@ -156,6 +156,8 @@ describe("The docs name what is there:", () => {
     // Of this project's own scripts.
     "transcript",
     "verify",
+    "quick",
+    "only",
     // A placeholder.
     "flag",
   ]);
