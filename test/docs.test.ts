@@ -156,6 +156,9 @@ describe("The docs name what is there:", () => {
     // Of this project's own scripts.
     "transcript",
     "verify",
+    "secrets",
+    "servers",
+    "at-once",
     // A placeholder.
     "flag",
   ]);

@@ -58,12 +58,7 @@ export async function startCluster(
         metadata: { name },
         stringData: { name },
       }),
-    async stored(name) {
-      const key = Buffer.from(`/registry/secrets/default/${name}`).toString("base64");
-      const reply = await fetch(`${etcdUrl}/v3/kv/range`, { method: "POST", body: JSON.stringify({ key }) });
-      const { kvs } = (await reply.json()) as { readonly kvs: readonly { readonly value: string }[] };
-      return Buffer.from(kvs[0]?.value ?? "", "base64");
-    },
+    stored: (name) => database.get(`/registry/secrets/default/${name}`),
     async snapshot() {
       const reply = await fetch(`${etcdUrl}/v3/maintenance/snapshot`, { method: "POST", body: "{}" });
       const messages = (await reply.text()).split("\n").filter((line) => line !== "");
@@ -81,6 +76,9 @@ export interface Database {
   readonly child: ChildProcess;
   /** Its client URL. */
   readonly url: string;
+  /** Empty where there is no such key. */
+  get(key: string): Promise<Buffer>;
+  put(key: string, value: Uint8Array): Promise<void>;
 }
 
 /** Starts etcd with its data and log in `folder`. It does not sync its files: nothing here survives the machine. */
@@ -97,7 +95,26 @@ export async function startDatabase(program: string, folder: string): Promise<Da
     "initial-cluster": `default=${peerUrl}`,
     "unsafe-no-fsync": "true",
   });
-  return { child, url };
+  const ask = async (what: string, body: object): Promise<unknown> => {
+    const reply = await fetch(`${url}/v3/kv/${what}`, { method: "POST", body: JSON.stringify(body) });
+    if (!reply.ok) throw new Error(`etcd: ${await reply.text()}`);
+    return reply.json();
+  };
+  return {
+    child,
+    url,
+    async get(key) {
+      const { kvs } = (await ask("range", { key: base64(key) })) as {
+        readonly kvs?: readonly { readonly value: string }[];
+      };
+      return Buffer.from(kvs?.[0]?.value ?? "", "base64");
+    },
+    put: async (key, value) => void (await ask("put", { key: base64(key), value: base64(value) })),
+  };
+}
+
+function base64(value: string | Uint8Array): string {
+  return Buffer.from(value).toString("base64");
 }
 
 /** Of a message of etcd's snapshot stream, as its JSON gateway has it. */

@@ -1,7 +1,8 @@
 /**
  * `npm run scale`: three real kube-apiservers on one etcd, each with its own plugin before a KMIP server 5 ms away, and
- * many Secrets: created, every API server restarted at once, read, the key rotated, everything rewritten, the old key
- * destroyed. `--secrets 50000`, `--servers 3`, `--at-once 16` (requests, for each server), `--qps 10000` (of `reencrypt`),
+ * many Secrets: created, every API server restarted at once, read, restarted with the DEK sources of an old cluster, the key
+ * rotated, everything rewritten, the old key destroyed. `--secrets 50000`, `--servers 3`, `--at-once 16` (requests, for each
+ * server), `--seeds 300` (more DEK sources), `--qps 10000` (of `reencrypt`),
  * `--kubernetes v1.37.2`, `--out FILE` for the figures as JSON, `--keep` for the logs. Exit code 1 where anything failed.
  * Needs Go the first time, as `npm run apiserver` does. Not part of `npm test`.
  */
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     servers: { type: "string", default: "3" },
     "at-once": { type: "string", default: "16" },
     qps: { type: "string", default: "10000" },
+    seeds: { type: "string", default: "300" },
     kubernetes: { type: "string", default: "v1.37.2" },
     out: { type: "string" },
     keep: { type: "boolean", default: false },
@@ -33,6 +35,8 @@ const size = {
   servers: countOf("servers"),
   atOnce: countOf("at-once"),
   qps: countOf("qps"),
+  // Each belongs to a Secret.
+  seeds: Math.min(countOf("seeds"), countOf("secrets")),
 };
 const binaries = buildBinaries(values.kubernetes);
 const firstLine = (program: string, ...args: readonly string[]): string =>
@@ -72,7 +76,7 @@ else rmSync(folder, { recursive: true });
 process.exit(result.failures.length === 0 ? 0 : 1);
 
 /** A flag's whole number, 1 or more; anything else ends the program. */
-function countOf(name: "secrets" | "servers" | "at-once" | "qps"): number {
+function countOf(name: "secrets" | "servers" | "at-once" | "qps" | "seeds"): number {
   const count = Number(values[name]);
   if (Number.isSafeInteger(count) && count > 0) return count;
   console.error(`--${name} ${values[name]}: not a whole number of 1 or more`);

@@ -1,8 +1,8 @@
 /** A run as tables, for people. */
 import { heading, mib, table, whole } from "../bench/report.ts";
-import type { Work } from "./work.ts";
 import type { Restart } from "./restart.ts";
 import type { LoadStep, RunResult } from "./run.ts";
+import type { Work } from "./work.ts";
 
 const seconds = (value: number): string => value.toFixed(1);
 const ms = (value: number): string => (Number.isNaN(value) ? "" : value.toFixed(1));
@@ -16,6 +16,7 @@ const kmsDecrypts = ({ kms }: Work): number => kms["Decrypt"] ?? 0;
 export function printReport(result: RunResult): void {
   printLoads(result);
   printRestart("All API servers restarted at once", result.restart);
+  printRestart("With the DEK sources of an old cluster, all restarted again", result.restartWithSeeds);
   printRotation(result);
   printRestart("The old key destroyed, and all restarted again", result.restartAfterRotation);
   printPlugins(result);
@@ -24,14 +25,15 @@ export function printReport(result: RunResult): void {
   if (result.failures.length === 0) console.log("✔ no request and no call failed");
 }
 
-function printLoads({ create, listAfterRestart, read, rewriting, listAfterRotation }: RunResult): void {
+function printLoads(result: RunResult): void {
   heading("Work, over all API servers; the times are of one request, or of a list with all its pages");
   const rows = [
-    ["create", create],
-    ["list by pages, after the restart", listAfterRestart],
-    ["read (GET)", read],
-    ["rewrite (reencrypt, first server)", rewriting],
-    ["list by pages, after the last restart", listAfterRotation],
+    ["create", result.create],
+    ["list by pages, after the restart", result.listAfterRestart],
+    ["read (GET)", result.read],
+    ["list by pages, with many DEK sources", result.listWithSeeds],
+    ["rewrite (reencrypt, first server)", result.rewriting],
+    ["list by pages, after the last restart", result.listAfterRotation],
   ] as const;
   table(
     [
@@ -90,12 +92,12 @@ function printRestart(title: string, restart: Restart | undefined): void {
   );
 }
 
-function printRotation({ rotation, auditBefore, auditAfter }: RunResult): void {
-  heading("Rotation");
-  if (auditBefore !== undefined)
-    console.log(
-      `before it: by audit each API server's cold start needs ${auditBefore.coldStartDecrypts} Decrypts`,
-    );
+function printRotation({ rotation, auditBefore, auditWithSeeds, auditAfter }: RunResult): void {
+  heading("DEK sources and rotation");
+  console.log(
+    `by audit a cold start of each API server needs ${String(auditBefore?.coldStartDecrypts)} Decrypts, ` +
+      `with the DEK sources of an old cluster ${String(auditWithSeeds?.coldStartDecrypts)}`,
+  );
   if (rotation !== undefined)
     console.log(
       `all plugins use the new key after ${seconds(rotation.pluginsSeconds)} s, ` +
@@ -121,6 +123,7 @@ function printPlugins({ wholeRun = [], memory }: RunResult): void {
       "failed",
       ...operations.map((name) => `KMS ${name}`),
       "KMS/s",
+      "lost",
       "CPU s",
       "CPU %",
       "MiB",
@@ -132,12 +135,16 @@ function printPlugins({ wholeRun = [], memory }: RunResult): void {
       ...[calls.Status, calls.Encrypt, calls.Decrypt, sum(Object.values(failed))].map(String),
       ...operations.map((name) => String(kms[name] ?? 0)),
       (sum(Object.values(kms)) / work.seconds).toFixed(2),
+      String(sum(Object.values(work.lost))),
       work.cpuSeconds.toFixed(1),
       ((work.cpuSeconds / work.seconds) * 100).toFixed(1),
       mib(work.residentBytes),
       mib(work.peakBytes),
     ]),
   );
+  for (const [index, { lost }] of wholeRun.entries())
+    for (const [what, count] of Object.entries(lost))
+      console.log(`server ${index + 1}: requests to the KMS without a good answer: ${what}: ${count}`);
   if (memory !== undefined)
     console.log(
       `\nat the end: etcd ${whole(memory.etcd / 2 ** 20)} MiB; kube-apiserver ` +

@@ -7,7 +7,7 @@ import type { Look, Work } from "./work.ts";
 export interface ServerRestart {
   readonly name: string;
   readonly readySeconds: number;
-  /** Of the plugin, until the last of all servers was ready. */
+  /** Of the plugin, from the start of all servers until the last was ready. */
   readonly plugin: Work;
   /** Of kube-apiserver, once all are ready. */
   readonly apiServerBytes: number;
@@ -19,14 +19,16 @@ export interface Restart {
   readonly servers: readonly ServerRestart[];
 }
 
-/** Does it. @param before a look at each plugin, more than a second old. @returns what was seen, and the looks after it */
+/** Does it. @param whileStopped done while no API server runs. @returns what was seen, and the looks after it */
 export async function restartAll(
   { all, look }: ControlPlanes,
-  before: readonly Look[],
+  whileStopped: () => Promise<void>,
 ): Promise<{ readonly restart: Restart; readonly after: readonly Look[] }> {
   const began = performance.now();
   await Promise.all(all.map(({ api }) => api.stop()));
   const stopSeconds = (performance.now() - began) / 1000;
+  await whileStopped();
+  const before = await look();
   for (const { api } of all) api.start();
   const ready = await Promise.all(all.map(({ api }) => untilReady(api)));
   const after = await look();

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeOptions } from "../../src/cli/config/output.ts";
-import { keyIdHash } from "../../src/text/key-id-hash.ts";
+import { knowsKey } from "./api-metrics.ts";
 import type { ControlPlane, ControlPlanes } from "./control-planes.ts";
 import { dist } from "./plugin.ts";
 import type { Outcome } from "./requests.ts";
@@ -34,7 +34,7 @@ export async function rotate({ all, kms }: ControlPlanes): Promise<Rotation> {
   });
   const pluginsSeconds = seconds();
   await until("the API servers do not know the next key", serversWithinMs, async () => {
-    const known = await Promise.all(all.map((plane) => knowsKey(plane, newKeyId)));
+    const known = await Promise.all(all.map(({ api }) => knowsKey(api, newKeyId)));
     return known.every(Boolean);
   });
   return { oldKeyId, newKeyId, pluginsSeconds, serversSeconds: seconds() };
@@ -42,13 +42,6 @@ export async function rotate({ all, kms }: ControlPlanes): Promise<Rotation> {
 
 const keyIds = (all: readonly ControlPlane[]): Promise<string[]> =>
   Promise.all(all.map(async ({ plugin }) => (await plugin.caller.status()).keyId));
-
-/** By kube-apiserver's own metric of the last Status that named the key. */
-async function knowsKey({ api }: ControlPlane, keyId: string): Promise<boolean> {
-  const { text } = await api.request("GET", "/metrics");
-  const name = "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
-  return text.split("\n").some((line) => line.startsWith(name) && line.includes(keyIdHash(keyId)));
-}
 
 async function until(what: string, withinMs: number, isTrue: () => Promise<boolean>): Promise<void> {
   for (const end = performance.now() + withinMs; performance.now() < end; await sleep(lookMs))

@@ -1,13 +1,15 @@
 /** One run: every step in its order, with what the plugins did in each. */
 import type { Binaries } from "../apiserver/build.ts";
 import { residentBytes } from "../bench/processes.ts";
+import { failedCalls } from "./api-metrics.ts";
 import { type ControlPlanes, startControlPlanes } from "./control-planes.ts";
-import type { Look, Work } from "./work.ts";
 import { peakBytes } from "./process-figures.ts";
 import { connectTo, type Outcome } from "./requests.ts";
 import { type Restart, restartAll } from "./restart.ts";
 import { audit, type Audited, rewriteAll, rotate, type Rotation } from "./rotation.ts";
 import { createSecrets, listSecrets, readSecrets, type SecretsContext } from "./secrets.ts";
+import { addSeeds } from "./seeds.ts";
+import type { Look, Work } from "./work.ts";
 
 /** How large a run is. */
 export interface RunOptions {
@@ -17,6 +19,8 @@ export interface RunOptions {
   readonly atOnce: number;
   /** Of `reencrypt`. */
   readonly qps: number;
+  /** DEK sources that an old cluster has: so many Secrets get one of their own. */
+  readonly seeds: number;
   readonly folder: string;
 }
 
@@ -33,6 +37,9 @@ export interface RunResult {
   restart?: Restart;
   listAfterRestart?: LoadStep;
   read?: LoadStep;
+  restartWithSeeds?: Restart;
+  listWithSeeds?: LoadStep;
+  auditWithSeeds?: Audited;
   rotation?: Rotation;
   rewriting?: LoadStep;
   auditAfter?: Audited;
@@ -87,6 +94,7 @@ class Run {
     try {
       await this.#fill();
       await this.#restart();
+      await this.#restartWithSeeds();
       await this.#rotate();
     } catch (error) {
       this.#fail(String(error));
@@ -96,6 +104,7 @@ class Run {
     this.#result.wholeRun = this.#work(first, last);
     this.#result.memory = this.#memory();
     this.#judge();
+    await this.#askApiServers();
   }
 
   async #fill(): Promise<void> {
@@ -105,11 +114,20 @@ class Run {
 
   async #restart(): Promise<void> {
     this.#say("restart of all API servers");
-    const { restart, after } = await restartAll(this.#planes, this.#looks);
-    this.#looks = after;
-    this.#result.restart = restart;
+    this.#result.restart = await this.#restartAll();
     this.#result.listAfterRestart = await this.#load(listSecrets);
     this.#result.read = await this.#load(readSecrets);
+  }
+
+  async #restartWithSeeds(): Promise<void> {
+    const { seeds: count, folder } = this.#options;
+    this.#say(`restart of all API servers with ${count} more DEK sources`);
+    const onFailure = (what: string): void => this.#fail(what);
+    this.#result.restartWithSeeds = await this.#restartAll(() =>
+      addSeeds(this.#planes, { folder, count, onFailure }),
+    );
+    this.#result.listWithSeeds = await this.#load(listSecrets);
+    this.#result.auditWithSeeds = await this.#audit();
   }
 
   async #rotate(): Promise<void> {
@@ -125,10 +143,15 @@ class Run {
     if (this.#result.auditAfter.answer !== "yes") return;
     this.#say("the old key is destroyed; restart of all API servers");
     await this.#planes.kms.tell("destroy");
-    const { restart, after } = await restartAll(this.#planes, this.#looks);
-    this.#looks = after;
-    this.#result.restartAfterRotation = restart;
+    this.#result.restartAfterRotation = await this.#restartAll();
     this.#result.listAfterRotation = await this.#load(listSecrets);
+  }
+
+  async #restartAll(whileStopped = async (): Promise<void> => {}): Promise<Restart> {
+    await this.#askApiServers();
+    const { restart, after } = await restartAll(this.#planes, whileStopped);
+    this.#looks = after;
+    return restart;
   }
 
   async #load(load: (context: SecretsContext) => Promise<Outcome>): Promise<LoadStep> {
@@ -167,11 +190,17 @@ class Run {
     };
   }
 
-  /** No call of kube-apiserver and no request to the KMS may have failed, in the whole run. */
+  /** No call of kube-apiserver may have failed, in the whole run. */
   #judge(): void {
     for (const [index, { failed }] of (this.#result.wholeRun ?? []).entries())
       for (const [what, count] of Object.entries(failed))
         this.#fail(`${this.#planes.all[index]?.name}: the plugin: ${what}: ${count}`);
+  }
+
+  /** By the API servers' own count since their start no call has failed either. */
+  async #askApiServers(): Promise<void> {
+    for (const { name, api } of this.#planes.all)
+      for (const what of await failedCalls(api)) this.#fail(`${name}: kube-apiserver: ${what}`);
   }
 
   #fail(what: string): void {

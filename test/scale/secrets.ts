@@ -16,7 +16,8 @@ export interface SecretsContext {
   readonly onFailure: (what: string) => void;
 }
 
-const nameOf = (index: number): string => `secret-${String(index).padStart(7, "0")}`;
+/** Of the Secret with this number. */
+export const nameOf = (index: number): string => `secret-${String(index).padStart(7, "0")}`;
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
 /** Creates them, each on one of the servers. */

@@ -17,6 +17,8 @@ interface Counted {
   readonly failed: Counts;
   /** Requests to the KMS by operation. */
   readonly kms: Counts;
+  /** Those of them that brought no good answer, by operation and outcome; another may have been sent in their place. */
+  readonly lost: Counts;
   readonly cpuSeconds: number;
 }
 
@@ -64,11 +66,12 @@ export function lookAt(pid: number, page: string): Look {
   };
 }
 
-function countsOf(families: ReadonlyMap<string, Family>): Pick<Look, "calls" | "failed" | "kms"> {
+function countsOf(families: ReadonlyMap<string, Family>): Pick<Look, "calls" | "failed" | "kms" | "lost"> {
   const samplesOf = (name: string): Family["samples"] => families.get(prefix + name)?.samples ?? [];
   const calls = { Status: 0, Encrypt: 0, Decrypt: 0 };
   const failed: Record<string, number> = {};
   const kms: Record<string, number> = {};
+  const lost: Record<string, number> = {};
   for (const { labels, value } of samplesOf("requests_total")) {
     const method = methods.find((each) => each === labels["method"]);
     if (labels["code"] !== "OK") add(failed, `${labels["method"]} ${labels["code"]}`, value);
@@ -79,10 +82,10 @@ function countsOf(families: ReadonlyMap<string, Family>): Pick<Look, "calls" | "
   for (const { labels, value } of samplesOf("rejected_total"))
     if (labels["reason"] !== "session") add(failed, `turned away: ${labels["reason"]}`, value);
   for (const { labels, value } of samplesOf("kms_requests_total")) {
-    if (labels["outcome"] !== "ok") add(failed, `KMS ${labels["operation"]} ${labels["outcome"]}`, value);
+    if (labels["outcome"] !== "ok") add(lost, `${labels["operation"]} ${labels["outcome"]}`, value);
     add(kms, labels["operation"] ?? "", value);
   }
-  return { calls, failed, kms };
+  return { calls, failed, kms, lost };
 }
 
 function add(counts: Record<string, number>, name: string, value: number): void {
@@ -101,6 +104,7 @@ export function workBetween(from: Look, to: Look, logged: readonly LoggedCall[])
     },
     failed: rises(from.failed, to.failed),
     kms: rises(from.kms, to.kms),
+    lost: rises(from.lost, to.lost),
     cpuSeconds: to.cpuSeconds - from.cpuSeconds,
     statusMs: timesOf(calls.filter(({ method }) => method === "Status")),
     kmsMs: timesOf(calls.filter(({ method }) => method === "Encrypt" || method === "Decrypt")),
