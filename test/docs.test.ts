@@ -159,6 +159,7 @@ describe("The docs name what is there:", () => {
     "secrets",
     "servers",
     "at-once",
+    "seeds",
     // A placeholder.
     "flag",
   ]);
