@@ -94,10 +94,10 @@ function printRestart(title: string, restart: Restart | undefined): void {
 
 function printRotation({ rotation, auditBefore, auditWithSeeds, auditAfter }: RunResult): void {
   heading("DEK sources and rotation");
-  console.log(
-    `by audit a cold start of each API server needs ${String(auditBefore?.coldStartDecrypts)} Decrypts, ` +
-      `with the DEK sources of an old cluster ${String(auditWithSeeds?.coldStartDecrypts)}`,
-  );
+  if (auditBefore !== undefined)
+    console.log(`by audit a cold start of each API server needs ${auditBefore.coldStartDecrypts} Decrypts`);
+  if (auditWithSeeds !== undefined)
+    console.log(`with the DEK sources of an old cluster ${auditWithSeeds.coldStartDecrypts}`);
   if (rotation !== undefined)
     console.log(
       `all plugins use the new key after ${seconds(rotation.pluginsSeconds)} s, ` +
