@@ -158,6 +158,10 @@ describe("The docs name what is there:", () => {
     "verify",
     "quick",
     "only",
+    "secrets",
+    "servers",
+    "at-once",
+    "seeds",
     // A placeholder.
     "flag",
   ]);
