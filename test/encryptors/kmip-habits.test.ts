@@ -104,14 +104,14 @@ test("two servers that want different lengths: calls go on without a failure whi
   Object.assign(kms.faults.kmip, { lengths: "bits" });
   Object.assign(other.faults.kmip, { lengths: "absent", tagInData: true });
   const known = new Map<string, string>();
-  let active = "";
+  const active = { name: "" };
   const encryptor = createKmipEncryptor({
-    servers: [kms.kmipAddress, other.kmipAddress].map(parseKmipAddress),
+    servers: [kms.kmipAddress, other.kmipAddress].map((address) => parseKmipAddress(address)),
     key: { id },
     checkMs: 50,
     onEvent: (event) => {
       if (event.type === "learned") known.set(event.endpoint, event.message);
-      if (event.type === "endpoint" && event.inUse) active = event.endpoint;
+      if (event.type === "endpoint" && event.inUse) active.name = event.endpoint;
     },
   });
   t.after(() => encryptor.close());
@@ -127,8 +127,8 @@ test("two servers that want different lengths: calls go on without a failure whi
       for (; !callers.isEnded; callers.calls += 1) await roundTrip();
     }),
   );
-  const untilActive = async ({ kmipAddress }: DevKms): Promise<void> => {
-    while (active !== kmipAddress) await roundTrip();
+  const untilActive = async (server: DevKms): Promise<void> => {
+    while (active.name !== server.kmipAddress) await roundTrip();
     for (const until = callers.calls + 20; callers.calls < until;) await roundTrip();
   };
   await untilActive(kms);
