@@ -262,6 +262,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const { endpoint, sentAt } = attempt;
     this.#leave(attempt);
     if (isAnswered && sentAt !== undefined) {
+      this.#context.onServer?.(endpoint.name);
       const rttMs = performance.now() - sentAt;
       endpoint.rtt.observe(rttMs);
       endpoint.load.replied(rttMs, remainingMs(this.#context) + rttMs, attempt.isWindowFull);
@@ -448,7 +449,14 @@ export class Call<A extends Address, C extends Connection, R> {
   }
 
   #untried(): Endpoint<A, C> | undefined {
-    return this.#shared.endpoints.inOrder().find((endpoint) => !this.#tried.has(endpoint));
+    return this.#inOrder().find((endpoint) => !this.#tried.has(endpoint));
+  }
+
+  /** The order of all calls; but the server that the caller asks for comes first. */
+  #inOrder(): readonly Endpoint<A, C>[] {
+    const order = this.#shared.endpoints.inOrder();
+    const asked = order.find(({ name }) => name === this.#context.server);
+    return asked === undefined ? order : [asked, ...order.filter((endpoint) => endpoint !== asked)];
   }
 
   /** The next one in order that was not tried in this round. */
@@ -456,7 +464,7 @@ export class Call<A extends Address, C extends Connection, R> {
     const untried = this.#untried();
     if (untried !== undefined) return untried;
     this.#tried.clear();
-    return this.#shared.endpoints.inOrder()[0] ?? this.#shared.endpoints.active;
+    return this.#inOrder()[0] ?? this.#shared.endpoints.active;
   }
 
   // Hedges.
