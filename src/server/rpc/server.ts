@@ -13,7 +13,7 @@ import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../key/key-status.ts";
-import { connectionsWithin } from "../open-files.ts";
+import { connectionsWithin, type OpenFilesWatch, watchOpenFiles } from "../open-files.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
 import { Admission } from "./admission.ts";
@@ -89,6 +89,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   let socket: ListeningSocket | undefined;
   let starting: Promise<ListeningSocket> | undefined;
   let closing: Promise<void> | undefined;
+  let openFiles: OpenFilesWatch | undefined;
 
   function onConnection(connection: Socket): void {
     if (admission.sessions >= maxConnections) {
@@ -108,6 +109,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     // Asked to end while it begins to listen, it would leave its file behind.
     const begun = starting?.catch(() => undefined);
     await Promise.race([begun, sleep(startingMs, undefined, { ref: false })]);
+    openFiles?.stop();
     await socket?.close();
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
@@ -132,6 +134,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
         onEvent: report,
       }).then((made) => (socket = made));
       const { address, origin } = await starting;
+      openFiles = watchOpenFiles((error) => reportOpenFiles(options, error));
       logger.info("listening", { path: address, origin });
       if (origin === "abstract")
         logger.warn("an abstract socket has no permissions: any local process of this network may connect");
@@ -209,6 +212,15 @@ function createSocketReporter(
         logger.warn("too many connections: a new one was closed");
     }
   };
+}
+
+function reportOpenFiles({ logger, metrics }: KmsServerOptions, error: Error | undefined): void {
+  if (error === undefined) {
+    logger.info("file descriptors are free again");
+    return;
+  }
+  metrics.rejected("connection");
+  logger.error("no file descriptor is left: new connections are closed", {}, error);
 }
 
 /** Closes a connection as soon as its last answer and the GOAWAY are written, whatever its client does. */
