@@ -127,15 +127,19 @@ function createRequestMetrics(register: Registry): Pick<Metrics, "request" | "in
     registers,
   });
   const codes = boundedLabel();
+  const seriesOf = cached((method: string, code: string) => {
+    const labels = { method, code };
+    return { total: total.labels(labels), duration: duration.labels(labels) };
+  });
   const reasons = boundedLabel();
   // A series that appears only with its first event has no rate for it: begin those that alerts use at zero.
   for (const method of ["Status", "Encrypt", "Decrypt"]) total.inc({ method, code: "OK" }, 0);
   for (const reason of rejectionReasons) rejected.inc({ reason: reasons(reason) }, 0);
   return {
     request(method, code, seconds) {
-      const labels = { method: knownMethods.has(method) ? method : "other", code: codes(code) };
-      total.inc(labels);
-      duration.observe(labels, seconds);
+      const series = seriesOf(knownMethods.has(method) ? method : "other", codes(code));
+      series.total.inc();
+      series.duration.observe(seconds);
     },
     inflight: (delta) => inflight.inc(delta),
     rejected: (reason) => rejected.inc({ reason: reasons(reason) }),
@@ -183,6 +187,10 @@ function createKmsMetrics(
     registers,
   });
   const operations = boundedLabel();
+  const seriesOf = cached((operation: string, outcome: string) => {
+    const labels = { protocol, operation, outcome };
+    return { total: total.labels(labels), duration: duration.labels(labels) };
+  });
   const endpoints = boundedLabel();
   let endpointInUse: string | undefined;
 
@@ -195,9 +203,9 @@ function createKmsMetrics(
   function kms(event: KmsEvent): void {
     switch (event.type) {
       case "exchange": {
-        const labels = { protocol, operation: operations(event.operation), outcome: event.outcome };
-        total.inc(labels);
-        duration.observe(labels, event.durationMs / 1000);
+        const series = seriesOf(operations(event.operation), event.outcome);
+        series.total.inc();
+        series.duration.observe(event.durationMs / 1000);
         break;
       }
       case "endpoint": {
@@ -366,5 +374,17 @@ function boundedLabel(): (value: string) => string {
     if (seen.size >= maxLabelValues) return "other";
     seen.add(value);
     return value;
+  };
+}
+
+/** Makes the series of two labels' values once: to look one up by its labels costs more than to count. */
+function cached<T>(make: (first: string, second: string) => T): (first: string, second: string) => T {
+  const made = new Map<string, Map<string, T>>();
+  return (first, second) => {
+    let ofFirst = made.get(first);
+    if (ofFirst === undefined) made.set(first, (ofFirst = new Map()));
+    let series = ofFirst.get(second);
+    if (series === undefined) ofFirst.set(second, (series = make(first, second)));
+    return series;
   };
 }

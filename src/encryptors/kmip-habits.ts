@@ -49,8 +49,8 @@ export function parametersOf({ lengths }: Habit): (typeof parameters)[Lengths] {
 
 /** A request was answered so: from now on the server is asked so first. */
 export function remember({ learned, habit: { lengths, tag }, hasTagField }: Asked): void {
-  learned.set("lengths", lengths);
-  if (hasTagField) learned.set("tag", tag);
+  if (learned.get("lengths") !== lengths) learned.set("lengths", lengths);
+  if (hasTagField && learned.get("tag") !== tag) learned.set("tag", tag);
 }
 
 /** What is known to work, or is to be tried first: as the Go original has it. */
@@ -75,7 +75,7 @@ const pauseMs = 60_000;
 /** The search of one Encrypt or Decrypt for what its server takes; with several servers, of each by itself. */
 export class FormSearch {
   readonly #operation: "Encrypt" | "Decrypt";
-  readonly #searches = new Map<Learned, { readonly firstRefusal: unknown; readonly left: Habit[] }>();
+  #searches: Map<Learned, { readonly firstRefusal: unknown; readonly left: Habit[] }> | undefined;
   #answered: Asked | undefined;
 
   constructor(operation: "Encrypt" | "Decrypt") {
@@ -84,7 +84,7 @@ export class FormSearch {
 
   /** How to ask the server of this record now. */
   habitFor(learned: Learned): Habit {
-    return this.#searches.get(learned)?.left[0] ?? habitOf(learned);
+    return this.#searches?.get(learned)?.left[0] ?? habitOf(learned);
   }
 
   /** The server has replied, whatever it says. */
@@ -101,10 +101,10 @@ export class FormSearch {
     this.#answered = undefined;
     if (asked === undefined || isTransient(error)) return { failure: error };
     const { learned } = asked;
-    const search = this.#searches.get(learned);
+    const search = this.#searches?.get(learned);
     if (search === undefined) {
       const left = alternatives(this.#operation, asked, error);
-      this.#searches.set(learned, { firstRefusal: error, left });
+      (this.#searches ??= new Map()).set(learned, { firstRefusal: error, left });
       return left.length > 0 ? undefined : { failure: error };
     }
     search.left.shift();

@@ -16,6 +16,8 @@ interface SharedDecrypt {
   /** Aborted when the last waiter has left. */
   readonly control: AbortController;
   readonly waiters: Waiters;
+  /** Nobody joins it any more. */
+  readonly forget: () => void;
 }
 
 /**
@@ -38,13 +40,12 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
         return waiters.deadline;
       },
     });
-    const shared: SharedDecrypt = { control, waiters, plaintext };
-    inFlight.set(key, shared);
     const forget = (): void => {
       if (inFlight.get(key) === shared) inFlight.delete(key);
     };
-    shared.plaintext.then(forget, forget);
-    control.signal.addEventListener("abort", forget, { once: true });
+    const shared: SharedDecrypt = { control, waiters, plaintext, forget };
+    inFlight.set(key, shared);
+    shared.plaintext.then(shared.forget, shared.forget);
     return shared;
   };
 
@@ -75,23 +76,32 @@ function join(shared: SharedDecrypt, context: CallContext): Promise<Uint8Array> 
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
       waiters.count -= 1;
-      if (waiters.count === 0) shared.control.abort(signal.reason);
-      else reject(leaveReason(signal));
+      if (waiters.count === 0) {
+        shared.forget();
+        shared.control.abort(signal.reason);
+      } else reject(leaveReason(signal));
     };
     signal.addEventListener("abort", onAbort, { once: true });
-    shared.plaintext.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    const stopListening = (): void => signal.removeEventListener("abort", onAbort);
+    shared.plaintext.then(stopListening, stopListening);
+    shared.plaintext.then(resolve, reject);
   });
 }
 
 /** Equal for two requests exactly where they are alike, whatever the order of their annotations. */
 function identityOf({ keyId, ciphertext, annotations }: UnwrapRequest): string {
-  const sorted = Object.entries(annotations).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const texts = sorted.flatMap(([name, value]) => [name, base64(value)]);
-  return JSON.stringify([keyId, base64(ciphertext), ...texts]);
+  let identity = `${keyId.length} ${ciphertext.length} ${keyId}${latin1(ciphertext)}`;
+  for (const name of Object.keys(annotations).toSorted()) {
+    const value = latin1(annotations[name] ?? noBytes);
+    identity += ` ${name.length} ${value.length} ${name}${value}`;
+  }
+  return identity;
 }
 
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+const noBytes = new Uint8Array();
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
 }
 
 function leaveReason(signal: AbortSignal): ProviderError {

@@ -118,7 +118,7 @@ export function payloadOf<ResponseRead>(
 ): ResponseRead {
   const place = `ResponseMessage/BatchItem[${index}]`;
   const item = answerTo(response, request, index, definition.name);
-  checkAnswer(item, definition, place, textsIn(request.items[index]?.payload ?? []));
+  checkAnswer(item, definition, place, request.items[index]?.payload);
   // The version in the response's header is not compared: servers put 2.x there, and the item is that of the request.
   return definition.response.decodeItems(item.payload ?? [], `${place}/ResponsePayload`);
 }
@@ -143,7 +143,7 @@ function answerTo(
     throw unexpected(`ResponseMessage/BatchItem[${index}]`, "has another with its ID");
   if (found !== undefined) return checkId(found, asked, index);
   const failed = items.find((item) => isFailure(item.resultStatus));
-  if (failed !== undefined) throw refusal(failed, name, textsIn(request.items[index]?.payload ?? []));
+  if (failed !== undefined) throw refusal(failed, name, request.items[index]?.payload);
   throw unexpected(`ResponseMessage/BatchItem[${index}]`, "is missing");
 }
 
@@ -162,7 +162,7 @@ function checkAnswer(
   item: ResponseItem,
   definition: OperationDefinition,
   place: string,
-  sentTexts: readonly string[],
+  sent: readonly Item[] | undefined,
 ): void {
   const { operation, resultStatus } = item;
   const failed = isFailure(resultStatus);
@@ -170,7 +170,7 @@ function checkAnswer(
     throw unexpected(`${place}/Operation`, `is ${operationName(operation)}, not ${definition.name}`);
   if (item.messageExtension?.criticalityIndicator === true)
     throw unexpected(`${place}/MessageExtension`, "is critical, and not understood");
-  if (failed) throw refusal(item, definition.name, sentTexts);
+  if (failed) throw refusal(item, definition.name, sent);
   if (resultStatus !== ResultStatus.Success)
     throw unexpected(`${place}/ResultStatus`, `is ${enumerationName(Tag.ResultStatus, resultStatus)}`);
 }
@@ -183,9 +183,9 @@ function operationName(operation: number | undefined): string {
   return operation === undefined ? "missing" : enumerationName(Tag.Operation, operation);
 }
 
-function refusal(item: ResponseItem, name: string, sentTexts: readonly string[]): KmipResultError {
+function refusal(item: ResponseItem, name: string, sent: readonly Item[] = []): KmipResultError {
   const operation = item.operation === undefined ? name : operationName(item.operation);
-  const shown = [...sentTexts, ...versionTexts, operation.replaceAll(" ", "")];
+  const shown = [...textsIn(sent), ...versionTexts, operation.replaceAll(" ", "")];
   return new KmipResultError({
     operation,
     reason: enumerationName(Tag.ResultReason, item.resultReason ?? ResultReason.GeneralFailure),

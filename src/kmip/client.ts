@@ -118,19 +118,24 @@ export function createKmipClient(options: KmipClientOptions): KmipClient {
     const message = encodeRequest(request);
     const report = reporter(onEvent, messages.endpoint.name, exchange.calls, message, uid);
     const sent = messages.exchange(message);
-    const read = (reply: Uint8Array): T => {
-      report.received(reply);
-      const result = exchange.read(replyTo(request, decodeResponse(reply)));
-      report.ended("ok");
-      return result;
-    };
-    const reply = sent.reply.then(read).catch((error: unknown): never => {
+    const failed = (error: unknown): never => {
       const failure = toProviderError(error);
       report.ended(failure);
       if (failure.kind === "bad-reply") messages.destroy(failure);
       throw failure;
-    });
-    return { reply, abort: sent.abort };
+    };
+    const read = (reply: Uint8Array): T => {
+      report.received(reply);
+      let result: T;
+      try {
+        result = exchange.read(replyTo(request, decodeResponse(reply)));
+      } catch (error) {
+        return failed(error);
+      }
+      report.ended("ok");
+      return result;
+    };
+    return { reply: sent.reply.then(read, failed), abort: sent.abort };
   };
 
   /** Which version to speak on a new connection: the one agreed before, or one that is agreed now. */
@@ -299,7 +304,7 @@ function reporter(
     ended: (outcome) => {
       onEvent?.({
         type: "exchange",
-        operation: calls.map(({ name }) => name.replaceAll(" ", "")).join("+"),
+        operation: operationLabel(calls),
         endpoint,
         durationMs: performance.now() - started,
         requestBytes: message.length,
@@ -309,6 +314,16 @@ function reporter(
       });
     },
   };
+}
+
+const labels = new Map<string, string>();
+
+/** What was asked for, as `GetAttributes` or `Locate+Get`. */
+function operationLabel(calls: readonly Call[]): string {
+  const names = calls.length === 1 ? (calls[0]?.name ?? "") : calls.map(({ name }) => name).join("+");
+  let label = labels.get(names);
+  if (label === undefined) labels.set(names, (label = names.replaceAll(" ", "")));
+  return label;
 }
 
 function dumpOf(message: Uint8Array): string {

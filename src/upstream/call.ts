@@ -4,11 +4,13 @@
  * the first reply wins. An endpoint that answers others is slow, not dead: then the retry budget decides.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
+import { type Alarm, setAlarm } from "../process/alarms.ts";
 import { backoffMs, replyBackoff } from "./backoff.ts";
 import type { Address, Connection, Exchange } from "./connection.ts";
-import { abortError, type CallContext, createFailures, remainingMs } from "./context.ts";
-import { type Endpoint, isPermanent, summaryOf } from "./endpoint.ts";
+import { abortError, type CallContext, remainingMs } from "./context.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { Endpoints } from "./endpoints.ts";
+import { CallFailures } from "./failures.ts";
 import type { Load } from "./load.ts";
 import { anyConnection, type Lease, type Wanted } from "./pool.ts";
 import type { RetryBudget } from "./retry-budget.ts";
@@ -46,6 +48,10 @@ export interface CallShared<A extends Address, C extends Connection> {
   readonly budget: RetryBudget;
   /** Hedges of all calls that are under way; counted here. */
   readonly hedges: { count: number };
+  /** The calls that are under way; kept here. */
+  readonly calls: Set<{ fail(failure: ProviderError): void }>;
+  /** A call ended before its request was ever sent. */
+  readonly onUnsent: (failure: ProviderError, context: CallContext) => void;
 }
 
 interface Attempt<A extends Address, C extends Connection> {
@@ -73,29 +79,25 @@ const askBudgetMs = 50;
 const leastWaitMs = 10;
 /** A call is refused for overload only where the server has answered others for about so long. */
 const provenMs = 3_000;
-/** After so many permanent failures in a row at each endpoint the caller is told: its deadline would change nothing. */
-const mostPermanent = 3;
 
 /** See above. One use. */
 export class Call<A extends Address, C extends Connection, R> {
   /** Whether the request was sent at all. */
-  isSent = false;
+  #isSent = false;
   readonly #job: Job<C, R>;
   readonly #context: CallContext;
   readonly #shared: CallShared<A, C>;
   readonly #startedAt = performance.now();
   readonly #attempts: Attempt<A, C>[] = [];
-  readonly #failures = createFailures();
-  readonly #lastFailures = new Map<Endpoint<A, C>, ProviderError>();
-  readonly #tried = new Set<Endpoint<A, C>>();
+  readonly #failures = new CallFailures();
+  #tried: Endpoint<A, C>[] = [];
   #resolve: (value: R) => void = () => undefined;
   #reject: (error: ProviderError) => void = () => undefined;
   #isEnded = false;
-  #timer: NodeJS.Timeout | undefined;
+  #alarm: Alarm | undefined;
   #hedgedAfterMs: number | undefined;
   #retries = 0;
   #badReplies = 0;
-  #permanent = 0;
   /** A refusal that a new connection, or another server, is being asked about. */
   #recheck:
     | {
@@ -115,6 +117,7 @@ export class Call<A extends Address, C extends Connection, R> {
 
   /** Makes the call. @throws what the last attempt failed with; TIMEOUT; CANCELED; OVERLOADED where it cannot be answered in time */
   run(): Promise<R> {
+    this.#shared.calls.add(this);
     return new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -132,7 +135,8 @@ export class Call<A extends Address, C extends Connection, R> {
   /** Ends the call with `failure`, whatever is under way. */
   fail(failure: ProviderError): void {
     if (this.#isEnded) return;
-    this.#end(failure);
+    this.#end(() => failure);
+    if (!this.#isSent) this.#shared.onUnsent(failure, this.#context);
     this.#reject(failure);
   }
 
@@ -144,14 +148,18 @@ export class Call<A extends Address, C extends Connection, R> {
     if (recheck?.kind === "reconnect" && recheck.isResumed) recheck.by.refuseSessions();
     endpoints.reportReply(attempt.endpoint);
     for (const other of this.#attempts) this.#overtaken(other, attempt);
-    this.#end(new ProviderError("CANCELED", "the reply came by another attempt"));
+    this.#end(() => new ProviderError("CANCELED", "the reply came by another attempt"));
     this.#resolve(value);
   }
 
-  #end(reason: ProviderError): void {
+  /** Gives up what is under way. An error is costly to make: mostly there is nothing to tell it to. */
+  #end(makeReason: () => ProviderError): void {
     this.#isEnded = true;
-    clearTimeout(this.#timer);
+    this.#shared.calls.delete(this);
+    this.#alarm?.cancel();
     this.#context.signal.removeEventListener("abort", this.#onAbort);
+    if (this.#attempts.length === 0) return;
+    const reason = makeReason();
     for (let last = this.#attempts.at(-1); last !== undefined; last = this.#attempts.at(-1))
       this.#abandon(last, reason);
   }
@@ -175,7 +183,7 @@ export class Call<A extends Address, C extends Connection, R> {
     if (attempt.sentAt !== undefined) return ["response", `waiting for the reply of ${endpoint.name}`];
     if (endpoint.pool.isConnected)
       return ["checkout", `waiting for a connection to ${endpoint.name}: all of them were in use`];
-    const failure = summaryOf(this.#lastFailures) ?? endpoint.pool.lastFailure;
+    const failure = this.#failures.ofDials ?? endpoint.pool.lastFailure;
     return [
       "connect",
       failure === undefined ? endpoint.waitingFor : `connecting to ${endpoint.name}`,
@@ -206,7 +214,7 @@ export class Call<A extends Address, C extends Connection, R> {
       isWindowFull: false,
     };
     this.#attempts.push(attempt);
-    this.#tried.add(endpoint);
+    if (!this.#tried.includes(endpoint)) this.#tried.push(endpoint);
     if (isHedge) this.#shared.hedges.count += 1;
     else endpoint.load.enter();
     const pool = endpoint.pool;
@@ -236,7 +244,7 @@ export class Call<A extends Address, C extends Connection, R> {
   #send(attempt: Attempt<A, C>, lease: Lease<C>): void {
     attempt.lease = lease;
     attempt.sentAt = performance.now();
-    this.isSent = true;
+    this.#isSent = true;
     attempt.isWindowFull = attempt.endpoint.pool.isWindowFull;
     try {
       const exchange = this.#job.send(lease.connection);
@@ -311,11 +319,9 @@ export class Call<A extends Address, C extends Connection, R> {
     if (!this.#release(attempt, false) || this.#isEnded) return;
     if (failure.kind === "overload" || failure.kind === "internal") return this.fail(failure);
     if (this.#hasRecheckFailed(attempt)) return undefined;
-    this.#failures.add(failure);
-    this.#lastFailures.set(attempt.endpoint, failure);
-    this.#permanent = isPermanent(failure) ? this.#permanent + 1 : 0;
-    if (this.#permanent >= mostPermanent * this.#shared.endpoints.all.length)
-      return this.fail(summaryOf(this.#lastFailures) ?? failure);
+    this.#failures.addDial(attempt.endpoint, failure);
+    if (this.#failures.isHopeless(this.#shared.endpoints.all.length))
+      return this.fail(this.#failures.ofDials ?? failure);
     // The pool of the endpoint makes the pause between its dials.
     return this.#next();
   }
@@ -396,7 +402,9 @@ export class Call<A extends Address, C extends Connection, R> {
 
   #askElsewhere(attempt: Attempt<A, C>, failure: ProviderError): void {
     const reason = `elsewhere: ${failure.code}`;
-    const other = this.#shared.endpoints.all.find((one) => one !== attempt.endpoint && !this.#tried.has(one));
+    const other = this.#shared.endpoints.all.find(
+      (one) => one !== attempt.endpoint && !this.#tried.includes(one),
+    );
     if (other === undefined || attempt.endpoint.isUseless(reason)) return this.fail(failure);
     this.#recheck = { by: attempt.endpoint, failure, kind: "elsewhere", isResumed: false };
     return this.#begin(other, anyConnection);
@@ -417,7 +425,10 @@ export class Call<A extends Address, C extends Connection, R> {
       this.#askElsewhere(attempt, recheck.failure);
       return true;
     }
-    if (recheck.kind === "elsewhere" && this.#shared.endpoints.all.some((one) => !this.#tried.has(one))) {
+    if (
+      recheck.kind === "elsewhere" &&
+      this.#shared.endpoints.all.some((one) => !this.#tried.includes(one))
+    ) {
       const other = this.#untried();
       this.#recheck = recheck;
       if (other !== undefined) this.#begin(other, anyConnection);
@@ -433,8 +444,8 @@ export class Call<A extends Address, C extends Connection, R> {
   #next(pauseMs = this.#attempts.length > 0 ? 0 : this.#retries === 0 ? 0 : this.#pauseMs()): void {
     if (pauseMs > 0) {
       if (this.#attempts.length > 0) return this.#arm();
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#next(0), pauseMs);
+      this.#alarm?.cancel();
+      this.#alarm = setAlarm(pauseMs, () => this.#next(0));
       return undefined;
     }
     const endpoint = this.#nextEndpoint();
@@ -449,21 +460,22 @@ export class Call<A extends Address, C extends Connection, R> {
   }
 
   #untried(): Endpoint<A, C> | undefined {
-    return this.#inOrder().find((endpoint) => !this.#tried.has(endpoint));
+    return this.#inOrder().find((endpoint) => !this.#tried.includes(endpoint));
   }
 
   /** The order of all calls; but the server that the caller asks for comes first. */
   #inOrder(): readonly Endpoint<A, C>[] {
     const order = this.#shared.endpoints.inOrder();
-    const asked = order.find(({ name }) => name === this.#context.server);
-    return asked === undefined ? order : [asked, ...order.filter((endpoint) => endpoint !== asked)];
+    const { server } = this.#context;
+    if (server === undefined) return order;
+    return order.toSorted((a, b) => Number(b.name === server) - Number(a.name === server));
   }
 
   /** The next one in order that was not tried in this round. */
   #nextEndpoint(): Endpoint<A, C> {
     const untried = this.#untried();
     if (untried !== undefined) return untried;
-    this.#tried.clear();
+    this.#tried = [];
     return this.#inOrder()[0] ?? this.#shared.endpoints.active;
   }
 
@@ -474,13 +486,13 @@ export class Call<A extends Address, C extends Connection, R> {
     if (this.#isEnded) return;
     const attempt = this.#attempts.at(-1);
     if (attempt === undefined) return;
-    clearTimeout(this.#timer);
+    this.#alarm?.cancel();
     const waitMs =
       attempt.sentAt === undefined ? this.#untilHeadStartEnds(attempt) : this.#untilOverdue(attempt);
-    this.#timer = setTimeout(this.#onTimer, Math.max(waitMs, leastWaitMs));
+    this.#alarm = setAlarm(Math.max(waitMs, leastWaitMs), this.#onAlarm);
   }
 
-  readonly #onTimer = (): void => {
+  readonly #onAlarm = (): void => {
     const attempt = this.#attempts.at(-1);
     if (attempt === undefined || this.#isEnded) return;
     const waitMs =

@@ -46,32 +46,3 @@ export function abortError(
     cause: failure,
   });
 }
-
-/** The failures of one call's attempts so far. */
-export interface Failures {
-  /** An attempt failed, and another follows. */
-  add(failure: ProviderError): void;
-  /** What to report in place of `end`, with which the call ended. */
-  insteadOf(end: ProviderError): ProviderError;
-}
-
-/**
- * Makes an empty record, at the beginning of a call. A TIMEOUT stands where the server was silent for longer than it
- * had failed before; else the last failure is what the caller's time was spent on.
- */
-export function createFailures(): Failures {
-  const startedAt = performance.now();
-  let lastAt = startedAt;
-  let last: ProviderError | undefined;
-  return {
-    add: (failure) => {
-      last = failure;
-      lastAt = performance.now();
-    },
-    insteadOf: (end) => {
-      if (end.code !== "TIMEOUT" || last === undefined) return end;
-      const isSilent = performance.now() - lastAt > lastAt - startedAt;
-      return isSilent ? end : last;
-    },
-  };
-}

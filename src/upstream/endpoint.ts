@@ -3,13 +3,7 @@
  * decided in endpoints.ts.
  */
 import type { SecureContext } from "node:tls";
-import {
-  type CertificateSuspicion,
-  NetworkError,
-  ProviderError,
-  TimeoutError,
-  toProviderError,
-} from "../errors.ts";
+import { NetworkError, ProviderError, TimeoutError, toProviderError } from "../errors.ts";
 import type { Address, Connection, DialOptions, Transport } from "./connection.ts";
 import { createEjection, type Ejection } from "./ejection.ts";
 import { createLearned, type Learned } from "./learned.ts";
@@ -234,32 +228,4 @@ function followed(parent: AbortSignal, ms: number): { readonly signal: AbortSign
       parent.removeEventListener("abort", follow);
     },
   };
-}
-
-/** Whether the same dial fails again in a moment: somebody has to change something first. */
-export function isPermanent(failure: ProviderError): boolean {
-  return failure.code === "TLS" || failure.kind === "refused" || failure.kind === "config";
-}
-
-/** One error for a call that no endpoint answered. */
-export function summaryOf(failures: ReadonlyMap<Address, ProviderError>): ProviderError | undefined {
-  const all = [...failures.values()];
-  const [first] = all;
-  if (first === undefined || all.length === 1) return first;
-  // All of one kind say more than a summary would: a client that every server refuses is refused, not out of reach.
-  if (first.kind !== "network" && first.code !== "TIMEOUT" && all.every(({ code }) => code === first.code))
-    return first;
-  const message = `no server answers: ${[...new Set(all.map((failure) => failure.message))].join("; ")}`;
-  if (all.every(({ code }) => code === "TIMEOUT"))
-    return new TimeoutError("connect", message, { cause: first });
-  return new NetworkError(all.every(isPermanent) ? "TLS" : "CONNECT", message, {
-    endpoint: [...failures.keys()].map(({ name }) => name).join(", "),
-    sent: false,
-    clientCertificate: all.map(suspicionOf).find((suspicion) => suspicion !== undefined),
-    cause: first,
-  });
-}
-
-function suspicionOf(failure: ProviderError): CertificateSuspicion | undefined {
-  return failure instanceof NetworkError ? failure.clientCertificate : undefined;
 }

@@ -1,7 +1,7 @@
 /** The connections to one KMS, on one endpoint or several: the whole of upstream/ for a protocol's client. */
-import { ProviderError, toProviderError } from "../errors.ts";
+import { ProviderError } from "../errors.ts";
 import { secureContextOf, type TlsMaterial } from "../net/tls.ts";
-import { Call, type Job } from "./call.ts";
+import { Call, type CallShared, type Job } from "./call.ts";
 import type { Address, Connection, Transport } from "./connection.ts";
 import type { CallContext } from "./context.ts";
 import { Endpoint, type EndpointLimits } from "./endpoint.ts";
@@ -38,7 +38,6 @@ export function createUpstream<A extends Address, C extends Connection>(
   options: UpstreamOptions<A, C>,
 ): Upstream<C> {
   const { checkMs = 5_000, transport, onEvent } = options;
-  const calls = new Set<{ fail(failure: ProviderError): void }>();
   let secureContext: ReturnType<typeof secureContextOf> | undefined;
   let ended: ProviderError | undefined;
 
@@ -93,7 +92,13 @@ export function createUpstream<A extends Address, C extends Connection>(
     check: (connection, address) => transport.check(connection, address),
     onChange: (event) => onEvent?.(event),
   });
-  const shared = { endpoints, budget: createRetryBudget(), hedges: { count: 0 } };
+  const shared: CallShared<A, C> = {
+    endpoints,
+    budget: createRetryBudget(),
+    hedges: { count: 0 },
+    calls: new Set(),
+    onUnsent: reportUnsent,
+  };
 
   const counts = (): ConnectionCounts => {
     const sum = { idle: 0, busy: 0, connecting: 0 };
@@ -110,16 +115,7 @@ export function createUpstream<A extends Address, C extends Connection>(
     call: async <R>(job: Job<C, R>, context: CallContext): Promise<R> => {
       if (ended !== undefined) throw ended;
       requireContext();
-      const call = new Call<A, C, R>(job, context, shared);
-      calls.add(call);
-      try {
-        return await call.run();
-      } catch (error) {
-        if (!call.isSent) reportUnsent(toProviderError(error), context);
-        throw error;
-      } finally {
-        calls.delete(call);
-      }
+      return new Call<A, C, R>(job, context, shared).run();
     },
     setTlsMaterial: (material) => {
       secureContext = secureContextOf(material);
@@ -129,7 +125,7 @@ export function createUpstream<A extends Address, C extends Connection>(
     close: async () => {
       ended ??= new ProviderError("SHUTTING_DOWN", "the program is ending");
       endpoints.close();
-      for (const call of calls) call.fail(ended);
+      for (const call of shared.calls) call.fail(ended);
       await Promise.all(all.map(({ pool }) => pool.close(ended as ProviderError)));
     },
   };

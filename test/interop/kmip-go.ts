@@ -1,41 +1,21 @@
 /**
- * kmip-go for tests: a KMIP server and a KMIP client on the library of the Go original, built by Go from modules at the
- * first use and kept in .interop/ of the checkout, under a name that is its source's hash.
+ * kmip-go for tests: a KMIP server and a KMIP client on the library of the Go original, built by Go.
  */
-import { execFile, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { mkdir, rename } from "node:fs/promises";
+import { spawn } from "node:child_process";
 import path from "node:path";
-import { promisify } from "node:util";
 import type { VersionText } from "../../src/kmip/version.ts";
 import { type Authority, type CertificateFiles, writeCertificateFiles } from "../devkms/certificates.ts";
+import { buildGo, goVersion } from "../support/go.ts";
 import { converse, type Conversation } from "./conversation.ts";
-
-const run = promisify(execFile);
-const source = path.join(import.meta.dirname, "kmip-go");
-const kept = path.resolve(import.meta.dirname, "../../.interop");
 
 /** Whether this machine has Go. */
 export async function hasGo(): Promise<boolean> {
-  return run("go", ["version"]).then(
-    () => true,
-    () => false,
-  );
+  return (await goVersion()) !== undefined;
 }
 
 /** The path of the program, built where there is none of this source. */
 export async function buildKmipGo(): Promise<string> {
-  const hash = createHash("sha256");
-  for (const name of readdirSync(source).toSorted())
-    hash.update(name).update(readFileSync(path.join(source, name)));
-  const program = path.join(kept, `kmip-go-${hash.digest("hex").slice(0, 16)}`);
-  if (existsSync(program)) return program;
-  await mkdir(kept, { recursive: true });
-  const aside = `${program}.${process.pid}`;
-  await run("go", ["build", "-buildvcs=false", "-o", aside, "."], { cwd: source });
-  await rename(aside, program);
-  return program;
+  return path.join(await buildGo(path.join(import.meta.dirname, "kmip-go")), "kmip-go");
 }
 
 function start(program: string, args: readonly string[]): Conversation {
@@ -56,25 +36,39 @@ export interface KmipGoServer {
   readonly address: string;
   readonly keyId: string;
   readonly keyName: string;
+  /** The same key's OKMS REST API. */
+  readonly rest: { readonly url: string; readonly okmsId: string; readonly keyId: string };
   /** New connections, and new requests on those that are open, are served so. */
   set(settings: KmipGoSettings): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Starts the server, with its certificate in `folder`. It speaks 1.0 to 1.4 at first. */
+interface Ready {
+  readonly port: number;
+  readonly id: string;
+  readonly name: string;
+  readonly rest: { readonly port: number; readonly okmsId: string; readonly id: string };
+}
+
+/**
+ * Starts the server, with its certificate in `folder`. It speaks 1.0 to 1.4 at first.
+ * @param oneWayMs how far away it is, in ms. Default: 0.
+ */
 export async function startKmipGoServer(
   program: string,
   folder: string,
   authority: Authority,
+  oneWayMs = 0,
 ): Promise<KmipGoServer> {
   const issued = await authority.issue({ commonName: "kmip-go", ipAddresses: ["127.0.0.1"], server: true });
   const files = await writeCertificateFiles(path.join(folder, "tls"), issued, authority.caPem);
-  const server = start(program, ["serve", files.cert, files.key, files.ca]);
-  const { port, id, name } = (await server.next()) as { port: number; id: string; name: string };
+  const server = start(program, ["serve", files.cert, files.key, files.ca, `${oneWayMs}ms`]);
+  const { port, id, name, rest } = (await server.next()) as Ready;
   return {
     address: `127.0.0.1:${port}`,
     keyId: id,
     keyName: name,
+    rest: { url: `https://127.0.0.1:${rest.port}`, okmsId: rest.okmsId, keyId: rest.id },
     async set(settings) {
       server.write(settings);
       await server.next();

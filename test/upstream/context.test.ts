@@ -1,9 +1,8 @@
 /** What a caller gets whose time is over, or who has left: a failure before the silence, a silence before its end. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { NetworkError, ProviderError, TimeoutError } from "../../src/errors.ts";
-import { abortError, createFailures } from "../../src/upstream/context.ts";
+import { abortError } from "../../src/upstream/context.ts";
 
 const refused = new NetworkError("CONNECT", "nothing listens", { endpoint: "kms:1", sent: false });
 const silent = new TimeoutError("connect", "kms:1 does not answer");
@@ -60,26 +59,3 @@ for (const [what, reason, failure, expected] of abortions)
       throw error;
     }, expected);
   });
-
-test("A call that failed for longer than it then got no answer ends with the failure", async () => {
-  const failures = createFailures();
-  await sleep(30);
-  failures.add(refused);
-  assert.equal(failures.insteadOf(over), refused);
-});
-
-test("A call that got no answer for longer than it failed before ends with TIMEOUT", async () => {
-  const failures = createFailures();
-  failures.add(refused);
-  await sleep(30);
-  assert.equal(failures.insteadOf(over), over);
-});
-
-test("A call that ends with anything but TIMEOUT, or without a failure, ends with that", async () => {
-  const failures = createFailures();
-  assert.equal(failures.insteadOf(over), over);
-  await sleep(5);
-  failures.add(refused);
-  const denied = new ProviderError("KEY_ACCESS_DENIED", "denied");
-  assert.equal(failures.insteadOf(denied), denied);
-});

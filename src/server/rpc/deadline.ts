@@ -1,11 +1,9 @@
 /**
- * The budget of a call: the caller's own deadline or --timeout, whichever ends first (docs/design.md, 5),
- * with one timer. Reads grpc-timeout and connect-timeout-ms itself, because Connect's own timer overflows at
+ * The budget of a call: the caller's own deadline or --timeout, whichever ends first (docs/design.md, 5). Reads grpc-timeout and connect-timeout-ms itself, because Connect's own timer overflows at
  * 25 days and then fires at once.
  */
 import { ProviderError, TimeoutError } from "../../errors.ts";
-
-const maxTimerMs = 2 ** 31 - 1;
+import { setAlarm } from "../../process/alarms.ts";
 
 const unitMs: Readonly<Record<string, number>> = {
   H: 3_600_000,
@@ -53,29 +51,24 @@ export function answerTimeMs(callerMs: number | undefined): number | undefined {
 
 /** Starts a budget of the least of `limitsMs`, undefined meaning no limit. */
 export function startBudget(...limitsMs: readonly (number | undefined)[]): Budget {
-  const limitMs = Math.min(...limitsMs.map((limit) => limit ?? Infinity));
+  let limitMs = Infinity;
+  for (const limit of limitsMs) if (limit !== undefined && limit < limitMs) limitMs = limit;
   const controller = new AbortController();
-  const timer =
-    limitMs === Infinity
-      ? undefined
-      : setTimeout(
-          () => {
-            controller.abort(new TimeoutError("response", "the call's time was over before it was answered"));
-          },
-          Math.min(Math.max(limitMs, 0), maxTimerMs),
-        );
+  const alarm = setAlarm(limitMs, () => {
+    controller.abort(new TimeoutError("response", "the call's time was over before it was answered"));
+  });
   let hasEnded = false;
   return {
     signal: controller.signal,
     deadline: performance.now() + limitMs,
     cancel(reason) {
-      clearTimeout(timer);
+      alarm.cancel();
       if (hasEnded || controller.signal.aborted) return;
       controller.abort(reason ?? new ProviderError("CANCELED", "the caller left before it was answered"));
     },
     end() {
       hasEnded = true;
-      clearTimeout(timer);
+      alarm.cancel();
     },
   };
 }
@@ -84,18 +77,15 @@ export function startBudget(...limitsMs: readonly (number | undefined)[]): Budge
  * Settles as `work` does, or rejects with the signal's reason once it aborts, even where `work` ignores the
  * signal. On abort `work` has the rest of the turn to reject with an error of its own, which is more specific.
  */
-export async function settleWithin<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    setImmediate(() => {
-      aborted.reject(signal.reason);
-    });
-  };
-  if (signal.aborted) onAbort();
-  else signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+export function settleWithin<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      setImmediate(() => reject(signal.reason));
+    };
+    const stopListening = (): void => signal.removeEventListener("abort", onAbort);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    work.then(stopListening, stopListening);
+    work.then(resolve, reject);
+  });
 }

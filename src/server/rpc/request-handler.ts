@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { ProviderError } from "../../errors.ts";
+import { type Alarm, setAlarm } from "../../process/alarms.ts";
 import type { Admission } from "./admission.ts";
 import { beginCall, type Call, type CodeName, codeName, type EndedCall } from "./call.ts";
 import type { ConnectRequest } from "./connect.ts";
@@ -82,18 +83,20 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   ): Promise<void> {
     const { stream } = request;
     let isAnswered = false;
+    let unread: Alarm | undefined;
     const onAnswered = (code: CodeName): void => {
       if (isAnswered) return;
       isAnswered = true;
       call.slot.setWaiting(true);
       // A client that does not read its answer loses its slot all the same.
-      if (!isGone(stream)) stream.setTimeout(timeoutMs, () => stream.destroy());
+      if (!isGone(stream)) unread = setAlarm(timeoutMs, () => stream.destroy());
       call.budget.end();
       onEnd(call, code);
     };
     stream.once("close", () => {
       call.slot.end(call.code === "OK" && stream.rstCode === 0);
       call.budget.cancel();
+      unread?.cancel();
     });
     const chunks = fastMethod === undefined ? [] : await tryFastPath(fastMethod, stream, call);
     if (chunks === undefined) {

@@ -1,7 +1,8 @@
 // Command kmip-go is a KMIP server and a KMIP client on github.com/ovh/kmip-go, for tests of the plugin: the library of the
-// Go original, and one that this project did not write.
+// Go original, and one that this project did not write. The server also has the OKMS REST API, on net/http, for its one key.
 //
-//	kmip-go serve CERT KEY CA          prints {"port": N, "id": "...", "name": "..."}, then takes {"versions": [...], "tagInData": bool}
+//	kmip-go serve CERT KEY CA [DELAY]  prints {"port": N, "id": "...", "name": "...", "rest": {"port": N, "okmsId": "...", "id": "..."}},
+//	                                   then takes {"versions": [...], "tagInData": bool}; is DELAY (as "2.5ms") away, one way
 //	kmip-go client ADDRESS CERT KEY CA VERSION   takes {"do": "encrypt" | "decrypt" | "locate", ...}
 //
 // Each line of JSON on standard input is answered by one; bytes are hexadecimal. Ends with its standard input.
@@ -13,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 )
 
 func main() {
@@ -25,11 +27,17 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 4 && args[0] == "serve":
-		return serve(args[1], args[2], args[3])
+		return serve(args[1], args[2], args[3], 0)
+	case len(args) == 5 && args[0] == "serve":
+		delay, err := time.ParseDuration(args[4])
+		if err != nil {
+			return err
+		}
+		return serve(args[1], args[2], args[3], delay)
 	case len(args) == 6 && args[0] == "client":
 		return client(args[1], args[2], args[3], args[4], args[5])
 	default:
-		return fmt.Errorf("usage: serve CERT KEY CA | client ADDRESS CERT KEY CA VERSION")
+		return fmt.Errorf("usage: serve CERT KEY CA [DELAY] | client ADDRESS CERT KEY CA VERSION")
 	}
 }
 
@@ -51,10 +59,18 @@ type reply struct {
 	Port int    `json:"port,omitempty"`
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
-	Data bytes  `json:"data,omitempty"`
-	Tag  bytes  `json:"tag,omitempty"`
+	// REST is where the OKMS REST API is.
+	REST *rest `json:"rest,omitempty"`
+	Data bytes `json:"data,omitempty"`
+	Tag  bytes `json:"tag,omitempty"`
 	// Failed is what an operation failed with.
 	Failed string `json:"failed,omitempty"`
+}
+
+type rest struct {
+	Port   int    `json:"port"`
+	OkmsID string `json:"okmsId"`
+	ID     string `json:"id"`
 }
 
 // bytes are hexadecimal in JSON.

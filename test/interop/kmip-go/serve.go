@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/ovh/kmip-go"
 	"github.com/ovh/kmip-go/kmipserver"
@@ -29,6 +30,7 @@ const (
 
 // store is the server's only key.
 type store struct {
+	secret    []byte
 	aead      cipher.AEAD
 	tagInData bool
 }
@@ -42,40 +44,67 @@ func (s *switchable) HandleRequest(ctx context.Context, req *kmip.RequestMessage
 	return s.current.Load().HandleRequest(ctx, req)
 }
 
-func serve(certFile, keyFile, caFile string) error {
+func serve(certFile, keyFile, caFile string, delay time.Duration) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
 	config, err := serverTLS(certFile, keyFile, caFile)
 	if err != nil {
 		return err
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
-	if err != nil {
-		return err
-	}
-	secret := make([]byte, 32)
-	if _, err := rand.Read(secret); err != nil {
-		return err
-	}
-	block, err := aes.NewCipher(secret)
-	if err != nil {
-		return err
-	}
-	aead, err := cipher.NewGCM(block)
+	keys, err := newStore()
 	if err != nil {
 		return err
 	}
 	handler := &switchable{}
-	handler.current.Store(executor(&store{aead: aead}, nil))
-	server := kmipserver.NewServer(listener, handler)
+	handler.current.Store(executor(keys, nil))
+	kmipListener, err := listen(delay)
+	if err != nil {
+		return err
+	}
+	restListener, err := listen(delay)
+	if err != nil {
+		return err
+	}
+	server := kmipserver.NewServer(tls.NewListener(kmipListener, config), handler)
 	go func() { _ = server.Serve() }()
-	port := listener.Addr().(*net.TCPAddr).Port
-	if err := json.NewEncoder(os.Stdout).Encode(reply{Port: port, ID: keyID, Name: keyName}); err != nil {
+	go func() { _ = serveREST(restListener, config, keys) }()
+	ready := reply{
+		Port: port(kmipListener), ID: keyID, Name: keyName,
+		REST: &rest{Port: port(restListener), OkmsID: okmsID, ID: restKeyID},
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(ready); err != nil {
 		return err
 	}
 	return answerLines(func(asked request) reply {
-		handler.current.Store(executor(&store{aead: aead, tagInData: asked.TagInData}, asked.Versions))
+		changed := *keys
+		changed.tagInData = asked.TagInData
+		handler.current.Store(executor(&changed, asked.Versions))
 		return reply{ID: keyID}
 	})
+}
+
+func newStore() (*store, error) {
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	return &store{secret: secret, aead: aead}, err
+}
+
+func listen(delay time.Duration) (net.Listener, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return delayed(listener, delay), nil
+}
+
+func port(listener net.Listener) int {
+	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func serverTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
@@ -107,6 +136,7 @@ func executor(keys *store, versions []string) *kmipserver.BatchExecutor {
 	}
 	exec.SetSupportedProtocolVersions(supported...)
 	exec.Route(kmip.OperationLocate, kmipserver.HandleFunc(keys.locate))
+	exec.Route(kmip.OperationGet, kmipserver.HandleFunc(keys.get))
 	exec.Route(kmip.OperationGetAttributes, kmipserver.HandleFunc(keys.getAttributes))
 	exec.Route(kmip.OperationEncrypt, kmipserver.HandleFunc(keys.encrypt))
 	exec.Route(kmip.OperationDecrypt, kmipserver.HandleFunc(keys.decrypt))
@@ -129,6 +159,23 @@ func (s *store) locate(_ context.Context, req *payloads.LocateRequestPayload) (*
 		}
 	}
 	return &payloads.LocateResponsePayload{UniqueIdentifier: []string{keyID}}, nil
+}
+
+// get gives the key's material, which the Go original asks for with each Status; the plugin must never ask.
+func (s *store) get(_ context.Context, req *payloads.GetRequestPayload) (*payloads.GetResponsePayload, error) {
+	if req.UniqueIdentifier != keyID {
+		return nil, kmipserver.ErrItemNotFound
+	}
+	return &payloads.GetResponsePayload{
+		ObjectType:       kmip.ObjectTypeSymmetricKey,
+		UniqueIdentifier: keyID,
+		Object: &kmip.SymmetricKey{KeyBlock: kmip.KeyBlock{
+			KeyFormatType:          kmip.KeyFormatTypeRaw,
+			KeyValue:               &kmip.KeyValue{Plain: &kmip.PlainKeyValue{KeyMaterial: kmip.KeyMaterial{Bytes: &s.secret}}},
+			CryptographicAlgorithm: kmip.CryptographicAlgorithmAES,
+			CryptographicLength:    256,
+		}},
+	}, nil
 }
 
 func (s *store) getAttributes(
