@@ -81,7 +81,7 @@ Examples
 
 Exit code: 0 everything that was asked for is there, 1 something could not be read or written, 2 the command line is
 wrong.`,
-  async run({ read, words, stdout, stderr }) {
+  async run({ read, words, env, stdout, stderr }) {
     const sources = parseSources(read, words, read.path("key"));
     const lists = [sources.snapshots.length, sources.kine.length].reduce((sum, length) => sum + length, 0);
     const count =
@@ -106,7 +106,7 @@ wrong.`,
     const options = {
       sources,
       filter,
-      kms: parseKms(read),
+      kms: parseKms(read, env),
       format: read.oneOf("o", formats) ?? read.oneOf("output", formats) ?? "yaml",
       out,
       isRaw: read.boolean("raw"),

@@ -134,10 +134,12 @@ export class Attempt<A extends Address, C extends Connection, R> {
   #settle(isAnswered: boolean): boolean {
     if (!this.#leave()) return false;
     if (isAnswered && this.sentAt !== undefined) {
-      const { rtt, load } = this.endpoint;
+      const { name, rtt, load } = this.endpoint;
+      const { context } = this.#owner;
+      context.onServer?.(name);
       const rttMs = performance.now() - this.sentAt;
       rtt.observe(rttMs);
-      load.replied(rttMs, remainingMs(this.#owner.context) + rttMs, this.#isWindowFull);
+      load.replied(rttMs, remainingMs(context) + rttMs, this.#isWindowFull);
       this.#owner.shared.budget.earn();
     }
     this.lease?.release(isAnswered);

@@ -305,7 +305,15 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   }
 
   #untried(): Endpoint<A, C> | undefined {
-    return this.shared.endpoints.inOrder().find((endpoint) => !this.#tried.includes(endpoint));
+    return this.#inOrder().find((endpoint) => !this.#tried.includes(endpoint));
+  }
+
+  /** The order of all calls; but the server that the caller asks for comes first. */
+  #inOrder(): readonly Endpoint<A, C>[] {
+    const order = this.shared.endpoints.inOrder();
+    const { server } = this.context;
+    if (server === undefined) return order;
+    return order.toSorted((a, b) => Number(b.name === server) - Number(a.name === server));
   }
 
   /** The next one in order that was not tried in this round. */
@@ -313,7 +321,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     const untried = this.#untried();
     if (untried !== undefined) return untried;
     this.#tried = [];
-    return this.shared.endpoints.inOrder()[0] ?? this.shared.endpoints.active;
+    return this.#inOrder()[0] ?? this.shared.endpoints.active;
   }
 
   // Hedges.

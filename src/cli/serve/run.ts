@@ -65,6 +65,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   for (const warning of warnings) logger.warn(warning);
 
   const running = build(config, logger, env);
+  running.metrics.logLines(logger.lostLines);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
   limitResidentMemory();
