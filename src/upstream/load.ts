@@ -48,6 +48,8 @@ const quickMs = 250;
 /** For how long the endpoint counts as saturated after the window was made smaller. */
 const saturatedMs = 10_000;
 const mostPessimism = 4;
+/** So few calls are not refused as they come: in the queue each keeps its place as long as its time allows. */
+const fewCalls = 24;
 
 interface Block {
   readonly msPerReply: number;
@@ -102,6 +104,7 @@ export function createLoad(): Load {
       return window;
     },
     expectedMs: (isFull) => {
+      if (pending < fewCalls) return 0;
       const isSaturated = isFull || (shrunkAt !== undefined && performance.now() - shrunkAt < saturatedMs);
       if (!isSaturated) return 0;
       return workMs(pending + 1) * pessimism;
