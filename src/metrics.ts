@@ -60,6 +60,8 @@ export interface Metrics {
   reload(outcome: "ok" | "refused"): void;
   /** The socket file was gone and was made again. */
   socketRebind(): void;
+  /** From now on `lost` is asked how many lines of the log could not be written. */
+  logLines(lost: () => number): void;
   /** Everything in the Prometheus text format. */
   render(): Promise<string>;
   /** The media type of what `render` gives. */
@@ -319,7 +321,9 @@ function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "
   };
 }
 
-function createUpkeepMetrics(register: Registry): Pick<Metrics, "certificates" | "reload" | "socketRebind"> {
+function createUpkeepMetrics(
+  register: Registry,
+): Pick<Metrics, "certificates" | "reload" | "socketRebind" | "logLines"> {
   const registers = [register];
   const notAfter = new Gauge({
     name: `${prefix}certificate_not_after_timestamp_seconds`,
@@ -338,6 +342,16 @@ function createUpkeepMetrics(register: Registry): Pick<Metrics, "certificates" |
     help: "How often the socket file was gone and was made again.",
     registers,
   });
+  let lostLines: (() => number) | undefined;
+  const lost = new Counter({
+    name: `${prefix}log_lines_lost_total`,
+    help: "Lines of the log that could not be written: a full disk, a reader that is gone or does not keep up.",
+    registers,
+    collect() {
+      lost.reset();
+      lost.inc(lostLines?.() ?? 0);
+    },
+  });
   for (const outcome of ["ok", "refused"]) reloads.inc({ outcome }, 0);
   return {
     certificates(list) {
@@ -346,6 +360,9 @@ function createUpkeepMetrics(register: Registry): Pick<Metrics, "certificates" |
     },
     reload: (outcome) => reloads.inc({ outcome }),
     socketRebind: () => rebinds.inc(),
+    logLines(given) {
+      lostLines = given;
+    },
   };
 }
 

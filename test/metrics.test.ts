@@ -73,6 +73,7 @@ describe("metrics", () => {
     ["certificate_not_after_timestamp_seconds", "gauge", ["file"]],
     ["reload_total", "counter", ["outcome"]],
     ["socket_rebinds_total", "counter", []],
+    ["log_lines_lost_total", "counter", []],
     ["build_info", "gauge", ["version", "node_version", "protocol"]],
   ];
   for (const [name, type, labels] of expected) {

@@ -26,5 +26,6 @@ export function createUsedMetrics(): Metrics {
   metrics.certificates([{ file: "/etc/okms/cert.pem", notAfter: new Date("2030-01-01T00:00:00Z") }]);
   metrics.reload("ok");
   metrics.socketRebind();
+  metrics.logLines(() => 3);
   return metrics;
 }

@@ -68,7 +68,7 @@ cannot be read, 2 the command line is wrong.`,
     const { keyFile, keyIds } = splitKeys(read, env);
     const sources = parseSources(read, words, keyFile);
     const verify = read.boolean("verify");
-    const kms = verify ? parseKms(read) : undefined;
+    const kms = verify ? parseKms(read, env) : undefined;
     if (verify && kms === undefined)
       read.complain("Missing KMS: --verify needs --sock of a running plugin, or the KMS flags of serve");
     const options = {

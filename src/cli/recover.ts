@@ -79,7 +79,7 @@ Examples
 
 Exit code: 0 everything that was asked for is there, 1 something could not be read or written, 2 the command line is
 wrong.`,
-  async run({ read, words, stdout, stderr }) {
+  async run({ read, words, env, stdout, stderr }) {
     const [{ parseSources }, { parseKms }] = await Promise.all([
       import("./etcd/sources.ts"),
       import("./etcd/kms.ts"),
@@ -108,7 +108,7 @@ wrong.`,
     const options = {
       sources,
       filter,
-      kms: parseKms(read),
+      kms: parseKms(read, env),
       format: read.oneOf("o", formats) ?? read.oneOf("output", formats) ?? "yaml",
       out,
       isRaw: read.boolean("raw"),

@@ -1,8 +1,7 @@
-/** The flags of `serve`, shared by `check` and `config`: the Go original's, and those new here (with OKMS_… variables). */
+/** The flags of `serve`: the Go original's, and those new here (with OKMS_… variables). Other commands share them. */
 import type { FlagSet } from "./command.ts";
 
-/** All flags that make up a Config; `parseServeConfig` (src/config/config.ts) reads them. */
-export const serveFlags = {
+const addressFlags = {
   protocol: {
     group: "SERVER",
     type: "string",
@@ -27,14 +26,11 @@ export const serveFlags = {
     description:
       "name that the server's certificate is for, where --serv-addr has another one (an IP address, a tunnel)",
   },
-  sock: {
-    group: "SERVER",
-    type: "string",
-    valueHint: "PATH",
-    env: "OKMS_SOCK",
-    default: "/var/run/okms_etcd_plugin.sock",
-    description: "Unix socket to listen on; @name for an abstract one",
-  },
+} as const satisfies FlagSet;
+
+/** The flags that lead to a KMS and its key, shared by every command that talks to one. */
+export const connectionFlags = {
+  ...addressFlags,
   timeout: {
     group: "SERVER",
     type: "string",
@@ -108,6 +104,34 @@ export const serveFlags = {
     env: "OKMS_KMIP_PASSWORD_FILE",
     description: "file with the password of --kmip-username; re-read when it changes",
   },
+  "kmip-connections": {
+    group: "ADVANCED",
+    type: "string",
+    valueHint: "N",
+    env: "OKMS_KMIP_CONNECTIONS",
+    default: "8",
+    description: "most connections to a KMIP server, 1 to 128",
+  },
+  "insecure-http": {
+    group: "ADVANCED",
+    type: "boolean",
+    hidden: true,
+    description: "allow http:// to loopback for rest; for tests",
+  },
+} as const satisfies FlagSet;
+
+/** All flags that make up a Config, shared by `check`, `init` and `config`; `parseServeConfig` (src/config/config.ts) reads them. */
+export const serveFlags = {
+  ...addressFlags,
+  sock: {
+    group: "SERVER",
+    type: "string",
+    valueHint: "PATH",
+    env: "OKMS_SOCK",
+    default: "/var/run/okms_etcd_plugin.sock",
+    description: "Unix socket to listen on; @name for an abstract one",
+  },
+  ...connectionFlags,
   debug: {
     group: "ADVANCED",
     type: "boolean",
@@ -198,14 +222,6 @@ export const serveFlags = {
     fallback: "memory only",
     description: "folder for what a later start compares the key with",
   },
-  "kmip-connections": {
-    group: "ADVANCED",
-    type: "string",
-    valueHint: "N",
-    env: "OKMS_KMIP_CONNECTIONS",
-    default: "8",
-    description: "most connections to a KMIP server, 1 to 128",
-  },
   "max-inflight": {
     group: "ADVANCED",
     type: "string",
@@ -213,11 +229,5 @@ export const serveFlags = {
     env: "OKMS_MAX_INFLIGHT",
     default: "512",
     description: "most calls in flight; one more is refused at once",
-  },
-  "insecure-http": {
-    group: "ADVANCED",
-    type: "boolean",
-    hidden: true,
-    description: "allow http:// to loopback for rest; for tests",
   },
 } as const satisfies FlagSet;

@@ -60,8 +60,10 @@ export interface Encryptor {
   resolveKey(context: CallContext): Promise<KeyInfo>;
 
   /**
-   * Wraps `plaintext` under the key `keyId`. Repeatable: every try takes a fresh IV.
-   * @throws KMIP_RESULT or REST_STATUS where the KMS refuses; RESPONSE_TOO_LARGE over 1024 bytes; network, time.
+   * Wraps `plaintext` under the key `keyId`. Repeatable: every try takes a fresh IV. That of createEncryptor proves its
+   * result by a Decrypt (prove-encrypts.ts); a driver by itself does not.
+   * @throws KMIP_RESULT or REST_STATUS where the KMS refuses; RESPONSE_TOO_LARGE over 1024 bytes; network, time;
+   *   KEY_SELF_TEST where the proof fails.
    */
   encrypt(plaintext: Uint8Array, keyId: string, context: CallContext): Promise<Wrapped>;
 

@@ -14,7 +14,6 @@ import {
   type KmipClient,
   type KmipClientOptions,
   parseVersion,
-  type ProtocolVersion,
 } from "../kmip/index.ts";
 import type {
   CallContext,
@@ -26,7 +25,7 @@ import type {
 } from "./encryptor.ts";
 import { credentialHeader, type KmipCredential } from "./kmip-credential.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
-import { createHabits, type Habit, type Habits, ivBytes, tagBytes } from "./kmip-habits.ts";
+import { FormSearch, ivBytes, parametersOf, remember, tagBytes } from "./kmip-habits.ts";
 import { createKeyResolver, explainRefusal } from "./kmip-key.ts";
 import { maxCiphertextBytes, maxKeyIdBytes } from "./limits.ts";
 
@@ -74,9 +73,6 @@ export function createKmipEncryptor(options: KmipEncryptorOptions): Encryptor {
 /** Encrypt and Decrypt, in whatever form the server takes them. */
 class KmipCipher {
   readonly #client: KmipClient;
-  readonly #habits: Habits = createHabits();
-  /** Whether any server has spoken a version with a field for the tag. */
-  #knowsTagField = false;
 
   constructor(client: KmipClient) {
     this.#client = client;
@@ -85,7 +81,7 @@ class KmipCipher {
   async encrypt(plaintext: Uint8Array, keyId: string, context: CallContext): Promise<Wrapped> {
     checkPlaintext(plaintext);
     try {
-      return await this.#inAnyForm("Encrypt", (habit) => this.#encryptSo(habit, plaintext, keyId, context));
+      return await inAnyForm("Encrypt", (search) => this.#encryptSo(search, plaintext, keyId, context));
     } catch (error) {
       return this.#refuse("Encrypt", error, keyId, context);
     }
@@ -94,53 +90,34 @@ class KmipCipher {
   async decrypt(request: UnwrapRequest, context: CallContext): Promise<Uint8Array> {
     const iv = checkUnwrapRequest(request);
     try {
-      return await this.#inAnyForm("Decrypt", (habit) => this.#decryptSo(habit, request, iv, context));
+      return await inAnyForm("Decrypt", (search) => this.#decryptSo(search, request, iv, context));
     } catch (error) {
       return this.#refuse("Decrypt", isTampering(error) ? asTampering(error) : error, request.keyId, context);
     }
   }
 
-  /** Tries the current form, and where that is refused the others; throws the first refusal where none helps. */
-  async #inAnyForm<T>(operation: "Encrypt" | "Decrypt", send: (habit: Habit) => Promise<T>): Promise<T> {
-    const { current } = this.#habits;
-    try {
-      const result = await send(current);
-      if (operation === "Decrypt") this.#habits.works(current);
-      return result;
-    } catch (error) {
-      const alternatives = this.#habits.alternatives(operation, error, this.#knowsTagField);
-      for (const habit of alternatives) {
-        const result = await send(habit).catch((other: unknown) => {
-          if (!(other instanceof ProviderError) || isTransient(other)) throw other;
-          return undefined;
-        });
-        if (result === undefined) continue;
-        if (operation === "Decrypt") this.#habits.works(habit);
-        return result;
-      }
-      if (alternatives.length > 0) this.#habits.exhausted();
-      throw error;
-    }
-  }
-
   async #encryptSo(
-    habit: Habit,
+    search: FormSearch,
     plaintext: Uint8Array,
     keyId: string,
     context: CallContext,
   ): Promise<Wrapped> {
-    const { cryptographicParameters } = habit;
-    const { iv, version, answer } = await this.#client.send((spoken) => {
+    const { iv, asked, answer } = await this.#client.send((version, learned) => {
       // Fresh for each attempt: no IV is ever used for two messages under one key.
       const ivCounterNonce = randomBytes(ivBytes);
+      const form = {
+        learned,
+        habit: search.habitFor(learned),
+        hasTagField: isAtLeast(version, tagFieldSince),
+      };
+      const cryptographicParameters = parametersOf(form.habit);
       const request = { uniqueIdentifier: keyId, cryptographicParameters, data: plaintext, ivCounterNonce };
       return {
         calls: [call(encryptOperation, request)],
-        read: (reply) => ({
-          iv: ivCounterNonce,
-          version: spoken,
-          answer: reply.payload(0, encryptOperation),
-        }),
+        read: (reply) => {
+          search.answered(form);
+          return { iv: ivCounterNonce, asked: form, answer: reply.payload(0, encryptOperation) };
+        },
       };
     }, context);
     checkIdentity(keyId, answer.uniqueIdentifier);
@@ -149,30 +126,38 @@ class KmipCipher {
       [algAnnotation]: Buffer.from(algorithmName),
       [ivAnnotation]: usedIv(iv, answer.ivCounterNonce),
     };
-    const hasTagField = isAtLeast(version, tagFieldSince)
-      ? answer.authenticatedEncryptionTag !== undefined
-      : habit.hasTagField;
-    this.#habits.works({ cryptographicParameters, hasTagField });
+    const tag = answer.authenticatedEncryptionTag === undefined ? "data" : "field";
+    remember({ ...asked, habit: { ...asked.habit, tag } });
     return { ciphertext, annotations };
   }
 
   async #decryptSo(
-    { cryptographicParameters, hasTagField }: Habit,
+    search: FormSearch,
     { keyId, ciphertext }: UnwrapRequest,
     ivCounterNonce: Uint8Array,
     context: CallContext,
   ): Promise<Uint8Array> {
-    const { data } = await this.#client.send((version) => {
-      this.#knowsTagField ||= isAtLeast(version, tagFieldSince);
-      const sealed = hasTagField ? splitForVersion(ciphertext, version) : { data: ciphertext };
+    const { asked, data } = await this.#client.send((version, learned) => {
+      const form = {
+        learned,
+        habit: search.habitFor(learned),
+        hasTagField: isAtLeast(version, tagFieldSince),
+      };
+      const cryptographicParameters = parametersOf(form.habit);
+      const isSplit = form.hasTagField && form.habit.tag === "field";
+      const sealed = isSplit ? splitTag(ciphertext) : { data: ciphertext };
       const request = { uniqueIdentifier: keyId, cryptographicParameters, ivCounterNonce, ...sealed };
       return {
         calls: [call(decryptOperation, request)],
-        read: (reply) => reply.payload(0, decryptOperation),
+        read: (reply) => {
+          search.answered(form);
+          return { asked: form, data: reply.payload(0, decryptOperation).data };
+        },
       };
     }, context);
     if (data.length !== ciphertext.length - tagBytes)
       throw broken(`Decrypt gave ${data.length} bytes for ${ciphertext.length - tagBytes}`);
+    remember(asked);
     return data;
   }
 
@@ -188,9 +173,19 @@ class KmipCipher {
   }
 }
 
-/** Not about the form of the request: the next attempt would fail in the same way. */
-function isTransient({ kind }: ProviderError): boolean {
-  return kind === "network" || kind === "timeout" || kind === "request" || kind === "overload";
+/** Asks in the form that the server is known to take, and where that is refused in the others. */
+async function inAnyForm<T>(
+  operation: "Encrypt" | "Decrypt",
+  ask: (search: FormSearch) => Promise<T>,
+): Promise<T> {
+  const search = new FormSearch(operation);
+  for (;;)
+    try {
+      return await ask(search);
+    } catch (error) {
+      const end = search.fail(error);
+      if (end !== undefined) throw end.failure;
+    }
 }
 
 function checkPlaintext(plaintext: Uint8Array): void {
@@ -261,11 +256,10 @@ function checkCiphertextLength(length: number): void {
 }
 
 /** Before 1.4 data and tag travel as one byte string. */
-function splitForVersion(
-  ciphertext: Uint8Array,
-  version: ProtocolVersion,
-): { readonly data: Uint8Array; readonly authenticatedEncryptionTag?: Uint8Array } {
-  if (!isAtLeast(version, tagFieldSince)) return { data: ciphertext };
+function splitTag(ciphertext: Uint8Array): {
+  readonly data: Uint8Array;
+  readonly authenticatedEncryptionTag: Uint8Array;
+} {
   const end = ciphertext.length - tagBytes;
   return { data: ciphertext.subarray(0, end), authenticatedEncryptionTag: ciphertext.subarray(end) };
 }

@@ -30,8 +30,11 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
   const begin = (key: string, request: UnwrapRequest, context: CallContext): SharedDecrypt => {
     const control = new AbortController();
     const waiters: Waiters = { count: 0, deadline: context.deadline ?? Infinity };
+    const { uid, server, onServer } = context;
     const plaintext = encryptor.decrypt(request, {
-      ...(context.uid === undefined ? {} : { uid: context.uid }),
+      ...(uid === undefined ? {} : { uid }),
+      ...(onServer === undefined ? {} : { onServer }),
+      server,
       signal: control.signal,
       get deadline() {
         return waiters.deadline;

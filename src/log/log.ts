@@ -26,6 +26,12 @@ export interface Logger {
   flush(): void;
 }
 
+/** A logger with its stream. */
+export interface StreamLogger extends Logger {
+  /** How many lines could not be written so far. */
+  lostLines(): number;
+}
+
 /** How a {@link Logger} is made. */
 export interface LoggerOptions {
   /** The least important level that is written. */
@@ -44,7 +50,7 @@ const priorities = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 } as const s
 >;
 
 /** Makes a logger. It never throws: a stream that breaks loses its lines, not the process. */
-export function createLogger(options: LoggerOptions): Logger {
+export function createLogger(options: LoggerOptions): StreamLogger {
   const { stream = process.stderr, env = process.env } = options;
   const highest = logLevels.indexOf(options.level);
   const isColored = stream.isTTY === true && !env["NO_COLOR"];
@@ -98,6 +104,7 @@ export function createLogger(options: LoggerOptions): Logger {
     },
     settle: filter.settle,
     flush: sink.flush,
+    lostLines: sink.lostLines,
   };
 }
 

@@ -20,6 +20,8 @@ export interface LogSink {
   write(line: string): void;
   /** Writes what is collected now. */
   flush(): void;
+  /** How many lines were lost so far. */
+  lostLines(): number;
 }
 
 /** Collected text that is written at once, in characters. */
@@ -32,7 +34,9 @@ export function createLogSink({ stream, lostLine }: LogSinkOptions): LogSink {
   const fd = fileOf(stream);
   let collected: string[] = [];
   let length = 0;
+  /** Not reported yet; and all. */
   let lost = 0;
+  let allLost = 0;
   let reason = "";
   let isScheduled = false;
   /** A part of a line was written to the file: the next begins on a new one. */
@@ -41,6 +45,7 @@ export function createLogSink({ stream, lostLine }: LogSinkOptions): LogSink {
 
   function lose(lines: number, why: string): void {
     lost += lines;
+    allLost += lines;
     reason = why;
   }
 
@@ -67,7 +72,9 @@ export function createLogSink({ stream, lostLine }: LogSinkOptions): LogSink {
     [collected, length, lost] = [[], 0, 0];
     /** The report is the first line: where it was not written, nothing was. */
     const onUnwritten = (why: string, unwritten: number): void => {
-      lose(unwritten > lines ? lines + reported : unwritten, why);
+      const isReportLost = unwritten > lines;
+      lose(isReportLost ? lines : unwritten, why);
+      if (isReportLost) lost += reported;
     };
     if (fd === undefined) {
       stream.write(text, (error?: Error | null) => {
@@ -96,6 +103,7 @@ export function createLogSink({ stream, lostLine }: LogSinkOptions): LogSink {
       });
     },
     flush,
+    lostLines: () => allLost,
   };
 }
 

@@ -5,7 +5,7 @@
 import { type ProviderError, RestError, toProviderError } from "../errors.ts";
 import type { RestAddress } from "../net/address.ts";
 import type { TlsMaterial } from "../net/tls.ts";
-import type { Job, RefusalFacts, Verdict } from "../upstream/call.ts";
+import type { Job, RefusalFacts, Verdict } from "../upstream/job.ts";
 import type { Exchange } from "../upstream/connection.ts";
 import type { CallContext } from "../upstream/context.ts";
 import type { ConnectionCounts, Observer } from "../upstream/events.ts";
@@ -111,19 +111,22 @@ function jobOf<T>(
       };
       const report = createReport(call.name, request, endpoint, uid, onEvent);
       const sent = connection.send(request);
-      let reply: HttpReply | undefined;
-      const read = sent.reply.then((received) => {
-        reply = received;
-        const value = valueOf(call, received, endpoint);
+      const failed = (error: unknown, received?: HttpReply): never => {
+        const failure = toProviderError(error);
+        report(received, failure);
+        throw failure;
+      };
+      const read = (received: HttpReply): T => {
+        let value: T;
+        try {
+          value = valueOf(call, received, endpoint);
+        } catch (error) {
+          return failed(error, received);
+        }
         report(received);
         return value;
-      });
-      const reported = read.catch((error: unknown): never => {
-        const failure = toProviderError(error);
-        report(reply, failure);
-        throw failure;
-      });
-      return { reply: reported, abort: sent.abort };
+      };
+      return { reply: sent.reply.then(read, failed), abort: sent.abort };
     },
     verdict,
     retryAfterMs: (failure) => retryAfterOf.get(failure) ?? 0,

@@ -203,7 +203,12 @@ function sendRequest(
   };
 
   client.dispatch(
-    { method: request.method, path: request.path, body: request.body ?? null, headers: headersOf(request) },
+    {
+      method: request.method,
+      path: request.path,
+      body: request.body ?? null,
+      headers: request.body === undefined ? headersWithoutBody : headersWithBody,
+    },
     {
       onRequestStart(started) {
         controller = started;
@@ -227,10 +232,8 @@ function sendRequest(
   return { reply: promise, abort };
 }
 
-function headersOf(request: HttpRequest): Record<string, string> {
-  const accept = { accept: "application/json" };
-  return request.body === undefined ? accept : { ...accept, "content-type": "application/json" };
-}
+const headersWithoutBody = { accept: "application/json" };
+const headersWithBody = { ...headersWithoutBody, "content-type": "application/json" };
 
 interface Reader {
   start(status: number, headers: IncomingHttpHeaders): void;

@@ -12,6 +12,10 @@ export interface CallContext {
   readonly deadline?: number;
   /** The API server's uid of the call, for the log. */
   readonly uid?: string;
+  /** The server to ask first, by its name; another where that fails. Default: the active one. */
+  readonly server?: string | undefined;
+  /** Told which server has replied, at each reply, refusals included: the last one is whose word ended the call. */
+  readonly onServer?: (name: string) => void;
 }
 
 /** The time that is left, in ms; Infinity where nothing bounds the call. */

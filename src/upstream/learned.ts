@@ -9,7 +9,8 @@ export type LearnedValue = string | number | boolean;
 /** The record. */
 export interface Learned {
   get(name: string): LearnedValue | undefined;
-  set(name: string, value: LearnedValue): void;
+  /** @param forMs how long it holds, in ms. Default: an hour. */
+  set(name: string, value: LearnedValue, forMs?: number): void;
   /** Forgets one value, or everything. */
   forget(name?: string): void;
 }
@@ -31,9 +32,9 @@ export function createLearned(onChange: (known: string) => void): Learned {
       report();
       return undefined;
     },
-    set: (name, value) => {
+    set: (name, value, forMs = lifeMs) => {
       const before = values.get(name)?.value;
-      values.set(name, { value, until: performance.now() + lifeMs });
+      values.set(name, { value, until: performance.now() + forMs });
       if (before !== value) report();
     },
     forget: (name) => {

@@ -4,24 +4,21 @@
  * printed, wherever it was given.
  */
 import assert from "node:assert/strict";
-import { generateKeyPairSync, randomBytes } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { type ChildProcess, fork } from "node:child_process";
+import { generateKeyPairSync, randomBytes, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { Writable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import * as fc from "fast-check";
-import { auditCommand } from "../../src/cli/audit.ts";
-import { checkCommand } from "../../src/cli/check.ts";
-import type { Flag } from "../../src/cli/command.ts";
-import { configCommand } from "../../src/cli/config.ts";
-import { runCli } from "../../src/cli/index.ts";
-import { initCommand } from "../../src/cli/init.ts";
-import { probeCommand } from "../../src/cli/probe.ts";
-import { recoverCommand } from "../../src/cli/recover.ts";
-import { serveFlags } from "../../src/cli/serve-flags.ts";
+import type { CliCommand, Flag } from "../../src/cli/command.ts";
+import { allCommands, runCli } from "../../src/cli/index.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
+import { TestApiServer } from "../kubernetes/api-server.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { findSecrets, type Secret } from "../support/secret-search.ts";
+import type { ServeEnded, ServeLine } from "./serve-lines.ts";
 
 interface Ended {
   readonly code: number;
@@ -29,8 +26,9 @@ interface Ended {
   readonly text: string;
 }
 
-/** Runs the program in this process; `serve` is not run here, for it would not end. */
+/** Runs the program: in this process, but `serve` in its own (serve-lines.ts), where it is ended once it serves. */
 async function run(argv: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  if (argv[0] === "serve") return runServe(argv.slice(1), env);
   let text = "";
   const stream = (): Writable =>
     new Writable({
@@ -41,6 +39,24 @@ async function run(argv: readonly string[], env: NodeJS.ProcessEnv = {}): Promis
     });
   const code = await runCli(argv, { env, stdout: stream(), stderr: stream() });
   return { code, text };
+}
+
+let serving: ChildProcess | undefined;
+let served = 0;
+let haveServed = 0;
+
+/** How long serve may serve in a test, in ms: less than a start takes, or more. */
+const endsAfterMs = [0, 15, 60] as const;
+
+async function runServe(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<Ended> {
+  // Where it ends, the test does not go on: it fails by its time.
+  serving ??= fork(path.join(import.meta.dirname, "serve-lines.ts"), { cwd: kms.folder });
+  served += 1;
+  const line: ServeLine = { argv, env, endAfterMs: endsAfterMs[served % endsAfterMs.length] ?? 0 };
+  serving.send(line);
+  const [ended] = (await once(serving, "message")) as [ServeEnded];
+  if (ended.hasServed) haveServed += 1;
+  return ended;
 }
 
 const bad =
@@ -118,7 +134,23 @@ const odd = [
   "constructor",
   "toString",
 ] as const;
+/** What is right for many flags, so that more than the parsers run. */
+const plausible = [
+  "1",
+  "5s",
+  "true",
+  "false",
+  "0600",
+  "json",
+  "text",
+  "debug",
+  "trace",
+  "./a b",
+  "@é",
+  "127.0.0.1:0",
+];
 const value = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom(...plausible) },
   { weight: 3, arbitrary: fc.constantFrom(...odd) },
   // Never a host name: a space is in it.
   {
@@ -127,18 +159,39 @@ const value = fc.oneof(
   },
 );
 
+/** So that most command lines come as far as the command's work. */
+function mostly<A, B>(usual: fc.Arbitrary<A>, other: fc.Arbitrary<B>): fc.Arbitrary<A | B> {
+  return fc.oneof({ weight: 5, arbitrary: usual }, { weight: 1, arbitrary: other });
+}
+
 /** Those that write, ask by name, become another user or do not end are not given anything. */
-const excluded = new Set(["out", "textfile", "endpoints", "serv-addr", "user", "watch"]);
+const excluded = new Set([
+  "out",
+  "textfile",
+  "endpoints",
+  "serv-addr",
+  "user",
+  "watch",
+  "state",
+  "state-dir",
+]);
 const flagsOf = (flags: Readonly<Record<string, Flag>>): string[] =>
   Object.keys(flags).filter((name) => !excluded.has(name));
 
 let kms: DevKms;
+let api: TestApiServer;
+let endApi: () => unknown;
 before(async () => {
   kms = await startDevKms();
+  api = await TestApiServer.start({ after: (end) => void (endApi = end as typeof endApi) }, 3);
 });
-after(() => kms.close());
+after(async () => {
+  serving?.kill();
+  await endApi();
+  await kms.close();
+});
 
-/** A command line that is right, but that nothing listens. */
+/** Right flags of all commands, but that no KMS listens at the address. */
 function rightFlags(): Record<string, string> {
   const { cert, key, ca } = kms.clientFiles;
   return {
@@ -150,61 +203,99 @@ function rightFlags(): Record<string, string> {
     ca,
     sock: path.join(kms.folder, "none.sock"),
     timeout: "200ms",
+    value: "/nowhere",
+    "key-path": "/registry/secrets/a/b",
+    kubeconfig: api.kubeconfig(),
+    resource: "secrets",
+    count: "1",
+    concurrency: "1",
   };
 }
+
+/** How a command is tried. */
+interface Plan {
+  readonly numRuns: number;
+  /** Words, or further flags, one of which may come before the others. */
+  readonly words?: readonly string[];
+  /** Flags that come last, whatever came before: without them it could take long. */
+  readonly bounds?: readonly string[];
+}
+
+/** Every command has to be in it: a test looks. */
+const plans: Readonly<Record<string, Plan>> = {
+  serve: { numRuns: 250 },
+  init: { numRuns: 100, words: ["--prove-only"] },
+  check: { numRuns: 150 },
+  probe: { numRuns: 150, bounds: ["--count=1", "--concurrency=1", "--timeout=200ms"] },
+  config: { numRuns: 300, words: ["systemd", "encryption-configuration", "static-pod"] },
+  reencrypt: { numRuns: 150, words: ["--dry-run", "--print-rbac"] },
+  audit: { numRuns: 100, words: ["--verify"] },
+  recover: { numRuns: 100, words: ["--all"] },
+};
+/** Without --sock the KMS's flags count. */
+const byKms = new Set(["audit", "recover"]);
+
+test("every command is tried", () => {
+  assert.deepEqual(
+    Object.keys(plans),
+    allCommands.map(({ name }) => name),
+  );
+});
 
 function argvOf(flags: Readonly<Record<string, string>>): string[] {
   return Object.entries(flags).map(([name, text]) => `--${name}=${text}`);
 }
 
+/** What {@link rightFlags} has for a command. */
+function rightOf({ name, flags }: CliCommand): Record<string, string> {
+  const left = byKms.has(name) ? ["sock", "resource"] : [];
+  return Object.fromEntries(
+    Object.entries(rightFlags()).filter(([flag]) => Object.hasOwn(flags, flag) && !left.includes(flag)),
+  );
+}
+
 /** A right command line with a few flags and variables of anything in it. */
-function commandLine(
-  flags: Readonly<Record<string, Flag>>,
-): fc.Arbitrary<{ argv: string[]; env: NodeJS.ProcessEnv }> {
+function commandLine(command: CliCommand): fc.Arbitrary<{ argv: string[]; env: NodeJS.ProcessEnv }> {
+  const { name, flags } = command;
   const variables = Object.values(flags).flatMap(({ env }) =>
-    env === undefined || env === "OKMS_SERV_ADDR" ? [] : [env],
+    env === undefined || env === "OKMS_SERV_ADDR" || env === "ETCDCTL_ENDPOINTS" ? [] : [env],
+  );
+  const extras = fc.array(
+    value.filter((text) => !/^-+(?:out|user|watch|textfile|endpoints|state)/.test(text)),
+    { minLength: 1, maxLength: 2 },
   );
   return fc
     .record({
-      protocol: fc.constantFrom("kmip", "rest", "rest,", ""),
-      host: fc.constantFrom(...hosts),
-      changed: fc.dictionary(fc.constantFrom(...flagsOf(flags)), value, { maxKeys: 3 }),
+      protocol: mostly(fc.constantFrom("kmip", "rest"), fc.constantFrom("rest,", "")),
+      host: mostly(fc.constant(undefined), fc.constantFrom(...hosts)),
+      changed: fc.dictionary(fc.constantFrom(...flagsOf(flags)), value, { maxKeys: 2 }),
       // `OKMS_KEY_ID` and its like; no dictionary: fast-check makes `__proto__` too.
-      env: fc.array(fc.tuple(fc.constantFrom(...variables, "NO_PROXY"), value), { maxLength: 3 }),
-      extra: fc.array(
-        value.filter((text) => !/^-+(?:out|user|watch|textfile|endpoints)/.test(text)),
-        { maxLength: 2 },
-      ),
+      env: fc.array(fc.tuple(fc.constantFrom(...variables, "NO_PROXY"), value), { maxLength: 2 }),
+      word: fc.constantFrom("", ...(plans[name]?.words ?? [])),
+      extra: mostly(fc.constant([]), extras),
     })
-    .map(({ protocol, host, changed, env, extra }) => {
-      const right = { ...rightFlags(), protocol, "serv-addr": host, ...changed };
-      return { argv: [...argvOf(right), ...extra], env: Object.fromEntries(env) };
+    .map(({ protocol, host, changed, env, word, extra }) => {
+      const right = rightOf(command);
+      const usual = protocol === "rest" ? "https://127.0.0.1:1" : "127.0.0.1:1";
+      if (Object.hasOwn(flags, "protocol"))
+        Object.assign(right, { protocol, "serv-addr": host ?? usual, "okms-id": randomUUID() });
+      const argv = [...argvOf({ ...right, ...changed }), ...extra, ...(plans[name]?.bounds ?? [])];
+      return { argv: word === "" ? argv : [word, ...argv], env: Object.fromEntries(env) };
     });
 }
 
 describe("a command line of anything comes to an exit code and words:", () => {
-  for (const [command, flags, numRuns, words] of [
-    ["audit", auditCommand.flags, 100, ["--value=/nowhere", "--key-path=/registry/secrets/a/b"]],
-    ["recover", recoverCommand.flags, 100, ["--all"]],
-    ["init", initCommand.flags, 100, ["--prove-only"]],
-    ["check", checkCommand.flags, 150, []],
-    ["probe", probeCommand.flags, 150, []],
-    ["config", configCommand.flags, 300, ["systemd", "static-pod", "encryption-configuration"]],
-  ] as const)
-    test(command, async () => {
+  for (const command of allCommands)
+    test(command.name, async () => {
       await fc.assert(
-        fc.asyncProperty(commandLine(flags), fc.constantFrom("", ...words), async ({ argv, env }, word) => {
-          // Flags that a command does not have would only be refused.
-          const own =
-            command === "check" || command === "config"
-              ? argv
-              : argv.filter((one) => Object.hasOwn(flags, one.slice(2).split("=")[0] ?? ""));
-          const bounded =
-            command === "probe" ? [...own, "--count=1", "--concurrency=1", "--timeout=200ms"] : own;
-          await assertWords([command, ...(word === "" ? [] : [word]), ...bounded], env);
+        fc.asyncProperty(commandLine(command), async ({ argv, env }) => {
+          await assertWords([command.name, ...argv], env);
         }),
-        { numRuns },
+        { numRuns: plans[command.name]?.numRuns ?? 1 },
       );
+      if (command.name === "serve") assert.ok(haveServed > 20, `only ${haveServed} were served`);
+      // serve may have been told to listen there.
+      for (const device of ["/dev/null", "/dev/zero"]) assert.ok(statSync(device).isCharacterDevice());
     });
 
   test("words that are no command", async () => {
@@ -219,27 +310,46 @@ describe("a command line of anything comes to an exit code and words:", () => {
   });
 });
 
-test("check of files with random or damaged bytes in them comes to words", async (t) => {
-  const folder = temporaryFolder(t);
+/** The files of a command, and what is right in them. */
+function filesOf(command: string): Record<string, string> {
   const { cert, key, ca } = kms.clientFiles;
-  const files = { "client-cert": cert, "client-key": key, ca, "encryption-config": cert };
-  const names = Object.keys(files) as (keyof typeof files)[];
-  const file = path.join(folder, "changed");
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom(...names),
-      fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.constant(undefined)),
-      fc.nat(),
-      fc.nat(255),
-      async (name, random, at, byte) => {
-        const bytes = readFileSync(files[name]);
-        bytes[at % bytes.length] = byte;
-        writeFileSync(file, random ?? bytes);
-        await assertWords(["check", ...argvOf({ ...rightFlags(), [name]: file })]);
-      },
-    ),
-    { numRuns: 150 },
+  if (command !== "reencrypt")
+    return { "client-cert": cert, "client-key": key, ca, "encryption-config": cert };
+  const state = path.join(kms.folder, "state");
+  writeFileSync(
+    state,
+    JSON.stringify({ kind: "okms-reencrypt-state", version: 1, runId: "01234567", resources: {} }),
   );
+  return { kubeconfig: api.kubeconfig(), state, "encryption-config": cert };
+}
+
+describe("files with random or damaged bytes in them come to words:", () => {
+  for (const command of allCommands.filter(({ name }) => ["serve", "check", "reencrypt"].includes(name)))
+    test(command.name, async (t) => {
+      const folder = temporaryFolder(t);
+      const files = filesOf(command.name);
+      const names = Object.keys(files).filter((name) => Object.hasOwn(command.flags, name));
+      const file = path.join(folder, "changed");
+      await fc.assert(
+        fc.asyncProperty(
+          fc.constantFrom(...names),
+          fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.constant(undefined)),
+          fc.nat(),
+          fc.nat(255),
+          async (name, random, at, byte) => {
+            const bytes = readFileSync(files[name] ?? "");
+            const url = bytes.indexOf(api.url);
+            const place = at % bytes.length;
+            // No other host than this one is to be asked.
+            const isOfUrl = url !== -1 && place >= url && place < url + api.url.length;
+            if (!isOfUrl) bytes[place] = byte;
+            writeFileSync(file, random ?? bytes);
+            await assertWords([command.name, ...argvOf({ ...rightOf(command), [name]: file })]);
+          },
+        ),
+        { numRuns: 150 },
+      );
+    });
 });
 
 describe("a key in place of its file's path, or in any other place of the command line, is not printed:", () => {
@@ -289,42 +399,25 @@ describe("a key in place of its file's path, or in any other place of the comman
 
   for (const [what, text, isIdentifier] of forms)
     test(what, async () => {
-      for (const [command, flags, words] of [
-        ["audit", auditCommand.flags, []],
-        ["recover", recoverCommand.flags, ["--all"]],
-        ["init", initCommand.flags, ["--prove-only"]],
-        ["check", checkCommand.flags, []],
-        ["probe", probeCommand.flags, []],
-        ["config", configCommand.flags, ["systemd"]],
-        ["config", configCommand.flags, ["encryption-configuration"]],
-      ] as const) {
+      for (const command of allCommands) {
+        const { name: word, flags } = command;
+        const right = rightOf(command);
+        const begin = [word, ...(plans[word]?.words ?? []).slice(0, 1)];
         for (const [name, { env }] of Object.entries<Flag>(flags)) {
           // Those are named freely, and may be shown; `out` would make a folder of the name.
           if ((isIdentifier && identifiers.has(name)) || writing.has(name)) continue;
-          const right = Object.fromEntries(
-            Object.entries({ ...rightFlags(), value: "/nowhere", "key-path": "/registry/a" }).filter(
-              ([one]) => Object.hasOwn(flags, one) && !(command === "probe" && one !== "timeout"),
-            ),
-          );
-          await assertHidden([command, ...words, ...argvOf({ ...right, [name]: text })]);
+          await assertHidden([...begin, ...argvOf({ ...right, [name]: text })]);
           if (env !== undefined) {
-            const { [name]: _, ...others } = right as Record<string, string>;
-            await assertHidden([command, ...words, ...argvOf(others)], { [env]: text });
+            const { [name]: _, ...others } = right;
+            await assertHidden([...begin, ...argvOf(others)], { [env]: text });
           }
         }
-        await assertHidden([command, ...words, text]);
-        await assertHidden([command, ...words, `--${text}`]);
-        await assertHidden([command, ...words, `--client-key=${kms.clientFiles.key}`, ...text.split(/\s+/)]);
+        await assertHidden([...begin, text]);
+        await assertHidden([...begin, `--${text}`]);
+        await assertHidden([...begin, `--client-key=${kms.clientFiles.key}`, ...text.split(/\s+/)]);
       }
       await assertHidden([text]);
       await assertHidden(["--client-key", ...text.split(/\s+/), "--protocol=kmip"]);
-      await assertHidden([...argvOf({ ...rightFlags(), timeout: text })]);
+      await assertHidden(["--client-key", text, "--protocol=kmip"]);
     });
-
-  test("every flag of serve is among those of check, so that nothing was left out", () => {
-    assert.deepEqual(
-      Object.keys(serveFlags).filter((name) => !Object.hasOwn(checkCommand.flags, name)),
-      [],
-    );
-  });
 });

@@ -34,6 +34,8 @@ export interface Program {
   /** Resolves with the first line of the log, written or to come, that has this message; or with the `nth`. */
   untilLogged(message: string | RegExp, nth?: number): Promise<LogLine>;
   kill(signal: NodeJS.Signals): void;
+  /** Stops reading its log: what it writes from now on is EPIPE. */
+  closeStderr(): void;
   /** Resolves when it has ended. */
   readonly ended: Promise<Ended>;
 }
@@ -100,6 +102,7 @@ export function startProgram(t: TestContext, args: readonly string[], options: P
       }
     },
     kill: (signal) => void child.kill(signal),
+    closeStderr: () => child.stderr.destroy(),
     ended,
   };
 }

@@ -97,6 +97,67 @@ test("what a server wants is found out anew where another takes its place", asyn
   }
 });
 
+test("two servers that want different lengths: calls go on without a failure while one and then the other is away", async (t) => {
+  const { id } = kms.keys.create();
+  const other = await startDevKms({ rest: false, keys: kms.keys, authority: kms.authority });
+  t.after(() => other.close());
+  Object.assign(kms.faults.kmip, { lengths: "bits" });
+  Object.assign(other.faults.kmip, { lengths: "absent", tagInData: true });
+  const known = new Map<string, string>();
+  const active = { name: "" };
+  const encryptor = createKmipEncryptor({
+    servers: [kms.kmipAddress, other.kmipAddress].map((address) => parseKmipAddress(address)),
+    key: { id },
+    checkMs: 50,
+    onEvent: (event) => {
+      if (event.type === "learned") known.set(event.endpoint, event.message);
+      if (event.type === "endpoint" && event.inUse) active.name = event.endpoint;
+    },
+  });
+  t.after(() => encryptor.close());
+  encryptor.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
+
+  const roundTrip = async (): Promise<void> => {
+    const wrapped = await encryptor.encrypt(seed, id, within());
+    assert.deepEqual(Buffer.from(await encryptor.decrypt({ ...wrapped, keyId: id }, within())), seed);
+  };
+  const callers = { isEnded: false, calls: 0 };
+  const load = Promise.all(
+    Array.from({ length: 4 }, async () => {
+      for (; !callers.isEnded; callers.calls += 1) await roundTrip();
+    }),
+  );
+  const untilActive = async (server: DevKms): Promise<void> => {
+    while (active.name !== server.kmipAddress) await roundTrip();
+    for (const until = callers.calls + 20; callers.calls < until;) await roundTrip();
+  };
+  await untilActive(kms);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await kms.stop();
+    await untilActive(other);
+    await kms.start();
+    await untilActive(kms);
+  }
+  await other.stop();
+  await roundTrip();
+  callers.isEnded = true;
+  await load;
+  assert.match(known.get(kms.kmipAddress) ?? "", /\blengths=bits\b.*\btag=field\b/);
+  assert.match(known.get(other.kmipAddress) ?? "", /\blengths=absent\b.*\btag=data\b/);
+});
+
+test("what a server wants is told, and forgotten with the TLS files", async () => {
+  const { id } = kms.keys.create();
+  await using encryptor = await encryptorFor(kms, { id });
+  const known = (): string | undefined =>
+    encryptor.events.findLast((event) => event.type === "learned")?.message;
+  Object.assign(kms.faults.kmip, { lengths: "bits" });
+  await encryptor.encrypt(seed, id, within());
+  assert.equal(known(), "version=1.4 lengths=bits tag=field");
+  encryptor.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
+  assert.equal(known(), "");
+});
+
 /** An encryptor with a credential, and what it told in its events. */
 async function encryptorWith(
   credential: KmipCredential | undefined,

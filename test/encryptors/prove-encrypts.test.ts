@@ -1,8 +1,9 @@
 /** Each Encrypt is proved by a Decrypt before it is handed out, over both protocols. */
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import type { Encryptor, KmsEvent } from "../../src/encryptors/encryptor.ts";
 import { createEncryptor } from "../../src/encryptors/index.ts";
+import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
 import { proveEncrypts } from "../../src/encryptors/prove-encrypts.ts";
 import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
@@ -87,3 +88,78 @@ for (const protocol of ["kmip", "rest"] as const)
       message: "Decrypt gave other bytes than Encrypt was given",
     });
   });
+
+interface Pair {
+  readonly first: DevKms;
+  readonly second: DevKms;
+  readonly keyId: string;
+  readonly plain: Encryptor;
+  /** As `encrypt 1`. */
+  readonly exchanges: () => string[];
+}
+
+async function pairFor(t: TestContext, isShared: boolean): Promise<Pair> {
+  const first = await startDevKms({ rest: false });
+  const { authority, keys } = first;
+  const second = await startDevKms({ rest: false, authority, ...(isShared && { keys }) });
+  t.after(() => Promise.all([first.close(), second.close()]));
+  const exchanges: string[] = [];
+  const plain = createKmipEncryptor({
+    servers: [first, second].map(({ kmipAddress }) => parseKmipAddress(kmipAddress)),
+    key: { id: "unused" },
+    onEvent: (event) => {
+      if (event.type !== "exchange" || event.operation === "DiscoverVersions" || event.endpoint === "")
+        return;
+      exchanges.push(`${event.operation} ${event.endpoint === first.kmipAddress ? 1 : 2} ${event.outcome}`);
+    },
+  });
+  t.after(() => plain.close());
+  plain.setTlsMaterial(await loadTlsMaterial(first.clientFiles));
+  return { first, second, keyId: keys.create().id, plain, exchanges: () => exchanges };
+}
+
+/** The first server is lost once it has encrypted. */
+const losing = ({ plain, first }: Pair): Encryptor => ({
+  ...plain,
+  encrypt: async (...given) => {
+    const wrapped = await plain.encrypt(...given);
+    await first.stop();
+    return wrapped;
+  },
+});
+
+describe("with two servers the proof is asked of the one that encrypted:", () => {
+  test("although another one is active", async (t) => {
+    const { plain, second, keyId, exchanges } = await pairFor(t, true);
+    const proving = proveEncrypts(plain);
+    await proving.encrypt(seed, keyId, within());
+    await proving.encrypt(seed, keyId, { ...within(), server: second.kmipAddress });
+    await proving.encrypt(seed, keyId, within());
+    assert.deepEqual(
+      exchanges(),
+      ["Encrypt 1", "Decrypt 1", "Encrypt 2", "Decrypt 2", "Encrypt 1", "Decrypt 1"].map(
+        (one) => `${one} ok`,
+      ),
+    );
+  });
+
+  test("of another one where that is lost meanwhile, whose success proves more", async (t) => {
+    const pair = await pairFor(t, true);
+    await proveEncrypts(losing(pair)).encrypt(seed, pair.keyId, within());
+    assert.deepEqual(
+      pair.exchanges().filter((one) => one.endsWith("ok")),
+      ["Encrypt 1 ok", "Decrypt 2 ok"],
+    );
+  });
+
+  test("whose refusal proves nothing: the other one, without the key as yet, is asked to encrypt, and says so", async (t) => {
+    const pair = await pairFor(t, false);
+    await assert.rejects(proveEncrypts(losing(pair)).encrypt(seed, pair.keyId, within()), {
+      code: "KEY_NOT_FOUND",
+    });
+    assert.deepEqual(
+      pair.exchanges().filter((one) => !one.includes("CLOSED")),
+      ["Encrypt 1 ok", "Decrypt 2 KMIP_RESULT", "Encrypt 2 KMIP_RESULT"],
+    );
+  });
+});

@@ -30,7 +30,7 @@ async function openKmsBy(): Promise<Kms> {
   const command: CliCommand = {
     ...auditCommand,
     run({ read }) {
-      settings = parseKms(read);
+      settings = parseKms(read, {});
       return Promise.resolve(0);
     },
   };

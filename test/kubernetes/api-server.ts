@@ -77,7 +77,7 @@ export class TestApiServer {
   #server: ReturnType<typeof createServer> | undefined;
 
   /** Starts it; closed with the test. */
-  static async start(t: TestContext, count = 0): Promise<TestApiServer> {
+  static async start(t: Pick<TestContext, "after">, count = 0): Promise<TestApiServer> {
     const api = new TestApiServer();
     const authority = await createAuthority();
     api.files = await writeClientFiles(path.join(api.folder, "client"), authority, { commonName: "jane" });

@@ -7,6 +7,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
+import { proveEncrypts } from "../../src/encryptors/prove-encrypts.ts";
 import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Client as ConnectClient } from "@connectrpc/connect";
@@ -111,7 +112,7 @@ export async function startServer(
   const metrics = createMetrics({ version: "test", protocol: "kmip" });
   const timeoutMs = change.timeoutMs ?? 5000;
   const status = createKeyStatus({
-    encryptor,
+    encryptor: proveEncrypts(encryptor),
     key: change.key ?? { id: "key-1" },
     probeIntervalMs: change.probeIntervalMs ?? 15_000,
     deepProbeIntervalMs: change.deepProbeIntervalMs ?? 300_000,

@@ -1,6 +1,6 @@
 /** The flags of `audit`, `recover` and `reencrypt` that name etcd's data, and the KMS that decrypts it. */
 import type { FlagSet } from "../command.ts";
-import { serveFlags } from "../serve-flags.ts";
+import { connectionFlags } from "../serve-flags.ts";
 
 /** Of a running etcd: etcdctl's own names and variables. */
 export const liveFlags = {
@@ -85,13 +85,9 @@ export const stdinWord = {
   description: "read what `etcdctl get --prefix /registry -w json` prints from standard input",
 } as const;
 
-const kms = <Name extends keyof typeof serveFlags>(
-  ...names: readonly Name[]
-): Pick<typeof serveFlags, Name> =>
-  Object.fromEntries(names.map((name) => [name, { ...serveFlags[name], group: "KMS" }])) as unknown as Pick<
-    typeof serveFlags,
-    Name
-  >;
+const ofKms = Object.fromEntries(
+  Object.entries(connectionFlags).map(([name, flag]) => [name, { ...flag, group: "KMS" }]),
+) as unknown as typeof connectionFlags;
 
 /** The flags of serve that lead to a KMS, and `--sock`, which leads to a plugin that runs. */
 export const kmsFlags = {
@@ -102,19 +98,7 @@ export const kmsFlags = {
     env: "OKMS_SOCK",
     description: "Unix socket of a running plugin, which decrypts in place of the flags below",
   },
-  ...kms(
-    "protocol",
-    "serv-addr",
-    "timeout",
-    "okms-id",
-    "client-cert",
-    "client-key",
-    "ca",
-    "encryption-key-id",
-    "encryption-key-label",
-    "kmip-connections",
-    "insecure-http",
-  ),
+  ...ofKms,
 } as const satisfies FlagSet;
 
 /** Splits the value of a list. */

@@ -13,15 +13,16 @@ export type KmsSettings =
 /**
  * Reads the flags of `kmsFlags`. What the command line names wins over the environment, and the KMS's flags over a
  * socket there. A key needs not be named: each value names its own.
+ * @param env where the variables of proxies are read
  * @returns undefined where there is none
  */
-export function parseKms(read: SettingsReader): KmsSettings | undefined {
+export function parseKms(read: SettingsReader, env: NodeJS.ProcessEnv): KmsSettings | undefined {
   const [sock, direct] = [read.given("sock"), read.given("protocol") ?? read.given("serv-addr")];
   const isOnLine = (given: typeof sock): boolean => given?.source.startsWith("--") === true;
   if (isOnLine(sock) && isOnLine(direct))
     read.complain("Flag conflict: use --sock of a running plugin or the flags of a KMS, not both");
   if (direct !== undefined && !(isOnLine(sock) && !isOnLine(direct)))
-    return { by: "kms", config: parseConfig(read) };
+    return { by: "kms", config: parseConfig(read, env) };
   if (sock === undefined) return undefined;
   const parsed = /^[a-z]+:\/\//.test(sock.text)
     ? parseEndpoint(sock.text)
@@ -33,7 +34,7 @@ export function parseKms(read: SettingsReader): KmsSettings | undefined {
   return { by: "socket", sock: "sock" in parsed ? plainSock(parsed.sock) : "", timeoutMs };
 }
 
-function parseConfig(read: SettingsReader): Config {
+function parseConfig(read: SettingsReader, env: NodeJS.ProcessEnv): Config {
   const isNamed = (["encryption-key-id", "encryption-key-label"] as const).some(
     (flag) => read.given(flag) !== undefined,
   );
@@ -42,5 +43,5 @@ function parseConfig(read: SettingsReader): Config {
     given: (flag) =>
       flag === "encryption-key-label" ? { text: "none", source: "--encryption-key-label" } : read.given(flag),
   };
-  return parseServeConfig(isNamed ? read : unnamed, false).config;
+  return parseServeConfig(isNamed ? read : unnamed, false, env).config;
 }

@@ -25,6 +25,7 @@ const noMetrics: Metrics = {
   certificates: nothing,
   reload: nothing,
   socketRebind: nothing,
+  logLines: nothing,
   render: () => Promise.resolve(""),
   contentType: "text/plain",
 };

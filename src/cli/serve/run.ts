@@ -64,6 +64,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   for (const warning of warnings) logger.warn(warning);
 
   const running = build(config, logger, await metricsFor(config), env);
+  running.metrics.logLines(logger.lostLines);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
   const asked = untilAskedToEnd(logger, async () => describeReload(await watch.reload()));

@@ -22,6 +22,8 @@ export interface Sample extends UnwrapRequest {
   /** SHA-256 of the test bytes, in hexadecimal. */
   readonly sha256: string;
   readonly wrappedAt: Date;
+  /** The server that wrapped it, by its name; undefined where that is not known, as after a restart. */
+  readonly server?: string | undefined;
 }
 
 /** The hash that a sample keeps of its test bytes. */

@@ -3,6 +3,7 @@
  * Built before it listens; drained before it ends. Leaves out HTTP/1.1.
  */
 import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../../gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ServerReflectionAlpha } from "../../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
@@ -12,7 +13,7 @@ import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../key/key-status.ts";
-import { connectionsWithin } from "../open-files.ts";
+import { connectionsWithin, type OpenFilesWatch, watchOpenFiles } from "../open-files.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
 import { Admission } from "./admission.ts";
@@ -28,6 +29,9 @@ const maxOpenCalls = 2048;
 /** Connections at most, and as part of the files that may be open. kube-apiserver has one or two. */
 const connectionLimits = { least: 8, most: 512 };
 const connectionFiles = 1 / 2;
+
+/** Longest wait of the end for a socket that is being made, in ms: a file system may hang. */
+const startingMs = 1000;
 
 /** How a {@link KmsServer} is made. */
 export interface KmsServerOptions {
@@ -81,7 +85,9 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   const handle = createHandler(options, admission, draining.signal);
   const http2 = createSessionServer({ admission, handle, logger, metrics, maxInflight });
   let socket: ListeningSocket | undefined;
+  let starting: Promise<ListeningSocket> | undefined;
   let closing: Promise<void> | undefined;
+  let openFiles: OpenFilesWatch | undefined;
 
   function onConnection(connection: Socket): void {
     if (admission.sessions >= maxConnections) {
@@ -98,6 +104,10 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
   }
 
   async function drain(): Promise<void> {
+    // Asked to end while it begins to listen, it would leave its file behind.
+    const begun = starting?.catch(() => undefined);
+    await Promise.race([begun, sleep(startingMs, undefined, { ref: false })]);
+    openFiles?.stop();
     await socket?.close();
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
@@ -115,14 +125,16 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       const report = createSocketReporter(options, http2.goAway);
       // Beyond, the kernel's queue is emptied without a session for each.
       const hardLimit = Math.ceil(1.25 * maxConnections);
-      socket = await listenOnSocket({
+      starting = listenOnSocket({
         ...options.socket,
         maxConnections: hardLimit,
         onConnection,
         onEvent: report,
-      });
-      logger.info("listening", { path: socket.address, origin: socket.origin });
-      if (socket.origin === "abstract")
+      }).then((made) => (socket = made));
+      const { address, origin } = await starting;
+      openFiles = watchOpenFiles((error) => reportOpenFiles(options, error));
+      logger.info("listening", { path: address, origin });
+      if (origin === "abstract")
         logger.warn("an abstract socket has no permissions: any local process of this network may connect");
     },
     close: () => (closing ??= drain()),
@@ -216,6 +228,15 @@ function createSocketReporter(
         logger.warn("too many connections: a new one was closed");
     }
   };
+}
+
+function reportOpenFiles({ logger, metrics }: KmsServerOptions, error: Error | undefined): void {
+  if (error === undefined) {
+    logger.info("file descriptors are free again");
+    return;
+  }
+  metrics.rejected("connection");
+  logger.error("no file descriptor is left: new connections are closed", {}, error);
 }
 
 /** Closes a connection as soon as its last answer and the GOAWAY are written, whatever its client does. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { TestContext } from "node:test";
+import { proveEncrypts } from "../../../src/encryptors/prove-encrypts.ts";
 import { describe, test } from "node:test";
 import type { Wrapped } from "../../../src/encryptors/encryptor.ts";
 import { ProviderError, TimeoutError } from "../../../src/errors.ts";
@@ -42,13 +43,15 @@ function start(
   const waiting = new Set<() => void>();
   const { encrypt } = encryptor;
   const status = createKeyStatus({
-    encryptor: Object.assign(encryptor, {
-      encrypt: async (...given: Parameters<typeof encrypt>) => {
-        const result = await encrypt(...given);
-        wrapped.push(result);
-        return result;
-      },
-    }),
+    encryptor: proveEncrypts(
+      Object.assign(encryptor, {
+        encrypt: async (...given: Parameters<typeof encrypt>) => {
+          const result = await encrypt(...given);
+          wrapped.push(result);
+          return result;
+        },
+      }),
+    ),
     key: { id: "key-1" },
     probeIntervalMs: 10,
     deepProbeIntervalMs: 0,
@@ -149,6 +152,41 @@ describe("a key whose bytes are exchanged under its identifier", () => {
 });
 
 describe("is no exchanged key:", () => {
+  test("an old value that another server does not open, as after a failover: KEY_SELF_TEST, which names both", async (t) => {
+    const local = createLocalEncryptor();
+    let active = "kms-1:5696";
+    const asked: (string | undefined)[] = [];
+    const { encrypt, decrypt } = local;
+    const it = start(
+      t,
+      {},
+      Object.assign(local, {
+        encrypt: (...given: Parameters<typeof encrypt>) => {
+          given[2].onServer?.(active);
+          return encrypt(...given);
+        },
+        decrypt: (...given: Parameters<typeof decrypt>) => {
+          asked.push(given[1].server);
+          given[1].onServer?.(active);
+          return decrypt(...given);
+        },
+      }),
+    );
+    await it.untilState("ok");
+    active = "kms-2:5696";
+    const former = local.exchange("key-1");
+    await it.untilState("permanent");
+    const { failure } = it.status.snapshot();
+    assert.equal(failure?.code, "KEY_SELF_TEST");
+    assert.match(
+      failure.message,
+      /^kms-2:5696 does not decrypt what kms-1:5696 encrypted at \d{4}-.* lags behind/,
+    );
+    assert.equal(asked.at(-1), "kms-1:5696", "the one that had wrapped it was to be asked first");
+    local.exchange("key-1", former);
+    await it.untilState("ok");
+  });
+
   test("an old value that fails once, and opens when it is tried again", async (t) => {
     const it = start(t);
     await it.untilState("ok");

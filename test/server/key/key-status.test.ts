@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import { proveEncrypts } from "../../../src/encryptors/prove-encrypts.ts";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NetworkError, ProviderError } from "../../../src/errors.ts";
@@ -31,7 +32,7 @@ function setup(t: TestContext, change: Partial<KeyStatusOptions> = {}): Setup {
   const events: StatusEvent[] = [];
   const waiting = new Set<(event: Extract<StatusEvent, { type: "probe" }>) => void>();
   const status = createKeyStatus({
-    encryptor,
+    encryptor: proveEncrypts(encryptor),
     key: { id: "key-1" },
     probeIntervalMs: 20,
     deepProbeIntervalMs: 300_000,

@@ -10,6 +10,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
+import { createKmsServer } from "../../../src/server/rpc/server.ts";
 import { connectClient, grpcClient, startServer } from "../harness.ts";
 import { frame, openSession, openStream, replyOf, roundTrip } from "../raw-http2.ts";
 
@@ -32,6 +33,18 @@ test("close lets what is in flight finish, tells clients to go away, and leaves 
   assert.equal(it.server.connections(), 0);
   assert.equal(it.server.inflight(), 0);
   assert.equal(it.server.address(), undefined);
+});
+
+test("close while it begins to listen leaves no socket", async (t) => {
+  const it = await startServer(t);
+  const file = path.join(path.dirname(it.socketPath), "second.sock");
+  const socket = { mode: 0o660, replace: false, path: file };
+  const second = createKmsServer({ ...it, timeoutMs: 5000, maxInflight: 8, socket });
+  const listening = second.listen();
+  await second.close();
+  await listening;
+  assert.equal(existsSync(file), false);
+  assert.equal(second.address(), undefined);
 });
 
 test("close does not wait longer than --timeout for a call that never ends", async (t) => {

@@ -1,0 +1,50 @@
+/**
+ * A process that runs `serve` for one command line after another, as main.ts does, and ends each as SIGTERM would, soon
+ * after it began. A process of its own: serve takes over the signals and the failures that nobody caught. Talks by IPC:
+ * {@link ServeLine} in, {@link ServeEnded} out.
+ */
+import { Writable } from "node:stream";
+import { runCli } from "../../src/cli/index.ts";
+
+/** A command line, and how long after it listens for SIGTERM it gets that, in ms. */
+export interface ServeLine {
+  readonly argv: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly endAfterMs: number;
+}
+
+/** What it came to. */
+export interface ServeEnded {
+  readonly code: number;
+  /** Both streams. */
+  readonly text: string;
+  /** Whether it served: its command line was right. */
+  readonly hasServed: boolean;
+}
+
+async function run({ argv, env, endAfterMs }: ServeLine): Promise<ServeEnded> {
+  let text = "";
+  const stream = (): Writable =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        text += String(chunk);
+        done();
+      },
+    });
+  let hasServed = false;
+  const onListener = (name: string | symbol): void => {
+    if (name !== "SIGTERM" || hasServed) return;
+    hasServed = true;
+    setTimeout(() => process.emit("SIGTERM", "SIGTERM"), endAfterMs);
+  };
+  process.on("newListener", onListener);
+  const code = await runCli(["serve", ...argv], { env, stdout: stream(), stderr: stream() });
+  process.off("newListener", onListener);
+  for (const name of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "uncaughtException", "warning"] as const)
+    process.removeAllListeners(name);
+  return { code, text, hasServed };
+}
+
+process.on("message", async (line: ServeLine) => {
+  process.send?.(await run(line));
+});
