@@ -98,7 +98,7 @@ const chunkRoots = [
   { name: "yaml", test: /\/node_modules\/yaml\// },
   { name: "rest-client", test: /undici-client$/ },
   { name: "undici", test: /\/node_modules\/undici\// },
-  { name: "metrics-library", test: /\/node_modules\/prom-client\// },
+  { name: "metrics-library", test: /\/node_modules\/@prometheus-io\/client\// },
   { name: "serve", test: /\/src\/cli\/serve\/run\.ts$/ },
 ];
 

@@ -3,7 +3,7 @@
  * Every label has few values: names that come from outside are limited to a fixed or a bounded set. Leaves out the
  * serving of them, which is server/http.ts.
  */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "@prometheus-io/client";
 import type { ConnectionCounts, KeyDates, KmsEvent } from "./encryptors/encryptor.ts";
 import type { ErrorCode } from "./errors.ts";
 import { keyIdHash } from "./text/key-id-hash.ts";
@@ -83,9 +83,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
   };
 }
 
-/** CPU, memory, open files, event loop, garbage collection: prom-client's own, under its usual names. */
+/** CPU, memory, open files, event loop, garbage collection: the library's own, under their usual names. */
 function describeProcess(register: Registry): void {
-  collectDefaultMetrics({ register });
+  collectDefaultMetrics({ register, eventLoopUtilizationTimeout: 60_000 });
+  // Two of one figure, taken ten times a second by default; the lag says more.
+  for (const kind of ["histogram", "summary"])
+    register.removeSingleMetric(`nodejs_eventloop_utilization_${kind}`);
   // Gauges that are named as counters, which `promtool check metrics` complains about; each is there by type too.
   for (const what of ["handles", "requests", "resources"])
     register.removeSingleMetric(`nodejs_active_${what}_total`);
