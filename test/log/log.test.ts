@@ -293,6 +293,8 @@ test("problems without number are bearable, and none is lost without its count",
 
 test("however many problems repeat, no more than 256 are watched", (t) => {
   const { logger } = createLog();
+  // The sink has its timer by now.
+  logger.info("first");
   const set = t.mock.method(globalThis, "setTimeout");
   const cleared = t.mock.method(globalThis, "clearTimeout");
   for (let index = 0; index < 1_000; index += 1) {
@@ -368,19 +370,21 @@ test("ever new words of a server do not fill the log; its code, method and first
   assert.equal(count, 2001);
 });
 
-test("lines are written together once per turn of the loop, at once where one is an error or they are many", async () => {
+test("lines of some milliseconds are written together, at once where one is an error or they are many", async () => {
+  const written = Promise.withResolvers<void>();
   const writes: string[] = [];
   const stream = new Writable({
     decodeStrings: false,
     write(chunk: string, _encoding, done) {
       writes.push(chunk);
       done();
+      written.resolve();
     },
   });
   const logger = createLogger({ level: "info", format: "text", stream });
   for (let index = 0; index < 3; index += 1) logger.info(`line ${index}`);
   assert.equal(writes.length, 0);
-  await new Promise(setImmediate);
+  await written.promise;
   assert.equal(writes.length, 1);
   assert.match(writes[0] ?? "", /line 0\n.*line 1\n.*line 2\n$/);
   logger.info("before");
