@@ -96,6 +96,7 @@ const chunkRoots = [
   // The commands' flags, and what runs one.
   { name: "commands", test: /\/src\/cli\/index\.ts$/ },
   { name: "yaml", test: /\/node_modules\/yaml\// },
+  { name: "rest-client", test: /\/node_modules\/undici\/lib\/dispatcher\/client\.js$/ },
   { name: "undici", test: /\/node_modules\/undici\// },
   { name: "metrics-library", test: /\/node_modules\/prom-client\// },
   { name: "serve", test: /\/src\/cli\/serve\/run\.ts$/ },
@@ -123,6 +124,28 @@ const withoutGeneratedApi = {
       : null,
 };
 
+/**
+ * 500 kB of fetch, forms and web sockets: the REST client is undici's Client and nothing else of it, and no request of ours has
+ * a form as its body, which is what the Client would need the rest for.
+ */
+const withoutFetch = {
+  name: "undici's Client without fetch",
+  resolveId(source: string, importer: string | undefined) {
+    if (source === "undici" && importer?.endsWith("/src/rest/connection.ts") === true)
+      return "\0undici's Client";
+    const isClients = /\/undici\/lib\/(?:core\/request|dispatcher\/client-h[12])\.js$/.test(importer ?? "");
+    return isClients && source.startsWith("../web/") ? "\0no forms" : null;
+  },
+  load(id: string) {
+    if (id === "\0undici's Client")
+      return `export { default as Client } from ${JSON.stringify(path.resolve("node_modules/undici/lib/dispatcher/client.js"))};`;
+    return id === "\0no forms"
+      ? `export const webidl = { is: { FormData: () => false } };
+         export function extractBody() { throw new Error("no form is sent as a body"); }`
+      : null;
+  },
+};
+
 /** The program, whose licences are collected where `isListed`. */
 function program(output: OutputOptions, isListed: boolean): RolldownOptions {
   return {
@@ -130,7 +153,7 @@ function program(output: OutputOptions, isListed: boolean): RolldownOptions {
     platform: "node",
     transform: { define: { "process.env.OKMS_BUILD_VERSION": JSON.stringify(version) } },
     output: { ...shared, ...output, format: "cjs" },
-    plugins: [withoutGeneratedApi, ...(isListed ? [thirdPartyLists] : [])],
+    plugins: [withoutGeneratedApi, withoutFetch, ...(isListed ? [thirdPartyLists] : [])],
   };
 }
 
