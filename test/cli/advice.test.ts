@@ -120,6 +120,7 @@ test("no hint names a command that is not followed by a test", () => {
     "openssl ${command}",
     "openssl pkcs12",
     "openssl pkcs7",
+    "openssl pkcs8",
     "openssl pkey",
     "run chmod o-w",
   ]);

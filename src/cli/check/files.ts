@@ -4,7 +4,7 @@ import { toProviderError } from "../../errors.ts";
 import { certificateBlocks } from "../../net/pem.ts";
 import { checkTlsBytes, dateProblem, oneLine, readTlsFiles } from "../../net/tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
-import { missingUsage } from "../../net/x509-usage.ts";
+import { isVersion1, missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
 import { selinuxAdvice } from "../selinux.ts";
 import { failed, ok, skipped, warning } from "./finding.ts";
@@ -114,7 +114,7 @@ function checkUsage(files: TlsFiles, { cert }: TlsMaterial): Finding[] {
 function checkPins({ ca: file }: TlsFiles, { ca }: TlsMaterial): Finding[] {
   if (file === undefined || ca === undefined) return [];
   const certificates = certificatesIn(ca);
-  const pins = certificates.filter((one) => !one.ca);
+  const pins = certificates.filter((one) => !one.ca && !(isVersion1(one) && one.checkIssued(one)));
   const issuers = certificates.filter((one) => one.ca && !one.checkIssued(one));
   const findings: Finding[] = [];
   if (issuers.length === certificates.length)
