@@ -100,7 +100,7 @@ export function parseServeConfig(
   const asked: Config = {
     protocol: protocol ?? "kmip",
     servers: readServers(read, protocol, env),
-    sock: plainSock(read.path("sock") ?? ""),
+    sock: readSock(read),
     sockMode: readSockMode(read),
     sockGroup: readSockGroup(read),
     replace: read.boolean("replace"),
@@ -192,9 +192,25 @@ function readCredential(
   return { kmipUsername: username, kmipPasswordFile: file };
 }
 
-/** A path, or `@name`: kube-apiserver's way to write it, `unix:///path`, is a likely slip and has one meaning only. */
+/** Any other scheme, and a path that is not absolute behind `unix:`, would be taken for the name of a folder. */
+function readSock(read: SettingsReader): string {
+  const text = read.path("sock") ?? "";
+  const plain = plainSock(text);
+  if (plain === "@" || /^(?:unix(?:-abstract)?:|[a-z][a-z\d+.-]*:\/\/)/i.test(plain)) {
+    const source = read.given("sock")?.source ?? "--sock";
+    read.complain(
+      `Invalid value for ${source}: ${quote(text)} is not a path, as /run/okms/kms.sock, or @ and a name`,
+    );
+  }
+  return plain;
+}
+
+/**
+ * A path, or `@name`: the ways in which kube-apiserver and gRPC write it, `unix:///path`, `unix:/path` and `unix:///@name`,
+ * are likely slips and have one meaning only.
+ */
 export function plainSock(text: string): string {
-  return text.replace(/^unix:\/\/(?:\/(?=@))?/, "");
+  return text.replace(/^unix:(?:\/\/(?:\/(?=@))?|(?=\/))/, "");
 }
 
 function readSockMode(read: SettingsReader): number {

@@ -109,20 +109,12 @@ function outsideDates(
   return undefined;
 }
 
-/** Result Reasons by which servers refuse a whole Get Attributes since the key has not one of the attributes. */
-const refusesNames: ReadonlySet<string> = new Set([
-  "Item Not Found",
-  "Invalid Field",
-  "Invalid Message",
-  "Missing Data",
-  "Operation Not Supported",
-  "Feature Not Supported",
-]);
-
-/** Get Attributes, by name, or without names where the server refuses one that is unset. */
+/**
+ * Get Attributes, by name; or without names where the server refuses that, since one of them is unset, unknown to it, or
+ * not to be shown to this client. Servers do so with any Result Reason.
+ */
 class AttributeReader {
   readonly #client: KmipClient;
-  #byName = true;
 
   constructor(client: KmipClient) {
     this.#client = client;
@@ -131,33 +123,35 @@ class AttributeReader {
   /** @throws KEY_* for what a refusal means. */
   async read(keyId: string, context: CallContext): Promise<FoundKey> {
     try {
-      return await this.#ask(keyId, this.#byName, context);
+      return await this.#ask(keyId, false, context);
     } catch (error) {
-      if (!(error instanceof KmipResultError) || !refusesNames.has(error.reason))
-        throw asKeyFailure(error, keyId);
+      if (!(error instanceof KmipResultError)) throw error;
       return this.#readOtherwise(keyId, error, context);
     }
   }
 
   async #readOtherwise(keyId: string, refused: KmipResultError, context: CallContext): Promise<FoundKey> {
     try {
-      const found = await this.#ask(keyId, !this.#byName, context);
-      this.#byName = !this.#byName;
-      return found;
+      return await this.#ask(keyId, true, context);
     } catch (error) {
       throw asKeyFailure(error instanceof KmipResultError ? refused : error, keyId);
     }
   }
 
-  async #ask(keyId: string, byName: boolean, context: CallContext): Promise<FoundKey> {
-    const request = { uniqueIdentifier: keyId, attributeNames: byName ? attributeNames : [] };
-    const { uniqueIdentifier, attributes } = await this.#client.send(
-      () => ({
+  /** As the server is known to take it, or the other way. What works is kept in the record of the server. */
+  async #ask(keyId: string, isOtherWay: boolean, context: CallContext): Promise<FoundKey> {
+    const { uniqueIdentifier, attributes } = await this.#client.send((_version, learned) => {
+      const byName = (learned.get("attributes") !== "unnamed") !== isOtherWay;
+      const request = { uniqueIdentifier: keyId, attributeNames: byName ? attributeNames : [] };
+      return {
         calls: [call(getAttributesOperation, request)],
-        read: (reply) => reply.payload(0, getAttributesOperation),
-      }),
-      context,
-    );
+        read: (reply) => {
+          const found = reply.payload(0, getAttributesOperation);
+          if (isOtherWay) learned.set("attributes", byName ? "by name" : "unnamed");
+          return found;
+        },
+      };
+    }, context);
     if (uniqueIdentifier.toLowerCase() !== keyId.toLowerCase())
       throw new ProviderError(
         "KMIP_UNEXPECTED",
@@ -216,6 +210,8 @@ class LabelSearch {
         };
       }, context)
       .catch((error: unknown) => {
+        if (error instanceof ProviderError && error.code === "KMIP_FRAME_TOO_LARGE")
+          throw tooManyToRead(this.#label, error);
         throw asKeyFailure(error, `with the label "${this.#label}"`);
       });
     return [...new Set(uniqueIdentifiers)];
@@ -271,7 +267,11 @@ class LabelSearch {
   /** A server that ignores the Name gives all that it has: the first one's Name shows it. */
   async #tooMany(keyIds: readonly string[], context: CallContext): Promise<ProviderError> {
     const [first = ""] = keyIds;
-    await this.#checkName(await this.#reader.read(first, context), context);
+    const found = await this.#reader.read(first, context).catch((error: unknown) => {
+      if (error instanceof ProviderError && rulesOut.has(error.code)) return undefined;
+      throw error;
+    });
+    if (found !== undefined) await this.#checkName(found, context);
     return ambiguous(this.#label, keyIds);
   }
 }
@@ -299,10 +299,22 @@ function notFound(label: string): ProviderError {
 
 function anotherName(label: string, keyId: string, names: readonly string[]): ProviderError {
   const itsNames = names.length === 0 ? "no name" : `the name ${names.map((name) => quote(name)).join(", ")}`;
+  const isSameInAnyCase = names.some((name) => name.toLowerCase() === label.toLowerCase());
+  const why = isSameInAnyCase
+    ? "capital and small letters count, give the label as the KMS has it"
+    : "the KMS ignores names; give the key by its identifier (--encryption-key-id)";
   return new ProviderError(
     "KEY_NOT_FOUND",
-    `the KMS was asked for the label "${label}" and gave key ${keyId}, which has ${itsNames}: the KMS ignores names; give the key by its identifier (--encryption-key-id)`,
+    `the KMS was asked for the label "${label}" and gave key ${keyId}, which has ${itsNames}: ${why}`,
     { details: { label, keyId } },
+  );
+}
+
+function tooManyToRead(label: string, cause: ProviderError): ProviderError {
+  return new ProviderError(
+    "KEY_AMBIGUOUS",
+    `the KMS was asked for the label "${label}" and gave more keys than can be read: it ignores names; give the key by its identifier (--encryption-key-id)`,
+    { details: { label }, cause },
   );
 }
 

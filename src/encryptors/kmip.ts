@@ -198,9 +198,13 @@ function checkPlaintext(plaintext: Uint8Array): void {
     );
 }
 
-/** Another key's ciphertext under this key's key_id could never be read again. */
-function checkIdentity(keyId: string, usedKeyId: string): void {
-  if (usedKeyId !== keyId) throw broken(`Encrypt under key ${keyId} was done under key ${usedKeyId}`);
+/**
+ * Another key's ciphertext under this key's key_id could never be read again. Some servers write identifiers in another
+ * case than they were asked, or leave them out: then the proof by a Decrypt has to do.
+ */
+function checkIdentity(keyId: string, usedKeyId = keyId): void {
+  if (usedKeyId.toLowerCase() !== keyId.toLowerCase())
+    throw broken(`Encrypt under key ${keyId} was done under key ${usedKeyId}`);
 }
 
 /** Data ‖ tag, wherever the server put the tag: its own field has it from 1.4 on, and not in every server. */

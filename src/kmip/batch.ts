@@ -147,10 +147,11 @@ function answerTo(
   throw unexpected(`ResponseMessage/BatchItem[${index}]`, "is missing");
 }
 
-/** The only item of a response may omit its ID; it may not have another one. */
+/** The only item of a response may omit its ID, or leave it empty; it may not have another one. */
 function checkId(item: ResponseItem, asked: Uint8Array | undefined, index: number): ResponseItem {
   const returned = item.uniqueBatchItemId;
-  if (returned === undefined || asked === undefined || sameId(returned, asked)) return item;
+  if (returned === undefined || returned.length === 0 || asked === undefined || sameId(returned, asked))
+    return item;
   throw unexpected(`ResponseMessage/BatchItem[${index}]/UniqueBatchItemID`, "is not the request's");
 }
 

@@ -95,8 +95,14 @@ function primitive<Type extends ItemType>(type: Type): Codec<ValueByType[Type]> 
 export const integer = primitive(ItemType.Integer);
 /** Long Integer: signed, 64 bits. */
 export const longInteger = primitive(ItemType.LongInteger);
-/** Enumeration: any value; the known ones are in spec/. */
-export const enumeration = primitive(ItemType.Enumeration);
+/** Enumeration: any value; the known ones are in spec/. Read from an Integer as well, as some servers write it. */
+export const enumeration: Codec<number> = {
+  ...primitive(ItemType.Enumeration),
+  decode: (item, path) =>
+    item.type === ItemType.Integer && item.value >= 0
+      ? item.value
+      : valueOf(item, ItemType.Enumeration, path),
+};
 /** Boolean. */
 export const boolean = primitive(ItemType.Boolean);
 /** Text String. */

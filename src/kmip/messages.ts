@@ -7,9 +7,11 @@ import {
   anyStructure,
   boolean,
   byteString,
+  type Codec,
   dateTime,
   enumeration,
   integer,
+  longInteger,
   optional,
   type ReadOf,
   repeated,
@@ -71,14 +73,21 @@ const requestMessage = structure({
   items: repeated(Tag.BatchItem, requestItem),
 });
 
+/** Seconds since 1970: a Date-Time, or the Long Integer that has the same bytes. */
+const anyTime: Codec<bigint> = {
+  decode: (item, path) =>
+    item.type === ItemType.LongInteger ? longInteger.decode(item, path) : dateTime.decode(item, path),
+  encode: dateTime.encode,
+};
+
 /**
  * Protocol Version, Time Stamp 1.2: [Nonce] Attestation Type* 1.4: [Client Correlation Value]
  * [Server Correlation Value], Batch Count
  */
 const responseHeader = structure({
   version: required(Tag.ProtocolVersion, protocolVersion),
-  /** Required; some servers leave it out, and nothing here needs it. */
-  timeStamp: optional(Tag.TimeStamp, dateTime),
+  /** Required; some servers leave it out, or write it as a Long Integer, and nothing here needs it. */
+  timeStamp: optional(Tag.TimeStamp, anyTime),
   nonce: since("1.2", optional(Tag.Nonce, anyStructure)),
   attestationTypes: since("1.2", repeated(Tag.AttestationType, enumeration)),
   clientCorrelationValue: since("1.4", optional(Tag.ClientCorrelationValue, textString)),

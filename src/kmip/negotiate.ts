@@ -200,7 +200,12 @@ async function askIn(
   progress.asking.add(version);
   try {
     const { version: header, answer } = await inTime(discover(version), progress.silenceMs);
-    return answer instanceof KmipResultError ? { kind: "reply", header, error: answer } : answer;
+    if (!(answer instanceof KmipResultError))
+      // It names none, and replies in the version asked all the same.
+      return answer.length === 0 && compareVersions(header, version) === 0 ? [version] : answer;
+    // No right to ask for versions is none to be told them: that the request was read is known all the same.
+    if (answer.reason === "Permission Denied" && version === usual) return [version];
+    return { kind: "reply", header, error: answer };
   } catch (error) {
     const failure = toProviderError(error);
     if (failure instanceof SilenceError) return { kind: "silent", error: failure };

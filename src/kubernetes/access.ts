@@ -5,7 +5,7 @@
  * KubeConfig leaves out of kubectl's rules is added here: `tokenFile`, KUBERNETES_EXEC_INFO, several files of which some
  * are missing or name the same things.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import type { RequestContext } from "@kubernetes/client-node/dist/gen/index.js";
@@ -147,8 +147,12 @@ function defaultFiles(env: NodeJS.ProcessEnv): string[] {
 function merge(config: KubeConfig, file: string): void {
   const own = new KubeConfig();
   try {
-    own.loadFromFile(file);
-    addTokenFiles(own.users, readFileSync(file, "utf8"), path.dirname(file));
+    // A pipe, or a device, may never end.
+    if (!statSync(file).isFile()) throw new Error("it is not a file");
+    const text = readFileSync(file, "utf8");
+    own.loadFromString(text);
+    own.makePathsAbsolute(path.dirname(file));
+    addTokenFiles(own.users, text, path.dirname(file));
   } catch (error) {
     throw wrong(`cannot read kubeconfig ${quote(file)}`, error);
   }

@@ -198,9 +198,17 @@ const plain = /^([a-z0-9](?:[a-z0-9._-]*[a-z0-9.])?)(?::(\d{1,5}))?$/i;
 /** Of a name of DNS, in its text form. */
 const maxHostLength = 254;
 
-/** Labels of at most 63 characters. A single one that may be a key, given in the wrong place, is not asked of DNS. */
+/**
+ * Labels of 1 to 63 characters, the last of which is no number: a port alone, or `127.1`, would be taken for an IPv4 address.
+ * A single one that may be a key, given in the wrong place, is not asked of DNS.
+ */
 function isHostName(host: string): boolean {
-  return host.split(".").every((label) => label.length <= 63) && (host.includes(".") || !looksLikeKey(host));
+  const labels = host.replace(/\.$/, "").split(".");
+  if (isIPv4(host)) return true;
+  if (/^(?:\d+|0x[\da-f]*)$/.test(labels.at(-1) ?? "")) return false;
+  return (
+    labels.every((label) => label !== "" && label.length <= 63) && (labels.length > 1 || !looksLikeKey(host))
+  );
 }
 
 /** The host without brackets, a name in lower case. Undefined: not an address. */

@@ -9,6 +9,7 @@ import { quotePath, shellWord } from "../text/quote.ts";
 import {
   certificateBlocks,
   certificateCount,
+  describeSpelling,
   describeWrongPem,
   isEncryptedKey,
   privateKeyBlock,
@@ -46,12 +47,16 @@ export function readClientCertificate(
   const privateKey = attempt(() => clientKey(key, password), errors);
   if (certificates === undefined || privateKey === undefined) throw joinErrors(errors);
   const ordered = inOrder(certificates, privateKey, cert, key);
-  const isAsWritten = !isPkcs12(cert.bytes) && ordered.length === certificates.length;
   return {
     certificates: ordered,
-    cert: isAsWritten ? cert.bytes : Buffer.from(ordered.map(String).join("")),
+    cert: pemOf(ordered),
     key: Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" })),
   };
+}
+
+/** PEM that OpenSSL reads as a whole, whatever stood around the certificates. */
+export function pemOf(certificates: readonly X509Certificate[]): Buffer {
+  return Buffer.from(certificates.map(String).join("").trimEnd());
 }
 
 /** The certificates of a PEM file. @throws TLS_FILES */
@@ -68,10 +73,8 @@ export function parseCertificates({ path, bytes }: ReadFile): X509Certificate[] 
     try {
       return new X509Certificate(block);
     } catch (error) {
-      throw filesError(
-        `${quotePath(path)}: certificate ${index + 1} cannot be parsed: the file is damaged`,
-        error,
-      );
+      const why = describeSpelling(block) ?? `certificate ${index + 1} cannot be parsed: the file is damaged`;
+      throw filesError(`${quotePath(path)}: ${why}`, error);
     }
   });
 }
@@ -132,8 +135,14 @@ function clientKey(file: ReadFile, password: string | undefined): KeyObject {
   }
   try {
     return createPrivateKey({ key: block, passphrase: password });
-  } catch {
-    throw filesError(`${name}: the password of --client-key-password-file does not open the private key`);
+  } catch (error) {
+    const isUnknown = error instanceof Error && "code" in error && error.code === "ERR_OSSL_EVP_UNSUPPORTED";
+    const [from, to] = [shellWord(file.path), shellWord(`${file.path}.new`)];
+    throw filesError(
+      isUnknown
+        ? `${name}: the private key is encrypted with an obsolete cipher: encrypt it anew with "openssl pkcs8 -topk8 -v2 aes-256-cbc -provider legacy -provider default -in ${from} -out ${to}"`
+        : `${name}: the password of --client-key-password-file does not open the private key`,
+    );
   }
 }
 

@@ -7,6 +7,7 @@ import { open, stat } from "node:fs/promises";
 import { ProviderError } from "../errors.ts";
 import { quotePath, shellWord } from "../text/quote.ts";
 import { childrenOf, DerTag, oidOf, readDerItems } from "./der.ts";
+import { isPkcs12 } from "./pkcs12.ts";
 
 /** Bundles of all public CAs are some 250 KB. */
 const maxFileBytes = 1024 * 1024;
@@ -66,8 +67,9 @@ async function ownerOf(file: string, error: unknown): Promise<string> {
   return `, file owner uid ${stats.uid}, mode ${(stats.mode & 0o7777).toString(8).padStart(4, "0")}`;
 }
 
+/** At the beginning of a line, or right after another block, as `cat` of files without a line end leaves it. */
 const certificate =
-  /(?<=^|^\u00EF\u00BB\u00BF)-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gm;
+  /(?<=^|^\u00EF\u00BB\u00BF|-----)-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gm;
 /** One that OpenSSL encrypted in its own way has headers, with hyphens in them. */
 const privateKey = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----(?:(?!-----)[\s\S])+-----END \1-----/;
 
@@ -99,6 +101,8 @@ export function describeWrongPem(file: string, bytes: Buffer, wanted: "certifica
   if (der !== undefined) return der;
   if (bytes.subarray(0, 4).equals(javaKeystore)) return "is a Java keystore: export it as PKCS #12";
   if (/^(?:\u00FF\u00FE|\u00FE\u00FF|-\0)/.test(text)) return "is text in UTF-16: save it as UTF-8";
+  const spelling = describeSpelling(text);
+  if (spelling !== undefined) return spelling;
   if (text.includes("-----BEGIN OPENSSH PRIVATE KEY-----"))
     return "holds a key in OpenSSH's own format: give the key that the certificate was requested with, in PEM";
   if (
@@ -114,6 +118,16 @@ export function describeWrongPem(file: string, bytes: Buffer, wanted: "certifica
   return `is not PEM: there is no "-----BEGIN" line`;
 }
 
+/** How PEM is written that came through another format; undefined where nothing of that kind is seen. */
+export function describeSpelling(text: string): string | undefined {
+  if (/^\s*LS0tLS1CRUdJTi/.test(text))
+    return 'is PEM in base64, as in a kubeconfig or a Secret: decode it with "base64 -d"';
+  if (/-----(?:\\r)?\\n/.test(text)) return 'has "\\n" in place of line ends, as in JSON: write real ones';
+  if (/-----\r(?!\n)/.test(text)) return "has carriage returns in place of line ends: write line feeds";
+  if (/^[ \t]+-----BEGIN/m.test(text)) return "has spaces before its lines: remove them";
+  return undefined;
+}
+
 const javaKeystore = Buffer.from("feedfeed", "hex");
 const signedData = "1.2.840.113549.1.7.2";
 
@@ -124,6 +138,8 @@ function describeDer(file: string, bytes: Buffer, wanted: "certificate" | "priva
     const [first] = childrenOf(whole, DerTag.sequence);
     if (others.length > 0) return undefined;
     if (first?.tag === DerTag.oid && oidOf(first) === signedData) return advisePkcs7(file, "der");
+    if (isPkcs12(bytes))
+      return `is PKCS #12: take the CA out with "openssl pkcs12 -cacerts -nokeys -in ${shellWord(file)} -out ${shellWord(`${file}.pem`)}"`;
   } catch {
     return undefined;
   }

@@ -28,7 +28,7 @@ export function proxyFor(
   // The value may hold a password.
   return proxy === undefined
     ? {
-        complaint: `Invalid value for ${name}: not the URL of an HTTP proxy, as http://proxy.example.net:3128`,
+        complaint: `Invalid value for ${name}: not the URL of an HTTP proxy, as http://proxy.example.net:3128 (SOCKS is not supported)`,
       }
     : { value: proxy };
 }
@@ -118,10 +118,10 @@ export function openTunnel(
     agent: false,
     timeout: tunnelTimeoutMs,
   });
-  request.once("connect", ({ statusCode }: IncomingMessage, socket: Socket, head: Buffer) => {
-    if (statusCode !== 200) {
+  request.once("connect", (response: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (response.statusCode !== 200) {
       socket.destroy();
-      return fail(refusal(statusCode));
+      return fail(refusal(response, proxy));
     }
     // What came with the reply is the server's.
     if (head.length > 0) socket.unshift(head);
@@ -129,15 +129,26 @@ export function openTunnel(
   });
   request.once("response", (response: IncomingMessage) => {
     response.destroy();
-    fail(refusal(response.statusCode));
+    fail(refusal(response, proxy));
   });
   request.once("timeout", () => request.destroy(new Error("it does not answer")));
-  request.on("error", (error) => fail(error.message, error));
+  request.on("error", (error) => fail(reasonOf(error), error));
   request.end();
   return promise;
 }
 
-function refusal(status: number | undefined): string {
-  if (status === 407) return "it requires a user name and a password (status 407)";
-  return `it answered with status ${status ?? "unknown"}`;
+function refusal({ statusCode: status, headers }: IncomingMessage, { authorization }: Proxy): string {
+  if (status !== 407) return `it answered with status ${status ?? "unknown"}`;
+  const schemes = /^[\w-]+/.exec(headers["proxy-authenticate"] ?? "Basic")?.[0] ?? "Basic";
+  if (schemes.toLowerCase() !== "basic")
+    return `it requires authentication by ${schemes}, and only Basic is supported (status 407)`;
+  return authorization === undefined
+    ? "it requires a user name and a password (status 407)"
+    : "it does not accept the user name and the password of HTTPS_PROXY (status 407)";
+}
+
+/** Node's words for what its parser of HTTP does not read say nothing about proxies. */
+function reasonOf(error: NodeJS.ErrnoException): string {
+  const isNoHttp = error.code?.startsWith("HPE_") === true;
+  return isNoHttp ? "it does not speak HTTP (compare the port, and http:// with https://)" : error.message;
 }

@@ -21,6 +21,7 @@ import {
   filesError,
   joinErrors,
   parseCertificates,
+  pemOf,
   readClientCertificate,
 } from "./client-certificate.ts";
 import { readPemFile } from "./pem.ts";
@@ -75,7 +76,7 @@ export interface TlsBytes {
 }
 
 /**
- * Reads and checks the files. Dates are not judged: see {@link dateTrouble}.
+ * Reads and checks the files. Dates are not judged: see {@link dateProblem}.
  * @throws TLS_FILES, naming each file that is wrong and why
  */
 export async function loadTlsMaterial(files: TlsFiles): Promise<TlsMaterial> {
@@ -116,9 +117,12 @@ function readPassword(path: string | undefined, flag: string): Promise<Buffer> |
   return path.includes("/") ? readPemFile(path) : readPemFile(path, `the file of ${flag}`);
 }
 
-/** The password in a file: all of it but a line end at its end, as editors and `echo` leave one. */
+/** The password in a file: its first line, as OpenSSL reads `-passin file:`, without the mark that Windows begins UTF-8 with. */
 function passwordIn(bytes: Buffer | undefined): string | undefined {
-  return bytes?.toString("utf8").replace(/\r?\n$/, "");
+  return bytes
+    ?.toString("utf8")
+    .replace(/^\u{FEFF}/u, "")
+    .split(/\r?\n/, 1)[0];
 }
 
 /**
@@ -130,10 +134,11 @@ export function checkTlsBytes(files: TlsFiles, bytes: TlsBytes): TlsMaterial {
   const certFile = { path: files.cert, bytes: bytes.cert };
   const keyFile = { path: files.key, bytes: bytes.key };
   const client = attempt(() => readClientCertificate(certFile, keyFile, bytes.keyPassword), errors);
-  const ca = attempt(() => readAuthorities(files.ca, bytes.ca), errors);
+  const authorities = attempt(() => readAuthorities(files.ca, bytes.ca), errors);
   if (client === undefined || errors.length > 0) throw joinErrors(errors);
   checkUsable(files.cert, client);
-  return toMaterial(bytes, client, [clientValidity(files.cert, client.certificates), ...(ca ?? [])]);
+  const validity = [clientValidity(files.cert, client.certificates), ...validityOf(files.ca, authorities)];
+  return toMaterial(bytes, client, authorities && pemOf(authorities), validity);
 }
 
 /**
@@ -199,7 +204,7 @@ function systemRoots(): string[] | undefined {
  * What the dates of a material say against it: one sentence for each certificate that has ended, or has not
  * begun, at `now`. Empty: nothing.
  */
-export function dateTrouble(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
+export function dateProblem(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
   return material.notAfter.flatMap(({ file, notAfter, notBefore }) => {
     if (notAfter <= now) return [`${file}: the certificate expired on ${notAfter.toISOString()}`];
     if (notBefore !== undefined && notBefore > now)
@@ -221,10 +226,14 @@ function clientValidity(file: string, certificates: readonly X509Certificate[]):
   };
 }
 
+/** The certificates of the bundle; undefined where there is no bundle. @throws TLS_FILES */
+function readAuthorities(path: string | undefined, bytes: Buffer | undefined): X509Certificate[] | undefined {
+  return path === undefined || bytes === undefined ? undefined : parseCertificates({ path, bytes });
+}
+
 /** The dates of the bundle; none where there is no bundle. */
-function readAuthorities(path: string | undefined, bytes: Buffer | undefined): Validity[] {
-  if (path === undefined || bytes === undefined) return [];
-  const certificates = parseCertificates({ path, bytes });
+function validityOf(path: string | undefined, certificates: readonly X509Certificate[] = []): Validity[] {
+  if (path === undefined || certificates.length === 0) return [];
   const now = new Date();
   const good = certificates.filter((one) => one.validToDate > now);
   return [{ file: path, notAfter: firstEnd(good.length > 0 ? good : certificates) }];
@@ -263,8 +272,9 @@ function checkUsable(file: string, { cert, key, certificates }: ClientCertificat
 }
 
 function toMaterial(
-  { ca, kmipPassword, fingerprint }: TlsBytes,
+  { kmipPassword, fingerprint }: TlsBytes,
   { cert, key }: ClientCertificate,
+  ca: Buffer | undefined,
   notAfter: readonly Validity[],
 ): TlsMaterial {
   const material: TlsMaterial = { cert, key, ca, kmipPassword, fingerprint, notAfter };

@@ -23,6 +23,17 @@ export function missingUsage(certificate: X509Certificate): string[] {
   ];
 }
 
+/** Whether it is of X.509 version 1, without extensions: OpenSSL takes a self-signed one for a root. */
+export function isVersion1({ raw }: X509Certificate): boolean {
+  try {
+    const [body] = childrenOf(readDer(raw), DerTag.sequence);
+    return childrenOf(body, DerTag.sequence)[0]?.tag !== 0xa0;
+  } catch (error) {
+    if (error instanceof DerError) return false;
+    throw error;
+  }
+}
+
 /** The first eight bits of Key Usage; undefined where there is no such extension. */
 function keyUsageOf(certificate: Buffer): number | undefined {
   try {

@@ -90,7 +90,7 @@ test("`probe` reports the state of a plugin that answers on the socket", async (
   assert.equal(code, 0, stdout);
 });
 
-test("--serv-name is advised where the certificate has another name, and mends it", async (t) => {
+test("--serv-name is advised where the certificate has another name, and helps", async (t) => {
   await kms.setServerCertificate({ dnsNames: ["kms.example"], ipAddresses: [] });
   t.after(() => kms.setServerCertificate());
   const tls = [...(await check(t, {})).values()].find(({ name }) => name.startsWith("tls "));
@@ -120,6 +120,7 @@ test("no hint names a command that is not followed by a test", () => {
     "openssl ${command}",
     "openssl pkcs12",
     "openssl pkcs7",
+    "openssl pkcs8",
     "openssl pkey",
     "run chmod o-w",
   ]);

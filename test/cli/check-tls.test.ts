@@ -397,3 +397,12 @@ test("a proxy that refuses is named, with what to do", async (t) => {
   assert.match(all.get("tcp")?.message ?? "", /through the proxy .* requires a user name and a password/);
   assert.match(all.get("tcp")?.advice ?? "", /HTTPS_PROXY.*NO_PROXY/);
 });
+
+test("a root of X.509 version 1 is a root, not a pin", { skip: withoutOpenssl }, async (t) => {
+  const folder = temporaryFolder(t);
+  const request = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+  openssl(folder, ...request, "-keyout", "root.key", "-out", "root.csr", "-subj", "/CN=old root");
+  openssl(folder, "x509", "-req", "-in", "root.csr", "-signkey", "root.key", "-out", "root.pem");
+  const all = await check(t, "kmip", { ca: path.join(folder, "root.pem") });
+  assert.equal(all.get("ca"), undefined);
+});

@@ -93,6 +93,8 @@ const values: readonly (readonly [flag: string, text: string, expected: Partial<
   ["sock", "@name", { sock: "@name" }],
   ["sock", "unix:///run/a.sock", { sock: "/run/a.sock" }],
   ["sock", "unix:///@name", { sock: "@name" }],
+  ["sock", "unix:/run/a.sock", { sock: "/run/a.sock" }],
+  ["sock", "a:b.sock", { sock: "a:b.sock" }],
   ["timeout", "1m30s", { timeoutMs: 90_000 }],
   ["ca", "/ca.pem", { ca: "/ca.pem" }],
   ["debug", "true", { logLevel: "debug" }],
@@ -234,6 +236,13 @@ const refusals: readonly (readonly [why: string, given: Given, complaint: string
     { ...kmip, "log-format": "xml" },
     'Invalid value for --log-format: "xml" must be one of: text, json',
   ],
+  ...["unix:a.sock", "unix-abstract:a", "tcp://127.0.0.1:80", "file:///run/a.sock", "@"].map(
+    (sock): [string, Record<string, string>, string] => [
+      `the socket ${sock}`,
+      { ...kmip, sock },
+      `Invalid value for --sock: "${sock}" is not a path, as /run/okms/kms.sock, or @ and a name`,
+    ],
+  ),
   [
     "a mode that is not octal",
     { ...kmip, "sock-mode": "rw" },

@@ -8,6 +8,8 @@ import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { createServer, type TLSSocket } from "node:tls";
 import { createFramer, type Framer } from "../../src/kmip/ttlv/framer.ts";
+import { decodeItem } from "../../src/kmip/ttlv/reader.ts";
+import { encodeItem } from "../../src/kmip/ttlv/writer.ts";
 import { parseVersion, type VersionText } from "../../src/kmip/version.ts";
 import { type Fault, type Faults, type Peer, peerFault, type Refusal, takeFault } from "./faults.ts";
 import { createFront } from "./front.ts";
@@ -104,7 +106,9 @@ function replyTo(
   if (fault === "silent") return {};
   if (fault === "closeAfterRequest") return { end: true };
   if (fault === "garbage") return { bytes: garbage() };
-  const response = answer(request, state, fault === "refuse" ? faults.refuse : refusalOfPeer(peer, faults));
+  const answered = answer(request, state, fault === "refuse" ? faults.refuse : refusalOfPeer(peer, faults));
+  const { rewrites } = faults.kmip;
+  const response = rewrites === undefined ? answered : encodeItem(rewrites(decodeItem(answered), operations));
   if (fault === "halfFrame") return { bytes: response.subarray(0, response.length >>> 1) };
   return { bytes: faults.kmip.slips ? slipped(peer, response) : response, end: closesAfterReply };
 }

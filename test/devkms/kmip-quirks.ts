@@ -2,6 +2,7 @@
  * What real KMIP servers do that the specification does not foresee, or leaves open: switches of the embedded KMS, each
  * taken from a public report. All are off by default, and may change while the KMS runs.
  */
+import type { Item } from "../../src/kmip/ttlv/item.ts";
 import type { VersionText } from "../../src/kmip/version.ts";
 
 /** How a server treats a version that is not its own. */
@@ -53,6 +54,11 @@ export interface KmipQuirks {
   discoversWithoutCredential: boolean;
   /** Each reply is the one to the request before, from the second on. */
   slips: boolean;
+  /**
+   * Writes each reply anew: for what a server does that no other switch has. Gets the Response Message and what was asked
+   * for, as `["Encrypt"]`.
+   */
+  rewrites: ((reply: Item, operations: readonly string[]) => Item) | undefined;
 }
 
 /** A server that does everything as the specification has it. */
@@ -74,5 +80,6 @@ export function noQuirks(): KmipQuirks {
     credential: undefined,
     discoversWithoutCredential: false,
     slips: false,
+    rewrites: undefined,
   };
 }

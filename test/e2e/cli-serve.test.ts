@@ -152,8 +152,8 @@ test("an expired certificate is named as such, with its file", async (t) => {
   const { program } = await serving(t, flagList({ ...kmipFlags(), "client-cert": cert, "client-key": key }));
   const line = await program.untilLogged("a certificate in use has expired: the KMS will hardly take it");
   assert.equal(line["file"], cert);
-  const trouble = await program.untilLogged("the KMS can't be reached");
-  assert.match(String(trouble["reason"]), /refused the client certificate/);
+  const problem = await program.untilLogged("the KMS can't be reached");
+  assert.match(String(problem["reason"]), /refused the client certificate/);
 });
 
 test("a socket that cannot be had ends it with 1 and one line that says why", async (t) => {

@@ -294,12 +294,22 @@ test("the caller's own end says nothing of the server: the same version is asked
   assert.deepEqual(asked, ["1.2", "1.2"]);
 });
 
+test("a server that names no version, or denies to name any, speaks the one in which it was asked", async () => {
+  assert.equal(await scripted(["1.2", []]).negotiate(), "1.2");
+  const denied = new KmipResultError({
+    operation: "Discover Versions",
+    reason: "Permission Denied",
+    resultMessage: "",
+  });
+  assert.equal(await scripted(["1.2", denied]).negotiate(), "1.2");
+});
+
 test("a server with no version in common is named, with what it speaks", async () => {
   await assert.rejects(scripted(["1.2", ["2.0", "2.1"]]).negotiate(), {
     code: "KMIP_VERSION",
     message: "this program supports KMIP 1.0 to 1.4; kms:5696 supports only 2.0, 2.1",
   });
-  await assert.rejects(scripted(["1.2", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
+  await assert.rejects(scripted(["2.0", []]).negotiate(), { code: "KMIP_VERSION", message: /none of them/ });
 });
 
 for (const closed of [1, 2, 3, 4, 5, 6])

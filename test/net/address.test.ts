@@ -55,6 +55,15 @@ for (const [text, complaint] of [
   ["user@kms.example:5696", /is not host:port/],
   ["a:1,,b:1", /has an empty part/],
   ["a b:1", /is not host:port/],
+  // A port alone, and what inet_aton(3) takes for an IPv4 address.
+  ["5696", /is not host:port/],
+  ["127.1:5696", /is not host:port/],
+  ["0x7f.1:5696", /is not host:port/],
+  ["127.0.0.01:5696", /is not host:port/],
+  ["kms..example:5696", /is not host:port/],
+  ["kms.example..:5696", /is not host:port/],
+  ["kms.example:5696/kmip", /is not host:port/],
+  ["a:1;b:2", /is not host:port/],
 ] as const)
   test(`the KMIP address ${text} is refused`, () => {
     assert.match(complaintOf(parseKmipAddresses(text)), complaint);

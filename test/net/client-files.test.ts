@@ -160,7 +160,7 @@ test("a password in place of its file's path is not repeated", async () => {
     assert.match(await refusalOf({ ...good, ...change }), /^the file of --[a-z-]+: there is no such file$/);
 });
 
-describe("advice with a command that mends the file:", { skip: withoutOpenssl }, () => {
+describe("advice with a command that repairs the file:", { skip: withoutOpenssl }, () => {
   for (const [what, args] of [
     ["a certificate in DER", ["x509", "-in", "cert.pem", "-outform", "der", "-out", "file"]],
     [
@@ -175,11 +175,100 @@ describe("advice with a command that mends the file:", { skip: withoutOpenssl },
       await assertLoads({ ...good, cert: at("file.pem") });
     });
 
+  test("PKCS #12 in place of the CA", async () => {
+    openssl(folder, ...exportArguments, "-passout", "pass:secret", "-out", "ca.p12");
+    const message = await refusalOf({ ...good, ca: at("ca.p12") });
+    runAdvice(`${adviceIn(message, "openssl")} -passin pass:secret`);
+    await assertLoads({ ...good, ca: at("ca.p12.pem") });
+  });
+
+  test("a private key that is encrypted with an obsolete cipher", async () => {
+    const old = ["pkcs8", "-topk8", "-v1", "PBE-MD5-DES", "-provider", "legacy", "-provider", "default"];
+    openssl(folder, ...old, "-in", "key.pem", "-passout", "pass:secret", "-out", "old.pem");
+    const files = { cert: good.cert, key: at("old.pem"), keyPassword: at("plain-password") };
+    const message = await refusalOf(files);
+    assert.match(message, /encrypted with an obsolete cipher/);
+    runAdvice(`${adviceIn(message, "openssl")} -passin pass:secret -passout pass:secret`);
+    await assertLoads({ ...files, key: at("old.pem.new") });
+  });
+
   test("a key in DER in place of the key", async () => {
     openssl(folder, "pkey", "-in", "key.pem", "-outform", "der", "-out", "file");
     runAdvice(adviceIn(await refusalOf({ ...good, key: at("file") }), "openssl"));
     await assertLoads({ ...good, key: at("file.pem") });
   });
+});
+
+function pem(file: string): string {
+  return readFileSync(file, "utf8").trimEnd();
+}
+
+describe("PEM that came through other hands is read:", { skip: withoutOpenssl }, () => {
+  for (const [what, make] of [
+    [
+      "line ends of Windows",
+      () => ({ cert: pem(good.cert).replaceAll("\n", "\r\n"), ca: pem(good.ca).replaceAll("\n", "\r\n") }),
+    ],
+    ["a byte order mark", () => ({ cert: `\u{FEFF}${pem(good.cert)}`, ca: `\u{FEFF}${pem(good.ca)}` })],
+    ["words around it", () => ({ ca: `# our root\nsubject=CN=x\n${pem(good.ca)}\nthe end` })],
+    ["the same CA twice, by cat of a file without a line end", () => ({ ca: pem(good.ca) + pem(good.ca) })],
+    ["a CA and a private key, without a line end between", () => ({ ca: pem(good.ca) + pem(good.key) })],
+    [
+      "key and certificate in one file, without a line end between",
+      () => ({ cert: pem(good.key) + pem(good.cert), key: pem(good.key) + pem(good.cert) }),
+    ],
+    ["spaces at the ends of lines", () => ({ ca: pem(good.ca).replaceAll("\n", "  \n") })],
+  ] as const)
+    test(what, async () => {
+      const written = Object.entries<string>(make()).map(([flag, text]) => {
+        writeFileSync(at(`hands-${flag}`), text);
+        return [flag, at(`hands-${flag}`)] as const;
+      });
+      const files = { ...good, ...Object.fromEntries(written) };
+      await assertLoads(files);
+      // As a whole, and by OpenSSL: what it does not read it leaves out without a word.
+      const { ca } = await loadTlsMaterial(files);
+      for (const block of (ca ?? Buffer.alloc(0)).toString().split(/(?<=-----END CERTIFICATE-----\n)/))
+        assert.equal(block.trimEnd(), pem(good.ca));
+    });
+
+  test("a key with its EC PARAMETERS before it", async () => {
+    openssl(folder, "ec", "-in", "key.pem", "-out", "sec1.pem");
+    openssl(folder, "ecparam", "-name", "prime256v1", "-out", "parameters.pem");
+    writeFileSync(at("traditional.pem"), `${pem(at("parameters.pem"))}\n${pem(at("sec1.pem"))}\n`);
+    await assertLoads({ ...good, key: at("traditional.pem") });
+  });
+
+  for (const [what, text, expected] of [
+    ["indented", () => pem(good.ca).replaceAll(/^/gm, "  "), /has spaces before its lines: remove them$/],
+    [
+      "with line ends as in JSON",
+      () => pem(good.ca).replaceAll("\n", "\\n"),
+      /has "\\n" in place of line ends/,
+    ],
+    [
+      "in base64",
+      () => Buffer.from(pem(good.ca)).toString("base64"),
+      /in base64, as in a kubeconfig or a Secret/,
+    ],
+    [
+      "with carriage returns alone",
+      () => pem(good.ca).replaceAll("\n", "\r"),
+      /carriage returns in place of line ends/,
+    ],
+  ] as const)
+    test(`and ${what} it is refused in words`, async () => {
+      writeFileSync(at("spelled"), text());
+      assert.match(await refusalOf({ ...good, ca: at("spelled") }), expected);
+    });
+});
+
+test("of the file of a password the first line counts, without a byte order mark", async () => {
+  for (const text of ["secret", "secret\n", "secret\r\n", "\u{FEFF}secret\n", "secret\nanother line\n"]) {
+    writeFileSync(at("one-password"), text);
+    const material = await loadTlsMaterial({ ...good, kmipPassword: at("one-password") });
+    assert.equal(material.kmipPassword, "secret", JSON.stringify(text));
+  }
 });
 
 /** Random bytes, or the given ones with one changed or cut off. */

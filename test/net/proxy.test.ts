@@ -64,7 +64,7 @@ for (const value of [
     const parsed = proxyFor(parseRestAddress("https://kms.test"), { https_proxy: value });
     assert.deepEqual(parsed, {
       complaint:
-        "Invalid value for https_proxy: not the URL of an HTTP proxy, as http://proxy.example.net:3128",
+        "Invalid value for https_proxy: not the URL of an HTTP proxy, as http://proxy.example.net:3128 (SOCKS is not supported)",
     });
   });
 
@@ -106,9 +106,32 @@ test("a proxy that refuses, that is away, or that is none says so, with its name
     code: "CONNECT",
     message: `cannot connect to kms.test:8443 through the proxy ${url}: it requires a user name and a password (status 407)`,
   });
+  await assert.rejects(tunnelTo(url.replace("//", "//user:hunter2@")), {
+    message: `cannot connect to kms.test:8443 through the proxy ${url}: it does not accept the user name and the password of HTTPS_PROXY (status 407)`,
+  });
   await assert.rejects(tunnelTo("http://127.0.0.1:1"), { code: "CONNECT", message: /ECONNREFUSED/ });
   const greeter = await startGreeter(t);
-  await assert.rejects(tunnelTo(`http://${greeter}`), { code: "CONNECT", message: /through the proxy/ });
+  await assert.rejects(tunnelTo(`http://${greeter}`), {
+    code: "CONNECT",
+    message: /through the proxy .*: it does not speak HTTP \(compare the port/,
+  });
   const silent = await startSilentServer(t);
   await assert.rejects(tunnelTo(`http://${silent.address}`), { code: "CONNECT", message: /does not answer/ });
 });
+
+for (const [reply, message] of [
+  [
+    "407 Who Are You\r\nProxy-Authenticate: Negotiate",
+    /requires authentication by Negotiate, and only Basic is supported/,
+  ],
+  ["302 Found\r\nLocation: http://login.test/", /it answered with status 302$/],
+  ["502 Bad Gateway", /it answered with status 502$/],
+] as const)
+  test(`a proxy that replies ${reply.slice(0, 3)} says so`, async (t) => {
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined).once("data", () => socket.end(`HTTP/1.1 ${reply}\r\n\r\n`));
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    t.after(() => server.close());
+    await assert.rejects(tunnelTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), { message });
+  });

@@ -43,7 +43,8 @@ export const decryptOperation = defineOperation({
     authenticatedEncryptionTag: since("1.4", optional(Tag.AuthenticatedEncryptionTag, byteString)),
   }),
   response: structure({
-    uniqueIdentifier: required(Tag.UniqueIdentifier, textString),
+    /** Required; some servers leave it out. */
+    uniqueIdentifier: optional(Tag.UniqueIdentifier, textString),
     data: required(Tag.Data, byteString),
     correlationValue: since("1.3", optional(Tag.CorrelationValue, byteString)),
   }),

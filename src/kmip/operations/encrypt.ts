@@ -42,7 +42,8 @@ export const encryptOperation = defineOperation({
     ),
   }),
   response: structure({
-    uniqueIdentifier: required(Tag.UniqueIdentifier, textString),
+    /** Required; some servers leave it out. */
+    uniqueIdentifier: optional(Tag.UniqueIdentifier, textString),
     data: required(Tag.Data, byteString),
     ivCounterNonce: optional(Tag.IVCounterNonce, byteString),
     correlationValue: since("1.3", optional(Tag.CorrelationValue, byteString)),

@@ -3,7 +3,7 @@
  * changes nothing; making a parent folder that is missing is apart. Every refusal is SOCKET and says what to do.
  */
 import { constants, type Stats } from "node:fs";
-import { access, lstat, mkdir, open, readFile, readlink, realpath, stat } from "node:fs/promises";
+import { access, lstat, mkdir, open, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../../errors.ts";
@@ -115,6 +115,7 @@ async function checkFolder(folder: string, insecureDir: boolean, isUnit: boolean
       throw new SocketPathError(`${folder} is not a folder`, "choose another --sock");
     if (!insecureDir) await refuseExposed(folder);
     if (!isUnit) await access(folder, constants.W_OK | constants.X_OK);
+    await refuseFileSystem(folder);
     return true;
   } catch (error) {
     if (error instanceof SocketPathError) throw error;
@@ -126,6 +127,28 @@ async function checkFolder(folder: string, insecureDir: boolean, isUnit: boolean
     }
     throw folderError(folder, error);
   }
+}
+
+/** Those of the kernel, by their magic number (statfs(2)): nobody can make a file there, whatever access(2) says. */
+const kernelFileSystems: ReadonlySet<number> = new Set([
+  0x9fa0, // proc
+  0x62656572, // sysfs
+  0x63677270, // cgroup2
+]);
+
+async function refuseFileSystem(folder: string): Promise<void> {
+  const { type, files, ffree } = await statfs(folder);
+  if (kernelFileSystems.has(type))
+    throw new SocketPathError(
+      `${folder} belongs to the kernel: no socket can be made there`,
+      "choose another --sock",
+    );
+  // Some file systems do not count their files.
+  if (files > 0 && ffree === 0)
+    throw new SocketPathError(
+      `the file system of ${folder} has no room for another file`,
+      "remove some, or choose another --sock",
+    );
 }
 
 function folderError(folder: string, error: unknown): SocketPathError {

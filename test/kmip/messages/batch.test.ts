@@ -165,7 +165,7 @@ describe("one operation", () => {
     const empty = { operation: Operation.Encrypt, resultStatus: ResultStatus.Success };
     assert.throws(
       () => payloadOf(answer(empty), asked, 0, encryptOperation),
-      unexpectedly(/^ResponseMessage\/BatchItem\[0\]\/ResponsePayload\/UniqueIdentifier: is missing$/),
+      unexpectedly(/^ResponseMessage\/BatchItem\[0\]\/ResponsePayload\/Data: is missing$/),
     );
   });
 

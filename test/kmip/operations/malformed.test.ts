@@ -39,8 +39,8 @@ const requirements: readonly [all.OperationDefinition, string, readonly number[]
   [all.destroyOperation, "destroy", [], [Tag.UniqueIdentifier]],
   [all.queryOperation, "query", [], []],
   [all.discoverVersionsOperation, "discover-versions", [], []],
-  [all.encryptOperation, "encrypt", [Tag.Data], [Tag.UniqueIdentifier, Tag.Data]],
-  [all.decryptOperation, "decrypt", [Tag.Data], [Tag.UniqueIdentifier, Tag.Data]],
+  [all.encryptOperation, "encrypt", [Tag.Data], [Tag.Data]],
+  [all.decryptOperation, "decrypt", [Tag.Data], [Tag.Data]],
 ];
 /** Fields that a payload may hold several times. */
 const repeatable: readonly [name: string, tag: number][] = [

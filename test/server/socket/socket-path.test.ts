@@ -201,4 +201,18 @@ describe("with fewer rights the socket's path is", () => {
       assertAlike(ask({ sock }, mount), /^the file system of .* is read-only$/);
     return rmSync(folder, { recursive: true, force: true });
   });
+
+  test("refused in a folder of the kernel's own", () => {
+    for (const folder of ["/proc", "/sys"])
+      assertAlike(ask({ sock: `${folder}/kms.sock` }), /belongs to the kernel: no socket can be made there$/);
+  });
+
+  test("refused on a file system without room for another file", (t) => {
+    const folder = temporaryFolder(t);
+    const script = `mount -t tmpfs -o nr_inodes=2 tmpfs "$0" && touch "$0/last" && exec "$@"`;
+    const mount = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, folder];
+    if (spawnSync(mount[0] ?? "", [...mount.slice(1), "true"]).status !== 0)
+      return t.diagnostic("this machine lets no test mount anything");
+    return assertAlike(ask({ sock: `${folder}/kms.sock` }, mount), /has no room for another file$/);
+  });
 });
