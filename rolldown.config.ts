@@ -1,13 +1,13 @@
 /**
  * `npm run build`: the program as a small executable file with chunks beside it, of which a command loads those that it
- * needs; the same in one file for the single executable; the KMIP stack as a library; and what the licences ask for. The
+ * needs; the KMIP stack as a library; and what the licences ask for. The
  * program is CommonJS: an older Node.js can then read it and print which version it needs, and any file name will do (the
  * ECMAScript module loader refuses a name that ends in `-0.1.0`).
  */
 import { chmodSync, globSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { defineConfig } from "rolldown";
-import type { OutputBundle, OutputOptions, PluginContext, PreRenderedChunk, RolldownOptions } from "rolldown";
+import type { OutputBundle, PluginContext, PreRenderedChunk } from "rolldown";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 const file = "dist/okms-k8s-encryption-provider.js";
@@ -15,7 +15,7 @@ const file = "dist/okms-k8s-encryption-provider.js";
 const oldestNode = 24;
 
 /** Runs before everything else, in the syntax of any Node.js. */
-const versionCheck = `#!/usr/bin/env node
+const banner = `#!/usr/bin/env node
 "use strict";
 if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
   process.stderr.write("This needs Node.js ${oldestNode} or later, and " + process.execPath + " is " + process.version + "\\n");
@@ -24,8 +24,7 @@ if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
 // As process/early-signals.ts, and sooner: before any module of Node's is loaded.
 process.on("SIGHUP", () => {});
 process.on("SIGUSR1", () => {});
-`;
-const chunksCheck = `if (!require("fs").existsSync(__dirname + "/chunks")) {
+if (!require("node:sea").isSea() && !require("node:fs").existsSync(__dirname + "/chunks")) {
   process.stderr.write(__filename + " needs the folder chunks beside it: copy or link all of dist\\n");
   process.exit(2);
 }
@@ -146,17 +145,6 @@ const withoutFetch = {
   },
 };
 
-/** The program, whose licences are collected where `isListed`. */
-function program(output: OutputOptions, isListed: boolean): RolldownOptions {
-  return {
-    input: "src/main.ts",
-    platform: "node",
-    transform: { define: { "process.env.OKMS_BUILD_VERSION": JSON.stringify(version) } },
-    output: { ...shared, ...output, format: "cjs" },
-    plugins: [withoutGeneratedApi, withoutFetch, ...(isListed ? [thirdPartyLists] : [])],
-  };
-}
-
 const thirdPartyLists = {
   name: "third parties",
   generateBundle(this: PluginContext, _options: unknown, bundle: OutputBundle) {
@@ -180,20 +168,25 @@ const thirdPartyLists = {
 rmSync("dist/chunks", { recursive: true, force: true });
 
 export default defineConfig([
-  program(
-    {
+  {
+    input: "src/main.ts",
+    platform: "node",
+    transform: { define: { "process.env.OKMS_BUILD_VERSION": JSON.stringify(version) } },
+    output: {
+      ...shared,
+      format: "cjs",
+      // Not even of Node.js' own: packaging/executable.ts runs the chunks where there is no import().
+      dynamicImportInCjs: false,
       dir: path.dirname(file),
       entryFileNames: path.basename(file),
       chunkFileNames: chunkFileName,
-      banner: ({ isEntry }) => (isEntry ? versionCheck + chunksCheck : ""),
+      banner: ({ isEntry }) => (isEntry ? banner : ""),
       codeSplitting: {
         groups: chunkRoots.map((root, index) => ({ ...root, priority: chunkRoots.length - index })),
       },
     },
-    true,
-  ),
-  // For packaging/executable.ts.
-  program({ file: "dist/executable.cjs", codeSplitting: false, banner: versionCheck }, false),
+    plugins: [withoutGeneratedApi, withoutFetch, thirdPartyLists],
+  },
   {
     input: "src/kmip/index.ts",
     platform: "node",

@@ -3,7 +3,7 @@
  * applications). The options that a plugin needs are inside too, and no variable of Node.js' counts: whoever may set the
  * environment of a service is not to load code into it.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { nodeOptions } from "../src/cli/config/output.ts";
 import { root, run } from "./host.ts";
@@ -22,36 +22,58 @@ if (spare.length > 0) {
   for (const key of spare) delete env[key];
   process.execve(process.execPath, [process.argv0, ...process.argv.slice(2)], env);
 }
+const loaded = new Map();
+function load(name) {
+  const known = loaded.get(name);
+  if (known !== undefined) return known.exports;
+  const module = { exports: {} };
+  loaded.set(name, module);
+  const text = require("node:sea").getAsset(name, "utf8");
+  const code = "(function (exports, require, module) {" + text + "\\n})";
+  const { Script } = require("node:vm");
+  new Script(code, { filename: name }).runInThisContext()(module.exports, requireChunk, module);
+  return module.exports;
+}
+function requireChunk(name) {
+  return name.startsWith("./") ? load(name.replace(/^.*\\//, "")) : require(name);
+}
 `;
 
+/** The program's first file as the main script: what it requires of its own are assets. */
+function mainScript(): string {
+  const program = readFileSync(path.join(dist, "okms-k8s-encryption-provider.js"), "utf8");
+  const text = program.replace(/^#!.*\n/, "").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
+  return `${prelude}(function (require) {\n${text}\n})(requireChunk);\n`;
+}
+
+const dist = path.join(root, "dist");
+
 /**
- * Makes the executable of an architecture in `file`. The code cache (half of the start-up time) is of the
- * architecture, so its own Node.js makes it: on another machine under qemu-user.
+ * Makes the executable of an architecture in `file`, by that architecture's Node.js: on another machine under qemu-user. No
+ * code cache: it would be of the whole program, and with it --version takes three times as long.
  */
 export function makeExecutable(architecture: Architecture, file: string): void {
   const folder = path.dirname(file);
   const script = path.join(folder, `main-${architecture}.cjs`);
   const config = path.join(folder, `sea-${architecture}.json`);
-  const program = readFileSync(path.join(root, "dist/executable.cjs"), "utf8");
-  writeFileSync(
-    script,
-    prelude + program.replace(/^#!.*\n/, "").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n"),
-  );
+  writeFileSync(script, mainScript());
   const node = path.join(nodeFolder(architecture), "bin/node");
   const settings = {
-    // Relative: the code cache holds the name.
     main: path.basename(script),
     mainFormat: "commonjs",
     executable: node,
     output: path.basename(file),
     disableExperimentalSEAWarning: true,
-    useCodeCache: true,
+    assets: Object.fromEntries(
+      globSync("*.cjs", { cwd: path.join(dist, "chunks") })
+        .toSorted()
+        .map((name) => [name, path.join(dist, "chunks", name)]),
+    ),
     execArgv: nodeOptions,
     execArgvExtension: "none",
   };
   writeFileSync(config, JSON.stringify(settings));
-  // The seed makes the code cache the same bytes each time.
-  const args = ["--random-seed=1", "--build-sea", path.basename(config)];
+  const args = ["--build-sea", path.basename(config)];
   const env = withoutNode(process.env);
   if (architecture === process.arch) run(node, args, { cwd: folder, env });
   else emulate(architecture, node, args, folder);
