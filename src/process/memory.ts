@@ -16,22 +16,22 @@ import v8 from "node:v8";
 
 /** Until then the start is over, in ms: the first probe of the key takes 20. */
 const startMs = 1_000;
-/** Resident memory from which size matters more than speed, in bytes: twice that at rest. */
-const largeBytes = 150_000_000;
+/** Resident memory from which size matters more than speed, in bytes: half more than at rest. */
+const largeBytes = 100_000_000;
 const checkIntervalMs = 5_000;
 
 /**
  * To be called once, before what serves is loaded. Does not keep the process alive.
  *
  * - The young generation stays as it is now, 1 MiB, where V8 would let it grow to 16.
- * - The old generation is collected when it has grown by 30 %, where V8 would let it double and more.
+ * - The old generation is collected when it has grown by 15 %, where V8 would let it double and more.
  * - During the start nothing is optimized: what loads modules runs once, and the code of the two optimizing compilers
  *   would be 8 MiB of the memory of a process that then rests.
  * - While the resident memory is large V8 favours size over speed, which costs a tenth of CPU time: it collects sooner
  *   and gives pages back to the kernel when idle.
  */
 export function limitMemory(): void {
-  setFlags("--semi-space-growth-factor=1", "--heap-growing-percent=30", "--no-opt", "--no-maglev");
+  setFlags("--semi-space-growth-factor=1", "--heap-growing-percent=15", "--no-opt", "--no-maglev");
   setTimeout(() => {
     setFlags("--opt", "--maglev");
   }, startMs).unref();
