@@ -12,9 +12,18 @@ const checkIntervalMs = 5_000;
 export function limitResidentMemory(): void {
   let favoursSize = false;
   setInterval(() => {
-    const isLarge = process.memoryUsage.rss() > largeBytes;
-    if (isLarge === favoursSize) return;
+    const isLarge = isResidentLarge();
+    if (isLarge === undefined || isLarge === favoursSize) return;
     favoursSize = isLarge;
     v8.setFlagsFromString(isLarge ? "--optimize-for-size" : "--no-optimize-for-size");
   }, checkIntervalMs).unref();
+}
+
+/** Undefined where it cannot be read: that takes a file descriptor, of which none may be left. */
+function isResidentLarge(): boolean | undefined {
+  try {
+    return process.memoryUsage.rss() > largeBytes;
+  } catch {
+    return undefined;
+  }
 }
