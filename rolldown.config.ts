@@ -1,12 +1,13 @@
 /**
- * `npm run build`: the program in one executable file, the KMIP stack as a library in another, each with its source map,
- * and beside them what the licences ask for. The program is CommonJS: an older Node.js can then read it and print which
- * version it needs, and any file name will do (the ECMAScript module loader refuses a name that ends in `-0.1.0`).
+ * `npm run build`: the program as a small executable file with chunks beside it, of which a command loads those that it
+ * needs; the same in one file for the single executable; the KMIP stack as a library; and what the licences ask for. The
+ * program is CommonJS: an older Node.js can then read it and print which version it needs, and any file name will do (the
+ * ECMAScript module loader refuses a name that ends in `-0.1.0`).
  */
-import { chmodSync, globSync, readFileSync } from "node:fs";
+import { chmodSync, globSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { defineConfig } from "rolldown";
-import type { OutputBundle } from "rolldown";
+import type { OutputBundle, OutputOptions, PluginContext, PreRenderedChunk, RolldownOptions } from "rolldown";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 const file = "dist/okms-k8s-encryption-provider.js";
@@ -14,7 +15,7 @@ const file = "dist/okms-k8s-encryption-provider.js";
 const oldestNode = 24;
 
 /** Runs before everything else, in the syntax of any Node.js. */
-const banner = `#!/usr/bin/env node
+const versionCheck = `#!/usr/bin/env node
 "use strict";
 if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
   process.stderr.write("This needs Node.js ${oldestNode} or later, and " + process.execPath + " is " + process.version + "\\n");
@@ -22,7 +23,13 @@ if (Number.parseInt(process.versions.node, 10) < ${oldestNode}) {
 }
 // As process/early-signals.ts, and sooner: before any module of Node's is loaded.
 process.on("SIGHUP", () => {});
-process.on("SIGUSR1", () => {});`;
+process.on("SIGUSR1", () => {});
+`;
+const chunksCheck = `if (!require("fs").existsSync(__dirname + "/chunks")) {
+  process.stderr.write(__filename + " needs the folder chunks beside it: copy or link all of dist\\n");
+  process.exit(2);
+}
+`;
 
 /** The comments at the beginning of a module that name whose it is. */
 const notice = /^\s*((?:\/\/[^\n]*copyright[^\n]*\n(?:\/\/[^\n]*\n)*)|(?:\/\*[\s\S]*?\*\/))/i;
@@ -67,7 +74,7 @@ function thirdParties(packages: readonly Bundled[]): string {
   const sections = packages.map(
     ({ name, version: its, license, text }) => `${name} ${its}, ${license}\n\n${text}\n`,
   );
-  const head = `Parts of these packages are in ${path.basename(file)}. The Apache License 2.0 is in LICENSE.\n`;
+  const head = `Parts of these packages are in ${path.basename(file)} and chunks/. The Apache License 2.0 is in LICENSE.\n`;
   return [head, ...sections].join(`\n${"-".repeat(80)}\n\n`);
 }
 
@@ -77,11 +84,32 @@ function modulesOf(bundle: OutputBundle): string[] {
 
 /** Names are kept, for they are part of messages and of stacks. */
 const shared = {
-  codeSplitting: false,
   comments: false,
   minify: { compress: true, mangle: { keepNames: { function: true, class: true } }, codegen: true },
   sourcemap: true,
 } as const;
+
+/** A module and all that it imports statically make a chunk, but for what is in an earlier one. */
+const chunkRoots = [
+  // What --version needs.
+  { name: "base", test: /\/src\/(?:cli\/version-answer|process\/end-process)\.ts$/ },
+  // The commands' flags, and what runs one.
+  { name: "commands", test: /\/src\/cli\/index\.ts$/ },
+  { name: "yaml", test: /\/node_modules\/yaml\// },
+  { name: "rest-client", test: /\/node_modules\/undici\/lib\/dispatcher\/client\.js$/ },
+  { name: "undici", test: /\/node_modules\/undici\// },
+  { name: "metrics-library", test: /\/node_modules\/prom-client\// },
+  { name: "serve", test: /\/src\/cli\/serve\/run\.ts$/ },
+];
+
+/**
+ * The chunk of a command by the command's name: the file is `src/cli/NAME/run.ts`. With a hash, so that a process whose files
+ * are replaced loads nothing of another version.
+ */
+function chunkFileName({ name, facadeModuleId }: PreRenderedChunk): string {
+  const command = /\/src\/cli\/([^/]+)\/run\.ts$/.exec(facadeModuleId ?? "")?.[1];
+  return `chunks/${command ?? name}-[hash].cjs`;
+}
 
 /** 800 kB of classes for each kind of Kubernetes. Of KubeConfig only makeApiClient uses them, and nothing uses that. */
 const withoutGeneratedApi = {
@@ -96,42 +124,80 @@ const withoutGeneratedApi = {
       : null,
 };
 
-export default defineConfig([
-  {
+/**
+ * 500 kB of fetch, forms and web sockets: the REST client is undici's Client and nothing else of it, and no request of ours has
+ * a form as its body, which is what the Client would need the rest for.
+ */
+const withoutFetch = {
+  name: "undici's Client without fetch",
+  resolveId(source: string, importer: string | undefined) {
+    if (source === "undici" && importer?.endsWith("/src/rest/connection.ts") === true)
+      return "\0undici's Client";
+    const isClients = /\/undici\/lib\/(?:core\/request|dispatcher\/client-h[12])\.js$/.test(importer ?? "");
+    return isClients && source.startsWith("../web/") ? "\0no forms" : null;
+  },
+  load(id: string) {
+    if (id === "\0undici's Client")
+      return `export { default as Client } from ${JSON.stringify(path.resolve("node_modules/undici/lib/dispatcher/client.js"))};`;
+    return id === "\0no forms"
+      ? `export const webidl = { is: { FormData: () => false } };
+         export function extractBody() { throw new Error("no form is sent as a body"); }`
+      : null;
+  },
+};
+
+/** The program, whose licences are collected where `isListed`. */
+function program(output: OutputOptions, isListed: boolean): RolldownOptions {
+  return {
     input: "src/main.ts",
     platform: "node",
     transform: { define: { "process.env.OKMS_BUILD_VERSION": JSON.stringify(version) } },
-    output: { ...shared, file, format: "cjs", banner },
-    plugins: [
-      withoutGeneratedApi,
-      {
-        name: "third parties",
-        generateBundle(_options, bundle) {
-          const packages = bundledPackages(modulesOf(bundle));
-          const list = packages.map(({ name, version: its, license }) => ({ name, version: its, license }));
-          const assets = {
-            "THIRD-PARTY-LICENSES": thirdParties(packages),
-            // For the SBOM of a release.
-            "packages.json": `${JSON.stringify(list, undefined, 2)}\n`,
-            // The package says "module": in this folder a .js file is CommonJS.
-            "package.json": '{ "type": "commonjs" }\n',
-          };
-          for (const [fileName, source] of Object.entries(assets))
-            this.emitFile({ type: "asset", fileName, source });
-        },
-      },
-      {
-        name: "executable",
-        writeBundle() {
-          chmodSync(file, 0o755);
-        },
-      },
-    ],
+    output: { ...shared, ...output, format: "cjs" },
+    plugins: [withoutGeneratedApi, withoutFetch, ...(isListed ? [thirdPartyLists] : [])],
+  };
+}
+
+const thirdPartyLists = {
+  name: "third parties",
+  generateBundle(this: PluginContext, _options: unknown, bundle: OutputBundle) {
+    const packages = bundledPackages(modulesOf(bundle));
+    const list = packages.map(({ name, version: its, license }) => ({ name, version: its, license }));
+    const assets = {
+      "THIRD-PARTY-LICENSES": thirdParties(packages),
+      // For the SBOM of a release.
+      "packages.json": `${JSON.stringify(list, undefined, 2)}\n`,
+      // The package says "module": in this folder a .js file is CommonJS.
+      "package.json": '{ "type": "commonjs" }\n',
+    };
+    for (const [fileName, source] of Object.entries(assets))
+      this.emitFile({ type: "asset", fileName, source });
   },
+  writeBundle() {
+    chmodSync(file, 0o755);
+  },
+};
+
+rmSync("dist/chunks", { recursive: true, force: true });
+
+export default defineConfig([
+  program(
+    {
+      dir: path.dirname(file),
+      entryFileNames: path.basename(file),
+      chunkFileNames: chunkFileName,
+      banner: ({ isEntry }) => (isEntry ? versionCheck + chunksCheck : ""),
+      codeSplitting: {
+        groups: chunkRoots.map((root, index) => ({ ...root, priority: chunkRoots.length - index })),
+      },
+    },
+    true,
+  ),
+  // For packaging/executable.ts.
+  program({ file: "dist/executable.cjs", codeSplitting: false, banner: versionCheck }, false),
   {
     input: "src/kmip/index.ts",
     platform: "node",
-    output: { ...shared, file: "dist/kmip.mjs", format: "esm" },
+    output: { ...shared, codeSplitting: false, file: "dist/kmip.mjs", format: "esm" },
     plugins: [
       {
         name: "nothing of others",

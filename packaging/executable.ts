@@ -32,7 +32,7 @@ export function makeExecutable(architecture: Architecture, file: string): void {
   const folder = path.dirname(file);
   const script = path.join(folder, `main-${architecture}.cjs`);
   const config = path.join(folder, `sea-${architecture}.json`);
-  const program = readFileSync(path.join(root, "dist/okms-k8s-encryption-provider.js"), "utf8");
+  const program = readFileSync(path.join(root, "dist/executable.cjs"), "utf8");
   writeFileSync(
     script,
     prelude + program.replace(/^#!.*\n/, "").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n"),

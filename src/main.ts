@@ -2,7 +2,7 @@
 // oxlint-disable-next-line import/no-unassigned-import -- what it does must come first
 import "./process/early-signals.ts";
 import { setTimeout as sleep } from "node:timers/promises";
-import { runCli } from "./cli/index.ts";
+import { versionAnswer } from "./cli/version-answer.ts";
 import { endProcess } from "./process/end-process.ts";
 
 const maxFlushMs = 500;
@@ -14,10 +14,22 @@ process.title = ["okms-k8s-encryption-provider", ...process.argv.slice(2)].join(
 void main();
 
 async function main(): Promise<void> {
-  const code = await runCli(process.argv.slice(2), process);
+  const code = await run(process.argv.slice(2));
   await Promise.race([Promise.all([process.stdout, process.stderr].map(written)), sleep(maxFlushMs)]);
   // Not by waiting for Node to run out of work: Node 24 has been seen to spin in its own clean-up.
   await endProcess(code);
+}
+
+/** The commands, and what they stand on, are loaded only where one is asked for. */
+async function run(argv: readonly string[]): Promise<number> {
+  const versionText = versionAnswer(argv);
+  if (versionText === undefined) {
+    const { runCli } = await import("./cli/index.ts");
+    return runCli(argv, process);
+  }
+  process.stdout.on("error", () => undefined);
+  process.stdout.write(versionText);
+  return 0;
 }
 
 /** A pipe that is full takes the rest when its reader reads. */

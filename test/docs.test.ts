@@ -156,6 +156,12 @@ describe("The docs name what is there:", () => {
     // Of this project's own scripts.
     "transcript",
     "verify",
+    "quick",
+    "only",
+    "secrets",
+    "servers",
+    "at-once",
+    "seeds",
     // A placeholder.
     "flag",
   ]);

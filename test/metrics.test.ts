@@ -1,6 +1,8 @@
 /** The metrics as an operator's Prometheus reads them: names, labels, values, and the format to the letter. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { describe, test } from "node:test";
+import { promisify } from "node:util";
 import { keyIdHash } from "../src/text/key-id-hash.ts";
 import type { Metrics } from "../src/metrics.ts";
 import { createMetrics, durationBuckets } from "../src/metrics.ts";
@@ -74,6 +76,7 @@ describe("metrics", () => {
     ["reload_total", "counter", ["outcome"]],
     ["socket_rebinds_total", "counter", []],
     ["log_lines_lost_total", "counter", []],
+    ["event_loop_utilization", "gauge", []],
     ["build_info", "gauge", ["version", "node_version", "protocol"]],
   ];
   for (const [name, type, labels] of expected) {
@@ -271,4 +274,19 @@ describe("the hash of a key_id", () => {
       assert.equal(keyIdHash(keyId), hash);
     });
   }
+});
+
+test("An idle process is not woken for the sake of metrics", async () => {
+  const script = `
+    import { createMetrics } from ${JSON.stringify(new URL("../src/metrics.ts", import.meta.url).href)};
+    import { readFileSync } from "node:fs";
+    const switches = () => Number(/^voluntary_ctxt_switches:\\s+(\\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+    createMetrics({ version: "1", protocol: "kmip" });
+    setTimeout(() => {
+      const before = switches();
+      setTimeout(() => console.log(switches() - before), 1000);
+    }, 500);`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
+  // Node's own timer took 100 a second.
+  assert.ok(Number(stdout) < 60, `${stdout.trim()} times a second`);
 });

@@ -6,9 +6,7 @@ import { existsSync } from "node:fs";
 import type { SettingsReader } from "../config/settings.ts";
 import { defineCliCommand } from "./command.ts";
 import { serveFlags } from "./serve-flags.ts";
-import { kmsFlags, liveFlags, sourceFlags, stdinWord } from "./etcd/flags.ts";
-import { parseKms } from "./etcd/kms.ts";
-import { listOf, parseSources } from "./etcd/sources.ts";
+import { kmsFlags, listOf, liveFlags, sourceFlags, stdinWord } from "./etcd/flags.ts";
 
 /** See the file's head. */
 export const auditCommand = defineCliCommand({
@@ -63,6 +61,10 @@ Examples
 Exit code: 0 everything is as it should be (with --key-id: the key may be destroyed), 1 something is not or a source
 cannot be read, 2 the command line is wrong.`,
   async run({ read, words, env, stdout, stderr }) {
+    const [{ parseSources }, { parseKms }] = await Promise.all([
+      import("./etcd/sources.ts"),
+      import("./etcd/kms.ts"),
+    ]);
     const { keyFile, keyIds } = splitKeys(read, env);
     const sources = parseSources(read, words, keyFile);
     const verify = read.boolean("verify");

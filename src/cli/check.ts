@@ -2,7 +2,6 @@
  * `check`: with the flags of serve, checks before it is installed whether it will work, and if not, what to do.
  * The checks are in check/, loaded only when they are asked for.
  */
-import { parseServeConfig } from "../config/config.ts";
 import { defineCliCommand } from "./command.ts";
 import { envFileFlag } from "./env-file.ts";
 import { serveFlags } from "./serve-flags.ts";
@@ -50,6 +49,7 @@ Exit code: 0 no check failed, 1 one did, 2 the command line is wrong.`,
     const encryptionConfig = read.path("encryption-config");
     const encryptionConfigSock = read.path("encryption-config-sock");
     const isJson = read.boolean("json");
+    const { parseServeConfig } = await import("../config/config.ts");
     const { config, warnings } = parseServeConfig(read, false, env);
     const user = read.text("user");
     if (user !== undefined) {

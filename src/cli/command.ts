@@ -2,7 +2,6 @@
  * What a command of this program is: flags in groups, each with its environment variable, the words it takes,
  * and what it does. citty holds the definition and parses; argv.ts and settings.ts say what is wrong.
  */
-import { defineCommand, runCommand } from "citty";
 import { createSettingsReader } from "../config/settings.ts";
 import type { Setting, Settings, SettingsReader } from "../config/settings.ts";
 import { withEnvFile } from "./env-file.ts";
@@ -89,6 +88,7 @@ export async function runCliCommand(
   const flags = Object.entries(command.flags).map(
     ([name, { type, description }]) => [name, { type, description }] as const,
   );
+  const { defineCommand, runCommand } = await import("citty");
   const citty = defineCommand({
     meta: { name: command.name, description: command.description },
     args: Object.fromEntries(flags),
@@ -101,7 +101,19 @@ export async function runCliCommand(
         defaultsOf({ ...command.otherDefaults, ...command.flags }),
         complaints,
       );
-      return command.run({ ...io, env, settings, read, words: parsed._ });
+      return command.run({
+        env,
+        settings,
+        read,
+        words: parsed._,
+        // Node opens each where it is first asked for, and `serve` prints nothing.
+        get stdout() {
+          return io.stdout;
+        },
+        get stderr() {
+          return io.stderr;
+        },
+      });
     },
   });
   return (await runCommand(citty, { rawArgs: [...args] })).result as number;

@@ -5,7 +5,6 @@
 import { ProviderError } from "../errors.ts";
 import { ConfigError } from "../config/settings.ts";
 import { quote } from "../text/quote.ts";
-import { version } from "../process/version.ts";
 import { asksFor, readArgv } from "./argv.ts";
 import { auditCommand } from "./audit.ts";
 import { checkCommand } from "./check.ts";
@@ -19,6 +18,7 @@ import { probeCommand } from "./probe.ts";
 import { recoverCommand } from "./recover.ts";
 import { reencryptCommand } from "./reencrypt.ts";
 import { serveCommand } from "./serve.ts";
+import { versionAnswer } from "./version-answer.ts";
 
 const others = [
   initCommand,
@@ -41,15 +41,15 @@ const commands: ReadonlyMap<string, CliCommand> = new Map(
  * @returns the exit code
  */
 export async function runCli(argv: readonly string[], io: CommandIo): Promise<number> {
-  const programHelp = renderHelp(serveCommand, others);
-  if (argv.length === 0) return print(io.stderr, programHelp, 0);
+  if (argv.length === 0) return print(io.stderr, programHelp(), 0);
 
   const [word = ""] = argv;
   const named = commands.get(word);
   const rest = named === undefined ? argv : argv.slice(1);
   if (asksFor(rest, "help", "h"))
-    return print(io.stdout, named === undefined ? programHelp : renderHelp(named), 0);
-  if (asksFor(rest, "version")) return print(io.stdout, `${programName} ${version}\n`, 0);
+    return print(io.stdout, named === undefined ? programHelp() : renderHelp(named), 0);
+  const versionText = versionAnswer(rest);
+  if (versionText !== undefined) return print(io.stdout, versionText, 0);
 
   if (named === undefined && !word.startsWith("-")) {
     // What comes after it is for a command that does not exist: nothing can be checked of that.
@@ -66,6 +66,10 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
     const help = `${programName}${named === undefined ? "" : ` ${named.name}`} --help`;
     return print(io.stderr, `${wrong.join("\n")}\nSee ${help}\n`, 2);
   }
+}
+
+function programHelp(): string {
+  return renderHelp(serveCommand, others);
 }
 
 /** What is wrong with the command line; undefined where the error is of another kind. */

@@ -2,7 +2,6 @@
  * `init`: for the first day. Makes the key where the KMS has none by that name, says which rights the certificate needs, and
  * proves them. The work is in init/, loaded only when it is asked for.
  */
-import { parseServeConfig } from "../config/config.ts";
 import { defineCliCommand } from "./command.ts";
 import { envFileFlag } from "./env-file.ts";
 import { serveFlags } from "./serve-flags.ts";
@@ -30,6 +29,7 @@ Run it twice: with the certificate of an administrator to make the key, then wit
 Exit code: 0 nothing is wrong, 1 something is, 2 the command line is wrong.`,
   async run({ read, env, stdout }) {
     const isProofOnly = read.boolean("prove-only");
+    const { parseServeConfig } = await import("../config/config.ts");
     const { config } = parseServeConfig(read, false, env);
     const { runInit } = await import("./init/run.ts");
     return runInit({ config, isProofOnly }, stdout);

@@ -4,7 +4,6 @@
  */
 import { quote } from "../text/quote.ts";
 import { defineCliCommand } from "./command.ts";
-import { checkSockLength, parseEndpoint } from "./kms-endpoint.ts";
 import { serveFlags } from "./serve-flags.ts";
 
 /** Most rounds, and most at once, of one run. */
@@ -59,6 +58,7 @@ export const probeCommand = defineCliCommand({
   epilog:
     "Exit code: 0 every call succeeded, 1 one failed (with --watch: in any run), 2 the command line is wrong.",
   async run({ read, stdout }) {
+    const { checkSockLength, parseEndpoint } = await import("./kms-endpoint.ts");
     const day = 86_400_000;
     const sock = read.path("sock") ?? "";
     const parsed = /^[a-z]+:\/\//.test(sock) ? parseEndpoint(sock) : { sock };

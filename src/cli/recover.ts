@@ -4,9 +4,7 @@
  */
 import { defineCliCommand } from "./command.ts";
 import { serveFlags } from "./serve-flags.ts";
-import { kmsFlags, sourceFlags, stdinWord } from "./etcd/flags.ts";
-import { parseKms } from "./etcd/kms.ts";
-import { listOf, parseSources } from "./etcd/sources.ts";
+import { kmsFlags, listOf, sourceFlags, stdinWord } from "./etcd/flags.ts";
 
 /** See the file's head. */
 export const recoverCommand = defineCliCommand({
@@ -82,6 +80,10 @@ Examples
 Exit code: 0 everything that was asked for is there, 1 something could not be read or written, 2 the command line is
 wrong.`,
   async run({ read, words, env, stdout, stderr }) {
+    const [{ parseSources }, { parseKms }] = await Promise.all([
+      import("./etcd/sources.ts"),
+      import("./etcd/kms.ts"),
+    ]);
     const sources = parseSources(read, words, read.path("key"));
     const lists = [sources.snapshots.length, sources.kine.length].reduce((sum, length) => sum + length, 0);
     const count =

@@ -4,8 +4,7 @@
  */
 import { quote } from "../text/quote.ts";
 import { defineCliCommand } from "./command.ts";
-import { liveFlags } from "./etcd/flags.ts";
-import { listOf, parseLive } from "./etcd/sources.ts";
+import { listOf, liveFlags } from "./etcd/flags.ts";
 import { methods } from "./reencrypt/options.ts";
 
 const resourcePattern = /^(?:\*\.(?:\*|[a-z0-9.-]*)|[a-z0-9-]+(?:\.[a-z0-9.-]+)?)$/;
@@ -91,6 +90,7 @@ Examples
 
 Exit code: 0 everything is rewritten (and the audit is clean), 1 something is not, 2 the command line is wrong, 130 interrupted.`,
   async run({ read, stdout, stderr, env }) {
+    const { parseLive } = await import("./etcd/sources.ts");
     const resources = listOf(read.text("resource"));
     for (const name of resources)
       if (!resourcePattern.test(name))

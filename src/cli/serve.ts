@@ -17,6 +17,8 @@ Signals: SIGTERM and SIGINT finish the calls in flight and exit; SIGHUP re-reads
 Exit code: 0 ended as asked, 1 the socket cannot be created, 2 the command line is wrong.
 These are the only exits.`,
   async run(invocation) {
+    const { limitMemory } = await import("../process/memory.ts");
+    limitMemory();
     const { serve } = await import("./serve/run.ts");
     return serve(invocation);
   },

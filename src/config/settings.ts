@@ -93,8 +93,8 @@ export function createSettingsReader(
     const text = given?.text ?? defaults[flag];
     if (given === undefined || text === undefined) return text;
     // A key has been complained about.
-    const trouble = holdsKey(given) ? undefined : pathTrouble(text);
-    if (trouble !== undefined) complain(`Invalid value for ${given.source}: ${quote(text)}${trouble}`);
+    const problem = holdsKey(given) ? undefined : pathProblem(text);
+    if (problem !== undefined) complain(`Invalid value for ${given.source}: ${quote(text)}${problem}`);
     const home = text.startsWith("~/") ? homeFolder() : undefined;
     return home === undefined ? text : path.join(home, text.slice(2));
   }
@@ -126,7 +126,7 @@ function asValue<T>(value: T | undefined): { readonly value: T } | undefined {
 }
 
 /** What keeps a text from being a path. */
-function pathTrouble(text: string): string | undefined {
+function pathProblem(text: string): string | undefined {
   if (looksLikeKey(text)) return " looks like a key, not like the path of a file with one";
   if (/\p{Cc}/u.test(text)) return " has a control character in it";
   if (text.startsWith("~/") && homeFolder() === undefined)

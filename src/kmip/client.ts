@@ -5,7 +5,7 @@
 import { KmipResultError, ProviderError, toProviderError } from "../errors.ts";
 import type { ServerAddress } from "../net/address.ts";
 import type { TlsMaterial } from "../net/tls.ts";
-import type { RefusalFacts, Verdict } from "../upstream/call.ts";
+import type { RefusalFacts, Verdict } from "../upstream/job.ts";
 import type { Connection, DialOptions, Exchange as Sent } from "../upstream/connection.ts";
 import { abortError, type CallContext } from "../upstream/context.ts";
 import type { ConnectionCounts, Observer } from "../upstream/events.ts";

@@ -33,7 +33,7 @@ export interface ApiClient {
 export interface RetryOptions {
   /** From the first failure on, while the API server is away or overloaded. */
   readonly retryForMs: number;
-  /** Tries of a request that the API server fails with a 5xx other than 503: it is there, and the request is the trouble. */
+  /** Tries of a request that the API server fails with a 5xx other than 503: it is there, and the request is at fault. */
   readonly tries: number;
   readonly backoffMs: { readonly first: number; readonly most: number };
   /** Of one try, and then between two parts of its answer: lists of large objects take the API server some time. */
@@ -78,7 +78,7 @@ export function createApiClient(
           firstFailureAt ??= performance.now();
           const waitMs = waitAfter(error, tries, retry);
           const isOver = performance.now() + waitMs - firstFailureAt > retry.retryForMs;
-          if (isOver || (isOwnTrouble(error) && tries >= retry.tries)) throw error;
+          if (isOver || (isOwnFailure(error) && tries >= retry.tries)) throw error;
           onRetry?.(error, waitMs);
           await pause(waitMs, signal);
         }
@@ -96,7 +96,7 @@ export interface ApiClientOptions {
 }
 
 /** A failure of this request rather than of the API server. */
-function isOwnTrouble(error: ProviderError): boolean {
+function isOwnFailure(error: ProviderError): boolean {
   return error instanceof ApiError && error.status !== 429 && error.status !== 503;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Where the lines of the log go: collected, and written once per turn of the event loop or sooner when they are many, so
- * that a call does not wait for the write of its line. Lines that cannot be written are lost, counted and reported.
+ * Where the lines of the log go: collected for some milliseconds and written together, or sooner when they are many, so
+ * that no call waits for the write of its line. Lines that cannot be written are lost, counted and reported.
  */
 import { fstatSync, writeSync } from "node:fs";
 
@@ -24,6 +24,8 @@ export interface LogSink {
   lostLines(): number;
 }
 
+/** How long lines are collected, in ms. Not only for a turn of the event loop: the end of a call's reply is written in the next. */
+const collectMs = 5;
 /** Collected text that is written at once, in characters. */
 const largeLength = 64 * 1024;
 /** The reader of the log may fall behind by so much; beyond, lines are lost. */
@@ -97,10 +99,10 @@ export function createLogSink({ stream, lostLine }: LogSinkOptions): LogSink {
       if (length >= largeLength) flush();
       if (isScheduled) return;
       isScheduled = true;
-      setImmediate(() => {
+      setTimeout(() => {
         isScheduled = false;
         flush();
-      });
+      }, collectMs);
     },
     flush,
     lostLines: () => allLost,

@@ -3,7 +3,7 @@
  * 10 s, and at once when told to. A valid new set is handed on; a bad one is refused with its reason, and the old set stays.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
-import { checkTlsBytes, dateTrouble, readTlsFiles } from "./tls.ts";
+import { checkTlsBytes, dateProblem, readTlsFiles } from "./tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "./tls.ts";
 
 /** A certificate that ends soon, or has ended. */
@@ -115,9 +115,9 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   async function takeUp(bytes: TlsBytes): Promise<void> {
     const material = checkTlsBytes(files, bytes);
     // At start the server is left to judge; what works is not given up for what doesn't.
-    if (current !== undefined && dateTrouble(current).length === 0) {
-      const [trouble] = dateTrouble(material);
-      if (trouble !== undefined) throw new ProviderError("TLS_FILES", trouble);
+    if (current !== undefined && dateProblem(current).length === 0) {
+      const [problem] = dateProblem(material);
+      if (problem !== undefined) throw new ProviderError("TLS_FILES", problem);
       const objection = await options.objection?.(material, current);
       if (objection !== undefined) throw objection;
     }

@@ -76,7 +76,7 @@ export interface TlsBytes {
 }
 
 /**
- * Reads and checks the files. Dates are not judged: see {@link dateTrouble}.
+ * Reads and checks the files. Dates are not judged: see {@link dateProblem}.
  * @throws TLS_FILES, naming each file that is wrong and why
  */
 export async function loadTlsMaterial(files: TlsFiles): Promise<TlsMaterial> {
@@ -204,7 +204,7 @@ function systemRoots(): string[] | undefined {
  * What the dates of a material say against it: one sentence for each certificate that has ended, or has not
  * begun, at `now`. Empty: nothing.
  */
-export function dateTrouble(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
+export function dateProblem(material: Pick<TlsMaterial, "notAfter">, now = new Date()): string[] {
   return material.notAfter.flatMap(({ file, notAfter, notBefore }) => {
     if (notAfter <= now) return [`${file}: the certificate expired on ${notAfter.toISOString()}`];
     if (notBefore !== undefined && notBefore > now)

@@ -44,12 +44,17 @@ export function setAlarm(ms: number, run: () => void): Alarm {
 function restart(at: number): void {
   clearTimeout(timer);
   timerAt = at;
-  timer = setTimeout(ring, Math.min(Math.max(at - performance.now(), 0), maxTimerMs));
+  timer = setTimeout(readFirst, Math.min(Math.max(at - performance.now(), 0), maxTimerMs));
+}
+
+/** Where this process was stalled, replies that have come meanwhile are read before anybody is taken for silent. */
+function readFirst(): void {
+  timer = undefined;
+  timerAt = Infinity;
+  setImmediate(ring);
 }
 
 function ring(): void {
-  timer = undefined;
-  timerAt = Infinity;
   // Node may be early by a part of a millisecond.
   const now = performance.now() + 1;
   try {

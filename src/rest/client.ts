@@ -5,7 +5,7 @@
 import { type ProviderError, RestError, toProviderError } from "../errors.ts";
 import type { RestAddress } from "../net/address.ts";
 import type { TlsMaterial } from "../net/tls.ts";
-import type { Job, RefusalFacts, Verdict } from "../upstream/call.ts";
+import type { Job, RefusalFacts, Verdict } from "../upstream/job.ts";
 import type { Exchange } from "../upstream/connection.ts";
 import type { CallContext } from "../upstream/context.ts";
 import type { ConnectionCounts, Observer } from "../upstream/events.ts";

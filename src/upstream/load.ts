@@ -3,6 +3,7 @@
  * time. A call that cannot is refused at once, so that the server works for those that still wait, and a window
  * bounds what is sent to the server, so that the queue is here, where deadlines are known, and not in the server.
  */
+import { ProviderError } from "../errors.ts";
 
 /** The work of one endpoint. Times in ms. */
 export interface Load {
@@ -47,6 +48,8 @@ const quickMs = 250;
 /** For how long the endpoint counts as saturated after the window was made smaller. */
 const saturatedMs = 10_000;
 const mostPessimism = 4;
+/** So few calls are not refused as they come: in the queue each keeps its place as long as its time allows. */
+const fewCalls = 24;
 
 interface Block {
   readonly msPerReply: number;
@@ -101,6 +104,7 @@ export function createLoad(): Load {
       return window;
     },
     expectedMs: (isFull) => {
+      if (pending < fewCalls) return 0;
       const isSaturated = isFull || (shrunkAt !== undefined && performance.now() - shrunkAt < saturatedMs);
       if (!isSaturated) return 0;
       return workMs(pending + 1) * pessimism;
@@ -125,4 +129,29 @@ export function createLoad(): Load {
       pessimism = Math.min(mostPessimism, pessimism * 1.1);
     },
   };
+}
+
+/** A call is refused for overload only where the server has answered others for about so long. */
+const provenMs = 3_000;
+
+/** An endpoint, as far as its load concerns. */
+export interface Loaded {
+  readonly name: string;
+  readonly load: Load;
+  readonly pool: { readonly isFull: boolean; isSteadySince(moment: number): boolean };
+}
+
+/** The refusal of a call that cannot be answered in the time it has; undefined where it can. */
+export function overloadOf(endpoint: Loaded, leftMs: number): ProviderError | undefined {
+  const { load, pool } = endpoint;
+  // After an outage nothing is known of how fast the server is.
+  if (!pool.isSteadySince(performance.now() - provenMs)) return undefined;
+  return load.expectedMs(pool.isFull) > leftMs ? overloaded(endpoint) : undefined;
+}
+
+/** The refusal of a call that this endpoint could not answer in time. */
+export function overloaded({ name, load }: Loaded): ProviderError {
+  return new ProviderError("OVERLOADED", `${name} has too much to do to answer in time`, {
+    details: { endpoint: name, pending: load.pending },
+  });
 }

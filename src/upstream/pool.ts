@@ -3,7 +3,7 @@
  * one request or to several at a time. Requests that find none wait in a queue, first come first served. One pause for all
  * follows a dial that failed and a connection that was lost before its first reply. Never sees a message.
  */
-import { ProviderError, toProviderError } from "../errors.ts";
+import { ProviderError, TimeoutError, toProviderError } from "../errors.ts";
 import { backoffMs, dialBackoff, jittered } from "./backoff.ts";
 import type { Connection } from "./connection.ts";
 
@@ -324,7 +324,9 @@ export class Pool<C extends Connection> {
     const unused = members.filter(({ inUse }) => inUse === 0);
     const overdue = members.filter(({ state }) => state !== "ready");
     const [oldest] = (unused.length > 0 ? unused : overdue).toSorted((a, b) => a.lastUsedAt - b.lastUsedAt);
-    if (oldest !== undefined) this.#close(oldest, "another connection is opened in its place");
+    if (oldest === undefined) return false;
+    if (oldest.inUse === 0) this.#close(oldest, "another connection is opened in its place");
+    else oldest.connection.destroy(new TimeoutError("response", `${this.#options.name} gave no reply`));
     return false;
   }
 

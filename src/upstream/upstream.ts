@@ -1,12 +1,14 @@
 /** The connections to one KMS, on one endpoint or several: the whole of upstream/ for a protocol's client. */
 import { ProviderError } from "../errors.ts";
 import { secureContextOf, type TlsMaterial } from "../net/tls.ts";
-import { Call, type CallShared, type Job } from "./call.ts";
+import type { CallShared } from "./attempt.ts";
+import { Call } from "./call.ts";
 import type { Address, Connection, Transport } from "./connection.ts";
 import type { CallContext } from "./context.ts";
 import { Endpoint, type EndpointLimits } from "./endpoint.ts";
 import { Endpoints } from "./endpoints.ts";
 import type { ConnectionCounts, ConnectionEvent, Observer } from "./events.ts";
+import type { Job } from "./job.ts";
 import { createRetryBudget } from "./retry-budget.ts";
 
 /** How the connections are made. */

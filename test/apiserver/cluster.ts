@@ -1,23 +1,14 @@
 /** One etcd and one kube-apiserver on the loopback interface, and what an operator asks of them. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { generateKeyPairSync } from "node:crypto";
-import { once } from "node:events";
-import { openSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import type { ChildProcess } from "node:child_process";
 import path from "node:path";
-import { Agent, fetch } from "undici";
+import { fetch } from "undici";
 import type { Binaries } from "./build.ts";
+import { type ApiServer, createApiServer, ended, freePort, run, writeAccounts } from "./server.ts";
 
-/** An answer of kube-apiserver; status 0 where there was none. */
-export interface Answer {
-  readonly status: number;
-  readonly text: string;
-}
+export { type Answer, ended } from "./server.ts";
 
 /** See above. */
-export interface Cluster {
-  /** The file of a kubeconfig for its administrator; its certificate authority is there once the API server has started. */
-  readonly kubeconfig: string;
+export interface Cluster extends Pick<ApiServer, "kubeconfig" | "request"> {
   /** etcd's client URL. */
   readonly etcdUrl: string;
   startApiServer(): void;
@@ -25,9 +16,8 @@ export interface Cluster {
   stopApiServer(): Promise<void>;
   /** Starts kube-controller-manager with the controller of StorageVersionMigrations. */
   startControllerManager(): ChildProcess;
-  request(method: string, path: string, body?: object): Promise<Answer>;
   /** Writes a Secret. */
-  write(name: string): Promise<Answer>;
+  write(name: string): ReturnType<ApiServer["request"]>;
   /** What etcd holds of a Secret. */
   stored(name: string): Promise<Buffer>;
   /** What `etcdctl snapshot save` writes. */
@@ -39,91 +29,27 @@ const secrets = "/api/v1/namespaces/default/secrets";
 
 /** Starts etcd; the API server is for the caller to start. `folder` gets logs and data. */
 export async function startCluster(
-  { apiServer, controllerManager, etcd }: Binaries,
+  { apiServer: program, controllerManager, etcd }: Binaries,
   folder: string,
   encryptionConfig: string,
 ): Promise<Cluster> {
-  const [clients, peers, secure] = [await freePort(), await freePort(), await freePort()];
-  const etcdUrl = `http://127.0.0.1:${clients}`;
-  const peerUrl = `http://127.0.0.1:${peers}`;
-  const file = (name: string): string => path.join(folder, name);
-  const { privateKey, publicKey } = generateKeyPairSync("rsa", {
-    modulusLength: 2048,
-    privateKeyEncoding: { type: "pkcs1", format: "pem" },
-    publicKeyEncoding: { type: "spki", format: "pem" },
-  });
-  writeFileSync(file("sa.key"), privateKey, { mode: 0o600 });
-  writeFileSync(file("sa.pub"), publicKey);
-  writeFileSync(file("tokens.csv"), 'local,admin,1,"system:masters"\n', { mode: 0o600 });
-
-  writeFileSync(file("kubeconfig"), kubeconfigOf(secure), { mode: 0o600 });
-
-  const run = (program: string, log: string, flags: Readonly<Record<string, string>>): ChildProcess => {
-    const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
-    const output = openSync(file(log), "a");
-    return spawn(program, args, { stdio: ["ignore", output, output], cwd: folder });
-  };
-  const database = run(etcd, "etcd.log", {
-    "data-dir": file("etcd"),
-    "listen-client-urls": etcdUrl,
-    "advertise-client-urls": etcdUrl,
-    "listen-peer-urls": peerUrl,
-    "initial-advertise-peer-urls": peerUrl,
-    "initial-cluster": `default=${peerUrl}`,
-    "unsafe-no-fsync": "true",
-  });
-  const server = {
-    "etcd-servers": etcdUrl,
-    "bind-address": "127.0.0.1",
-    "advertise-address": "127.0.0.1",
-    "secure-port": String(secure),
-    "cert-dir": file("certs"),
-    "service-account-issuer": "https://kubernetes.default",
-    "service-account-key-file": file("sa.pub"),
-    "service-account-signing-key-file": file("sa.key"),
-    "token-auth-file": file("tokens.csv"),
-    "service-cluster-ip-range": "10.0.0.0/24",
-    "endpoint-reconciler-type": "none",
-    "authorization-mode": "RBAC",
-    "encryption-provider-config": encryptionConfig,
-    "encryption-provider-config-automatic-reload": "true",
-  };
-  // Its certificate is one that it has made for itself.
-  const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
-  let api: ChildProcess | undefined;
-
-  const request: Cluster["request"] = async (method, where, body) => {
-    try {
-      const reply = await fetch(`https://127.0.0.1:${secure}${where}`, {
-        method,
-        dispatcher,
-        headers: { authorization: "Bearer local", "content-type": "application/json" },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(15_000),
-      });
-      return { status: reply.status, text: await reply.text() };
-    } catch (error) {
-      return { status: 0, text: String(error) };
-    }
-  };
-  const stopApiServer = async (): Promise<void> => {
-    await ended(api);
-    api = undefined;
-  };
+  const database = await startDatabase(etcd, folder);
+  const { url: etcdUrl } = database;
+  const accounts = writeAccounts(folder);
+  const api = await createApiServer({ program, folder, etcdUrl, accounts, encryptionConfig });
+  const { request } = api;
   return {
-    kubeconfig: file("kubeconfig"),
+    kubeconfig: api.kubeconfig,
     etcdUrl,
-    startApiServer() {
-      api = run(apiServer, "kube-apiserver.log", server);
-    },
+    startApiServer: () => api.start(),
     startControllerManager: () =>
-      run(controllerManager, "kube-controller-manager.log", {
-        kubeconfig: file("kubeconfig"),
+      run(controllerManager, folder, "kube-controller-manager.log", {
+        kubeconfig: api.kubeconfig,
         controllers: "garbage-collector-controller,storage-version-migrator-controller",
         "leader-elect": "false",
         "secure-port": "0",
       }),
-    stopApiServer,
+    stopApiServer: () => api.stop(),
     request,
     write: (name) =>
       request("POST", secrets, {
@@ -132,59 +58,67 @@ export async function startCluster(
         metadata: { name },
         stringData: { name },
       }),
-    async stored(name) {
-      const key = Buffer.from(`/registry/secrets/default/${name}`).toString("base64");
-      const reply = await fetch(`${etcdUrl}/v3/kv/range`, { method: "POST", body: JSON.stringify({ key }) });
-      const { kvs } = (await reply.json()) as { readonly kvs: readonly { readonly value: string }[] };
-      return Buffer.from(kvs[0]?.value ?? "", "base64");
-    },
+    stored: (name) => database.get(`/registry/secrets/default/${name}`),
     async snapshot() {
       const reply = await fetch(`${etcdUrl}/v3/maintenance/snapshot`, { method: "POST", body: "{}" });
       const messages = (await reply.text()).split("\n").filter((line) => line !== "");
       return Buffer.concat(messages.map(blobOf));
     },
     async close() {
-      await stopApiServer();
-      await ended(database);
-      if (!dispatcher.closed) await dispatcher.close();
+      await api.close();
+      await ended(database.child);
     },
   };
+}
+
+/** An etcd of one member. */
+export interface Database {
+  readonly child: ChildProcess;
+  /** Its client URL. */
+  readonly url: string;
+  /** Empty where there is no such key. */
+  get(key: string): Promise<Buffer>;
+  put(key: string, value: Uint8Array): Promise<void>;
+}
+
+/** Starts etcd with its data and log in `folder`. It does not sync its files: nothing here survives the machine. */
+export async function startDatabase(program: string, folder: string): Promise<Database> {
+  const [clients, peers] = [await freePort(), await freePort()];
+  const url = `http://127.0.0.1:${clients}`;
+  const peerUrl = `http://127.0.0.1:${peers}`;
+  const child = run(program, folder, "etcd.log", {
+    "data-dir": path.join(folder, "etcd"),
+    "listen-client-urls": url,
+    "advertise-client-urls": url,
+    "listen-peer-urls": peerUrl,
+    "initial-advertise-peer-urls": peerUrl,
+    "initial-cluster": `default=${peerUrl}`,
+    "unsafe-no-fsync": "true",
+  });
+  const ask = async (what: string, body: object): Promise<unknown> => {
+    const reply = await fetch(`${url}/v3/kv/${what}`, { method: "POST", body: JSON.stringify(body) });
+    if (!reply.ok) throw new Error(`etcd: ${await reply.text()}`);
+    return reply.json();
+  };
+  return {
+    child,
+    url,
+    async get(key) {
+      const { kvs } = (await ask("range", { key: base64(key) })) as {
+        readonly kvs?: readonly { readonly value: string }[];
+      };
+      return Buffer.from(kvs?.[0]?.value ?? "", "base64");
+    },
+    put: async (key, value) => void (await ask("put", { key: base64(key), value: base64(value) })),
+  };
+}
+
+function base64(value: string | Uint8Array): string {
+  return Buffer.from(value).toString("base64");
 }
 
 /** Of a message of etcd's snapshot stream, as its JSON gateway has it. */
 function blobOf(message: string): Buffer {
   const { result } = JSON.parse(message) as { readonly result: { readonly blob?: string } };
   return Buffer.from(result.blob ?? "", "base64");
-}
-
-function kubeconfigOf(port: number): string {
-  return JSON.stringify({
-    apiVersion: "v1",
-    kind: "Config",
-    "current-context": "local",
-    clusters: [
-      {
-        name: "local",
-        cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": "certs/apiserver.crt" },
-      },
-    ],
-    users: [{ name: "admin", user: { token: "local" } }],
-    contexts: [{ name: "local", context: { cluster: "local", user: "admin" } }],
-  });
-}
-
-/** Ends a process with SIGTERM, and waits. */
-export async function ended(child: ChildProcess | undefined): Promise<void> {
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, "exit");
-  child.kill("SIGTERM");
-  await exit;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

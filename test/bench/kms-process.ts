@@ -1,8 +1,8 @@
 /**
  * A process for the benchmarks: the embedded KMS with one key, its REST face once with HTTP/2 and once
  * without, and before each face a relay for each round trip asked for. Arguments: round trips in ms.
- * Says where everything is in one line of JSON, takes `silent`, `stop` and `start` as lines and answers each
- * with `done`; ends on SIGTERM.
+ * Says where everything is in one line of JSON, takes `silent`, `stop`, `start`, `rotate` (another key gets the
+ * label) and `destroy` (of the keys that had it) as lines and answers each with `done`; ends on SIGTERM.
  */
 import { createInterface } from "node:readline";
 import { startDevKms } from "../devkms/devkms.ts";
@@ -11,6 +11,8 @@ import type { KmsReady } from "./processes.ts";
 
 const roundTripsMs = process.argv.slice(2).map(Number);
 const label = "bench";
+/** The name of keys that had the label. */
+const retired = "retired";
 
 const kms = await startDevKms({ rest: { http2: true } });
 const old = await startDevKms({
@@ -55,6 +57,13 @@ const commands: Readonly<Record<string, () => Promise<void> | void>> = {
   start: async () => {
     kms.faults.silent = false;
     await kms.start();
+  },
+  rotate: () => {
+    for (const { id } of kms.keys.byName(label)) kms.keys.update(id, { names: [retired] });
+    kms.keys.create({ name: label });
+  },
+  destroy: () => {
+    for (const { id } of kms.keys.byName(retired)) kms.keys.update(id, { state: "Destroyed" });
   },
 };
 createInterface({ input: process.stdin }).on("line", async (line) => {

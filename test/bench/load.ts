@@ -12,7 +12,7 @@ export interface LoadResult {
 }
 
 /** The value below which `share` of the sorted values lie. */
-function percentile(sorted: readonly number[], share: number): number {
+export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 

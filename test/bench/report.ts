@@ -34,6 +34,13 @@ export const whole = (value: number): string => Math.round(value).toLocaleString
 /** Bytes as MiB. */
 export const mib = (bytes: number): string => (bytes / 1024 / 1024).toFixed(1);
 
+/** Milliseconds with their unit. */
+export const msText = (value: number): string => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
+/** Calls per second with their unit. */
+export const perSecondText = (value: number): string => `${whole(value)}/s`;
+/** Bytes as MiB with their unit. */
+export const mibText = (bytes: number): string => `${mib(bytes)} MiB`;
+
 /** The columns of {@link loadCells}. */
 export const loadColumns = ["calls/s", "p50 ms", "p99 ms", "failed"] as const;
 /** A load's outcome as cells of a table. */

@@ -176,8 +176,8 @@ async function askForStatus(timeoutMs: number): Promise<void> {
     if ("value" in outcome) {
       const { healthz, keyId } = outcome.value;
       keyIds.status({ startedAt, endedAt, keyId });
-      const trouble = healthz === "ok" ? {} : { healthz, ...sinceGood(healthz) };
-      tell({ type: "status", startedAt, endedAt, keyId, ...trouble });
+      const problem = healthz === "ok" ? {} : { healthz, ...sinceGood(healthz) };
+      tell({ type: "status", startedAt, endedAt, keyId, ...problem });
     } else {
       const code = codeOf(outcome.error);
       if (code === undefined) {

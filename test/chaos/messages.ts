@@ -1,4 +1,4 @@
-/** What the process of the callers and the one that makes trouble say to each other, and the clock they share. */
+/** What the process of the callers and the one that causes faults say to each other, and the clock they share. */
 
 /** Milliseconds on the machine's monotonic clock, which is the same in every process. */
 export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6;

@@ -151,7 +151,7 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   const { world, random, timeline } = run;
   const { callers, plugin } = world;
   const keysBefore = world.keyId;
-  const troubles = await badProbes(world);
+  const problems = await badProbes(world);
   callers.takeSlowest();
 
   const path = random.pick(world.paths);
@@ -185,7 +185,7 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   const wellAfter = Date.now() / 1000 - okMs / 1000;
   const hasSeen = async (): Promise<boolean> =>
     (await plugin.metric("last_successful_probe_timestamp_seconds")) > wellAfter;
-  if ((await badProbes(world)) > troubles && !(await plugin.becomes(hasSeen, statusLimitMs)))
+  if ((await badProbes(world)) > problems && !(await plugin.becomes(hasSeen, statusLimitMs)))
     run.wrong.push(
       `${fault.name}: the probe did not find the key well within ${statusLimitMs} ms of its end`,
     );
@@ -216,7 +216,7 @@ async function befall(run: Run, fault: Fault): Promise<void> {
   );
 }
 
-/** Probes so far that found trouble. */
+/** Probes so far that found a failure. */
 async function badProbes({ plugin }: World): Promise<number> {
   const counts = ["transient", "permanent"].map((outcome) =>
     plugin.metric("probe_total", `outcome="${outcome}"`),

@@ -90,7 +90,7 @@ test("`probe` reports the state of a plugin that answers on the socket", async (
   assert.equal(code, 0, stdout);
 });
 
-test("--serv-name is advised where the certificate has another name, and mends it", async (t) => {
+test("--serv-name is advised where the certificate has another name, and helps", async (t) => {
   await kms.setServerCertificate({ dnsNames: ["kms.example"], ipAddresses: [] });
   t.after(() => kms.setServerCertificate());
   const tls = [...(await check(t, {})).values()].find(({ name }) => name.startsWith("tls "));

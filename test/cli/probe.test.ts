@@ -202,7 +202,7 @@ describe("probe of a plugin that is well", () => {
   });
 });
 
-describe("probe of a plugin that is unwell", () => {
+describe("probe of a plugin that is unhealthy", () => {
   test("says what healthz says, tries nothing further, and exits 1", async (t) => {
     const { socketPath } = await startServer(t, {
       prepare: (encryptor) => {

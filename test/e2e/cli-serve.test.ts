@@ -2,17 +2,18 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { cpSync, existsSync, rmSync } from "node:fs";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
 import { writeClientFiles } from "../devkms/certificates.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import type { DevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
 import { grpcClient, temporaryFolder } from "../server/harness.ts";
-import { startProgram } from "./program.ts";
+import { programs, startProgram } from "./program.ts";
 import { flagList, flagsOf, kmipFlagsOf, roundTrip, serving } from "./serving.ts";
 
 const { status, encrypt } = KeyManagementService.method;
@@ -151,8 +152,8 @@ test("an expired certificate is named as such, with its file", async (t) => {
   const { program } = await serving(t, flagList({ ...kmipFlags(), "client-cert": cert, "client-key": key }));
   const line = await program.untilLogged("a certificate in use has expired: the KMS will hardly take it");
   assert.equal(line["file"], cert);
-  const trouble = await program.untilLogged("the KMS can't be reached");
-  assert.match(String(trouble["reason"]), /refused the client certificate/);
+  const problem = await program.untilLogged("the KMS can't be reached");
+  assert.match(String(problem["reason"]), /refused the client certificate/);
 });
 
 test("a socket that cannot be had ends it with 1 and one line that says why", async (t) => {
@@ -262,3 +263,16 @@ for (const [args, warning] of [
     const { program } = await serving(t, [...flagList(kmipFlags()), ...args]);
     assert.equal((await program.untilLogged(warning)).level, "warn");
   });
+
+test("a process whose files are replaced goes on serving, and refuses only what it has not loaded", async (t) => {
+  const folder = temporaryFolder(t);
+  cpSync(path.dirname(programs.built), folder, { recursive: true });
+  const file = path.join(folder, path.basename(programs.built));
+  const { program, client } = await serving(t, flagList(kmipFlags()), { file });
+  await program.untilLogged("the key is healthy");
+  rmSync(folder, { recursive: true });
+  assert.equal((await roundTrip({ client })).healthz, "ok");
+  assert.equal((await client.call(Health.method.check, {})).error?.code, 14);
+  await program.untilLogged(/^cannot load what answers this call/);
+  assert.equal((await roundTrip({ client })).healthz, "ok");
+});

@@ -15,6 +15,8 @@ export const programs = {
 /** How a process is started. */
 export interface ProgramOptions {
   readonly program?: keyof typeof programs;
+  /** A copy of the built one, in place of it. */
+  readonly file?: string;
   /** Beside PATH and HOME. */
   readonly env?: Readonly<Record<string, string>>;
   /** Most files that it may have open (ulimit -n). Default: as this process. */
@@ -51,7 +53,7 @@ export interface Ended {
 
 /** Starts the program. What the test leaves running is killed at its end. */
 export function startProgram(t: TestContext, args: readonly string[], options: ProgramOptions = {}): Program {
-  const file = programs[options.program ?? "built"];
+  const file = options.file ?? programs[options.program ?? "built"];
   if (!existsSync(file)) throw new Error(`${file} is missing: run \`npm run build\``);
   const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], ...options.env };
   const command = [process.execPath, file, ...args];

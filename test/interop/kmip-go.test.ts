@@ -2,7 +2,7 @@
  * The encryptor against a server on kmip-go, and kmip-go's client against the embedded KMS: the library of the Go original,
  * whose data must be read here and the other way round.
  */
-import { parseKmipAddress } from "../../src/net/address.ts";
+import { parseKmipAddress, parseRestAddress } from "../../src/net/address.ts";
 import assert from "node:assert/strict";
 import { randomBytes, randomInt } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -11,6 +11,7 @@ import path from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import type { CallContext, Encryptor, KeySelector, UnwrapRequest } from "../../src/encryptors/encryptor.ts";
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
+import { createRestEncryptor } from "../../src/encryptors/rest.ts";
 import type { VersionText } from "../../src/kmip/version.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type CertificateFiles, createAuthority, writeClientFiles } from "../devkms/certificates.ts";
@@ -189,6 +190,21 @@ test("kmip-go's client finds a key of the embedded KMS by its name", { skip }, a
   t.after(() => theirs.close());
   assert.deepEqual(await theirs.act([{ do: "locate", name: "kek" }]), [{ id }]);
 });
+
+for (const by of ["id", "label"] as const)
+  test(`the same key by the OKMS REST API of Go's net/http, found by its ${by}`, { skip }, async (t) => {
+    const { url, okmsId, keyId } = server.rest;
+    const key = by === "id" ? { id: keyId } : { label: server.keyName };
+    const ours = createRestEncryptor({ servers: [parseRestAddress(url)], okmsId, key });
+    t.after(() => ours.close());
+    ours.setTlsMaterial(await loadTlsMaterial(files));
+    assert.equal((await ours.resolveKey(context())).keyId, keyId);
+    for (const value of Array.from({ length: 20 }, (_, index) => randomBytes(1 + 25 * index))) {
+      const wrapped = await ours.encrypt(value, keyId, context());
+      assert.equal(hex(await ours.decrypt({ keyId, ...wrapped }, context())), hex(value));
+    }
+    await assert.rejects(ours.encrypt(randomBytes(32), okmsId, context()), { code: "KEY_NOT_FOUND" });
+  });
 
 test("kmip-go's refusals arrive as what they mean", { skip }, async (t) => {
   await server.set({ versions: ["1.4"], tagInData: false });

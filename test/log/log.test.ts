@@ -164,7 +164,7 @@ test("causes that go round, many errors in one, and what is no error at all are 
   assert.equal(objects()[2]?.["error"], "just text");
 });
 
-test("a repeated trouble is written at once, then once a minute with the count", (t) => {
+test("a repeated failure is written at once, then once a minute with the count", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();
   const told = (): unknown[] => objects().map(({ uid, repeated }) => [uid, repeated]);
@@ -188,7 +188,7 @@ test("a repeated trouble is written at once, then once a minute with the count",
   assert.deepEqual(told()[3], ["again", undefined]);
 });
 
-test("different troubles do not hide one another", (t) => {
+test("different problems do not hide one another", (t) => {
   freezeTime(t);
   const { logger, lines } = createLog();
   logger.warn("no answer", { endpoint: "a:1" });
@@ -200,7 +200,7 @@ test("different troubles do not hide one another", (t) => {
   assert.equal(lines().length, 6);
 });
 
-test("two servers or files are two troubles, by however little their names differ", (t) => {
+test("two servers or files are two problems, by however little their names differ", (t) => {
   freezeTime(t);
   const { logger, lines } = createLog();
   for (const endpoint of ["10.0.0.1:5696", "10.0.0.2:5696", "kms1:5696", "kms2:5696"])
@@ -216,14 +216,14 @@ test("two servers or files are two troubles, by however little their names diffe
 test("what was folded is told before the same server is well, with the time of writing and of the last", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();
-  const trouble = (endpoint: string): void => logger.warn("can't be reached", { endpoint });
+  const problem = (endpoint: string): void => logger.warn("can't be reached", { endpoint });
   for (let second = 0; second < 3; second += 1) {
-    trouble("a:1");
-    trouble("b:1");
+    problem("a:1");
+    problem("b:1");
     t.mock.timers.tick(1_000);
   }
   logger.info("in use", { endpoint: "a:1" });
-  trouble("a:1");
+  problem("a:1");
   const told = objects().slice(2);
   assert.deepEqual(
     told.map(({ msg, endpoint, repeated }) => [msg, endpoint, repeated]),
@@ -238,7 +238,7 @@ test("what was folded is told before the same server is well, with the time of w
   assert.equal(Date.parse(String(after?.["time"])) - Date.parse(String(folded?.["last"])), 1_000);
 });
 
-test("what is folded at the end is told, each trouble with its count, and nothing a second time", (t) => {
+test("what is folded at the end is told, each failure with its count, and nothing a second time", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();
   for (let i = 0; i < 4; i += 1) logger.warn("refused", { endpoint: "a:1" });
@@ -271,17 +271,17 @@ test("calls that were taken back are folded, though they are information", (t) =
   assert.equal(objects().length, 1);
 });
 
-test("what is no trouble is never folded", () => {
+test("what is no failure is never folded", () => {
   const { logger, lines } = createLog({ level: "trace" });
   for (let index = 0; index < 5; index += 1)
     for (const level of ["info", "debug", "trace"] as const) logger[level]("call answered");
   assert.equal(lines().length, 15);
 });
 
-test("troubles without number are bearable, and none is lost without its count", (t) => {
+test("problems without number are bearable, and none is lost without its count", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();
-  // Numbers do not tell troubles apart; letters do.
+  // Numbers do not tell problems apart; letters do.
   for (let index = 0; index < 1_000; index += 1) {
     logger.warn(String.fromCodePoint(0x4e00 + index));
     logger.warn(String.fromCodePoint(0x4e00 + index));
@@ -291,8 +291,10 @@ test("troubles without number are bearable, and none is lost without its count",
   assert.equal(count, 2_000);
 });
 
-test("however many troubles repeat, no more than 256 are watched", (t) => {
+test("however many problems repeat, no more than 256 are watched", (t) => {
   const { logger } = createLog();
+  // The sink has its timer by now.
+  logger.info("first");
   const set = t.mock.method(globalThis, "setTimeout");
   const cleared = t.mock.method(globalThis, "clearTimeout");
   for (let index = 0; index < 1_000; index += 1) {
@@ -368,19 +370,21 @@ test("ever new words of a server do not fill the log; its code, method and first
   assert.equal(count, 2001);
 });
 
-test("lines are written together once per turn of the loop, at once where one is an error or they are many", async () => {
+test("lines of some milliseconds are written together, at once where one is an error or they are many", async () => {
+  const written = Promise.withResolvers<void>();
   const writes: string[] = [];
   const stream = new Writable({
     decodeStrings: false,
     write(chunk: string, _encoding, done) {
       writes.push(chunk);
       done();
+      written.resolve();
     },
   });
   const logger = createLogger({ level: "info", format: "text", stream });
   for (let index = 0; index < 3; index += 1) logger.info(`line ${index}`);
   assert.equal(writes.length, 0);
-  await new Promise(setImmediate);
+  await written.promise;
   assert.equal(writes.length, 1);
   assert.match(writes[0] ?? "", /line 0\n.*line 1\n.*line 2\n$/);
   logger.info("before");

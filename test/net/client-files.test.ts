@@ -160,7 +160,7 @@ test("a password in place of its file's path is not repeated", async () => {
     assert.match(await refusalOf({ ...good, ...change }), /^the file of --[a-z-]+: there is no such file$/);
 });
 
-describe("advice with a command that mends the file:", { skip: withoutOpenssl }, () => {
+describe("advice with a command that repairs the file:", { skip: withoutOpenssl }, () => {
   for (const [what, args] of [
     ["a certificate in DER", ["x509", "-in", "cert.pem", "-outform", "der", "-out", "file"]],
     [

@@ -19,7 +19,7 @@ import {
 import { inspect } from "node:util";
 import { ProviderError } from "../../src/errors.ts";
 import { parseKmipAddress } from "../../src/net/address.ts";
-import { dateTrouble, loadTlsMaterial, secureContextOf, serverVerification } from "../../src/net/tls.ts";
+import { dateProblem, loadTlsMaterial, secureContextOf, serverVerification } from "../../src/net/tls.ts";
 import type { TlsFiles, TlsMaterial } from "../../src/net/tls.ts";
 import { createAuthority, writeClientFiles } from "../devkms/certificates.ts";
 import type { Authority, CertificateFiles } from "../devkms/certificates.ts";
@@ -93,7 +93,7 @@ test("a good set is read to the byte, with a fingerprint and the dates", async (
     material.notAfter[0]?.notAfter.getTime(),
     new X509Certificate(material.cert).validToDate.getTime(),
   );
-  assert.deepEqual(dateTrouble(material), []);
+  assert.deepEqual(dateProblem(material), []);
 });
 
 test("without a CA the system's roots are meant", async () => {
@@ -381,17 +381,17 @@ async function datedMaterial(notBefore: Date, notAfter: Date): Promise<TlsMateri
 
 test("an expired certificate is read, and its dates speak against it, with the file", async () => {
   const end = new Date(Date.now() - dayMs);
-  const [trouble] = dateTrouble(await datedMaterial(new Date(Date.now() - 2 * dayMs), end));
-  assert.match(trouble ?? "", /dated-\d+\/cert\.pem: the certificate expired on \d{4}-/);
+  const [problem] = dateProblem(await datedMaterial(new Date(Date.now() - 2 * dayMs), end));
+  assert.match(problem ?? "", /dated-\d+\/cert\.pem: the certificate expired on \d{4}-/);
 });
 
 test("a certificate that is not valid yet hints at the clock", async () => {
   const material = await datedMaterial(new Date(Date.now() + dayMs), new Date(Date.now() + 2 * dayMs));
   assert.match(
-    dateTrouble(material)[0] ?? "",
+    dateProblem(material)[0] ?? "",
     /cert\.pem: the certificate is not valid before .* \(is the clock right\?\)$/,
   );
-  assert.deepEqual(dateTrouble(material, new Date(Date.now() + 1.5 * dayMs)), []);
+  assert.deepEqual(dateProblem(material, new Date(Date.now() + 1.5 * dayMs)), []);
 });
 
 test("a CA that has ended in a bundle with good ones says nothing against the bundle", async () => {
@@ -401,5 +401,5 @@ test("a CA that has ended in a bundle with good ones says nothing against the bu
     notAfter: new Date(Date.now() - dayMs),
   });
   const ca = await write(`${expired.cert}\n${authority.caPem}`);
-  assert.deepEqual(dateTrouble(await loadTlsMaterial({ ...good, ca })), []);
+  assert.deepEqual(dateProblem(await loadTlsMaterial({ ...good, ca })), []);
 });

@@ -68,6 +68,22 @@ test("A process waits for an alarm, and not for one that was cancelled", async (
   assert.equal(again.printed, "rang\n");
 });
 
+test("After a stall of the process what has come meanwhile is read before an alarm rings", async () => {
+  const { printed } = await run(`
+    import { createServer, connect } from "node:net";
+    const server = createServer((socket) => socket.once("data", () => { console.log("read"); socket.destroy(); }));
+    server.listen(0, () => {
+      const client = connect(server.address().port);
+      client.on("error", () => {});
+      client.once("connect", () => setTimeout(() => setImmediate(() => {
+        setAlarm(20, () => { console.log("rang"); server.close(); });
+        client.write("x");
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+      }), 20));
+    });`);
+  assert.equal(printed, "read\nrang\n");
+});
+
 test("An alarm that throws does not keep the others from ringing", async () => {
   const { printed } = await run(
     `process.on("uncaughtException", (error) => console.log(error.message));

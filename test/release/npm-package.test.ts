@@ -1,7 +1,17 @@
 /** The npm package: what is in it, and that what it declares can be used by who installs it. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { temporaryFolder } from "../server/harness.ts";
@@ -28,7 +38,10 @@ function packed(): Packed {
 test("it holds the program, the KMIP library with its types, their source maps, the documentation, and no more", () => {
   const files = packed().files.map((file) => file.path);
   const rest = files.filter(
-    (file) => !/^(?:docs\/[\w-]+\.(?:md|yaml|json)|dist\/types\/.*\.d\.ts)$/.test(file),
+    (file) =>
+      !/^(?:docs\/[\w-]+\.(?:md|yaml|json)|dist\/types\/.*\.d\.ts|dist\/chunks\/[\w-]+\.cjs(?:\.map)?)$/.test(
+        file,
+      ),
   );
   assert.deepEqual(rest.toSorted(), [
     "LICENSE",
@@ -42,14 +55,44 @@ test("it holds the program, the KMIP library with its types, their source maps, 
     "package.json",
   ]);
   assert.ok(files.includes("dist/types/kmip/index.d.ts"));
+  const chunks = readdirSync(path.join(root, "dist/chunks")).map((file) => `dist/chunks/${file}`);
+  assert.deepEqual(files.filter((file) => file.startsWith("dist/chunks/")).toSorted(), chunks.toSorted());
 });
 
-test("its program runs under a name with a dot, where the file's folder says nothing of modules", (t) => {
-  const file = path.join(temporaryFolder(t), "okms-k8s-encryption-provider-0.1.0");
+/** A copy of what runs, without the package around it. */
+function copyOfProgram(folder: string, name: string): string {
+  cpSync(path.join(root, "dist/chunks"), path.join(folder, "chunks"), { recursive: true });
+  const file = path.join(folder, name);
   copyFileSync(built, file);
+  return file;
+}
+
+test("its program runs under a name with a dot, where the file's folder says nothing of modules", (t) => {
+  const file = copyOfProgram(temporaryFolder(t), "okms-k8s-encryption-provider-0.1.0");
   const { status, stdout, stderr } = spawnSync(process.execPath, [file, "--version"], { encoding: "utf8" });
   assert.equal(status, 0, stderr);
   assert.match(stdout, /^okms-k8s-encryption-provider \d+\.\d+\.\d+\n$/);
+});
+
+test("its program says what it lacks where its chunks were not copied", (t) => {
+  const file = path.join(temporaryFolder(t), "okms-k8s-encryption-provider");
+  copyFileSync(built, file);
+  const { status, stderr } = spawnSync(process.execPath, [file, "--version"], { encoding: "utf8" });
+  assert.equal(status, 2);
+  assert.equal(stderr, `${file} needs the folder chunks beside it: copy or link all of dist\n`);
+});
+
+test("--version and --help load no more of it than they need", (t) => {
+  const file = copyOfProgram(temporaryFolder(t), "program.js");
+  const chunks = path.join(path.dirname(file), "chunks");
+  const needed = /^(?:base|commands|rolldown-runtime)-/;
+  for (const chunk of readdirSync(chunks)) if (!needed.test(chunk)) rmSync(path.join(chunks, chunk));
+  const run = (flag: string): string =>
+    spawnSync(process.execPath, [file, flag], { encoding: "utf8" }).stdout;
+  assert.match(run("--help"), /^COMMANDS$/m);
+  for (const chunk of readdirSync(chunks))
+    if (chunk.startsWith("commands-")) rmSync(path.join(chunks, chunk));
+  assert.match(run("--version"), /^okms-k8s-encryption-provider \d/);
 });
 
 test("its program can be read by an old Node.js as far as the check of the version", (t) => {
@@ -62,12 +105,16 @@ test("its program can be read by an old Node.js as far as the check of the versi
 });
 
 test("its source maps lead to the sources", () => {
-  for (const file of ["okms-k8s-encryption-provider.js", "kmip.mjs"]) {
+  const [serve = ""] = globSync("chunks/serve-*.cjs", { cwd: path.join(root, "dist") });
+  for (const file of [serve, "kmip.mjs"]) {
     const map = JSON.parse(readFileSync(path.join(root, "dist", `${file}.map`), "utf8")) as {
       readonly sources: readonly string[];
       readonly sourcesContent: readonly string[];
     };
-    assert.ok(map.sources.includes("../src/errors.ts"), file);
+    assert.ok(
+      map.sources.includes(path.relative(path.dirname(path.join("dist", file)), "src/kmip/batch.ts")),
+      file,
+    );
     assert.equal(map.sources.length, map.sourcesContent.length);
   }
 });

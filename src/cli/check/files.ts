@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { toProviderError } from "../../errors.ts";
 import { certificateBlocks } from "../../net/pem.ts";
-import { checkTlsBytes, dateTrouble, oneLine, readTlsFiles } from "../../net/tls.ts";
+import { checkTlsBytes, dateProblem, oneLine, readTlsFiles } from "../../net/tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
 import { isVersion1, missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
@@ -60,8 +60,8 @@ function skip(names: readonly string[], because: string): Finding[] {
 const renewAdvice = "have a new certificate issued; serve loads it without a restart";
 
 function checkDates(material: TlsMaterial, now: Date): Finding {
-  const trouble = dateTrouble(material, now);
-  if (trouble.length > 0) return failed("dates", trouble.join("; "), renewAdvice);
+  const problem = dateProblem(material, now);
+  if (problem.length > 0) return failed("dates", problem.join("; "), renewAdvice);
   const first = material.notAfter.toSorted((a, b) => a.notAfter.getTime() - b.notAfter.getTime())[0];
   if (first === undefined) return ok("dates", "no certificate that could expire");
   const days = Math.floor((first.notAfter.getTime() - now.getTime()) / dayMs);

@@ -83,7 +83,7 @@ export function staticPod(instance: Instance, { image, selinuxType }: StaticPodO
 }
 
 /**
- * Alive is the process and its socket alone: a restart mends no KMS. Ready is a Status, an Encrypt and a Decrypt
+ * Alive is the process and its socket alone: a restart repairs no KMS. Ready is a Status, an Encrypt and a Decrypt
  * as the API server would ask for.
  */
 function probes({ config, sock }: Instance): Record<string, unknown> {

@@ -100,3 +100,11 @@ export const kmsFlags = {
   },
   ...ofKms,
 } as const satisfies FlagSet;
+
+/** Splits the value of a list. */
+export function listOf(text: string | undefined): string[] {
+  return (text ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+}

@@ -7,6 +7,7 @@ import { readPemFile } from "../../net/pem.ts";
 import { loadTlsMaterial, secureContextOf, minVersion } from "../../net/tls.ts";
 import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
+import { listOf } from "./flags.ts";
 
 /** A running etcd. */
 export interface LiveSettings {
@@ -27,14 +28,6 @@ export interface SourceSettings {
   readonly kine: readonly string[];
   readonly value: { readonly file: string; readonly key: string } | undefined;
   readonly stdin: boolean;
-}
-
-/** Splits the value of a list. */
-export function listOf(text: string | undefined): string[] {
-  return (text ?? "")
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
 }
 
 /**

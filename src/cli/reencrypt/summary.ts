@@ -54,7 +54,7 @@ function sentence(results: readonly ResourceResult[]): string {
   const sum = (kind: keyof ResourceState["tally"]): number =>
     results.reduce((total, { state: { tally } }) => total + tally[kind], 0);
   if (sum("failed") > 0 || results.some(({ error }) => error !== undefined))
-    return "Not everything was rewritten. Mend what is named above, and run it again.";
+    return "Not everything was rewritten. Fix what is named above, and run it again.";
   const isMigrated = results.some(({ state: { status } }) => status === "migrated");
   if (!isMigrated && sum("rewritten") === 0 && sum("current") > 0)
     return (

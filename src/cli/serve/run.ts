@@ -10,7 +10,6 @@ import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { endProcess } from "../../process/end-process.ts";
 import { createLogger } from "../../log/log.ts";
 import type { Logger } from "../../log/log.ts";
-import { createMetrics } from "../../metrics.ts";
 import type { Metrics } from "../../metrics.ts";
 import { createStatusReporter } from "../../server/key/key-log.ts";
 import { startHttpEndpoint } from "../../server/http.ts";
@@ -21,12 +20,12 @@ import { createKmsServer } from "../../server/rpc/server.ts";
 import type { KmsServer } from "../../server/rpc/server.ts";
 import type { ReloadResult, TlsWatch } from "../../net/tls-reload.ts";
 import { isRestAddress } from "../../net/address.ts";
-import { limitResidentMemory } from "../../process/memory.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
 import { type MaterialInUse, watchCertificates } from "./certificates.ts";
 import { createKmsReporter } from "./kms-events.ts";
+import { metricsFor } from "./metrics.ts";
 import { guardProcess, untilAskedToEnd } from "./process.ts";
 
 /** For how long the certificates may be read before the socket listens all the same, in ms. They take 5. */
@@ -64,11 +63,10 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
       });
   for (const warning of warnings) logger.warn(warning);
 
-  const running = build(config, logger, env);
+  const running = build(config, logger, await metricsFor(config), env);
   running.metrics.logLines(logger.lostLines);
   const watch = watchCertificates(running);
   guardProcess(logger, running.metrics);
-  limitResidentMemory();
   const asked = untilAskedToEnd(logger, async () => describeReload(await watch.reload()));
   // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
   // network file system, keep the program neither from listening nor from its end.
@@ -95,9 +93,8 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   return 0;
 }
 
-function build(config: Config, logger: Logger, env: NodeJS.ProcessEnv): Running {
-  const { protocol, timeoutMs, maxInflight } = config;
-  const metrics = createMetrics({ version, protocol });
+function build(config: Config, logger: Logger, metrics: Metrics, env: NodeJS.ProcessEnv): Running {
+  const { timeoutMs, maxInflight } = config;
   const material: MaterialInUse = { current: undefined };
   const encryptor = createEncryptor(
     encryptorConfigOf(config, () => material.current),

@@ -83,6 +83,12 @@ export class Admission {
     return client !== undefined && isProven(client);
   }
 
+  /** Whether a client has read a good answer lately, and waits for none. */
+  isDone(session: Http2Session): boolean {
+    const client = this.#clients.get(session);
+    return client !== undefined && isProven(client) && client.slots.size === 0;
+  }
+
   /** Takes a slot for the call of `stream`; undefined where there is none. */
   admit(method: DescMethod, stream: ServerHttp2Stream): CallSlot | undefined {
     const client = this.#clientOf(stream);

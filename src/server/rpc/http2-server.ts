@@ -24,7 +24,7 @@ const minConcurrentStreams = 256;
 
 /** How it is made. */
 export interface Http2ServerOptions {
-  readonly admission: Pick<Admission, "addSession">;
+  readonly admission: Pick<Admission, "addSession" | "isDone">;
   readonly handle: RequestHandler;
   readonly logger: Logger;
   readonly metrics: Pick<Metrics, "rejected">;
@@ -76,8 +76,8 @@ export function createSessionServer(options: Http2ServerOptions): SessionServer 
     });
   });
   // A client that leaves in mid-frame, speaks HTTP/1.1 or sends garbage: its session ends, nothing else does.
-  server.on("sessionError", (error) => {
-    if (isGracefulEnd(error)) return;
+  server.on("sessionError", (error, session) => {
+    if (isGracefulEnd(error) || (isProtocolError(error) && admission.isDone(session))) return;
     metrics.rejected("session");
     logger.debug("a client's session failed", { reason: error.message });
   });
@@ -96,4 +96,9 @@ export function createSessionServer(options: Http2ServerOptions): SessionServer 
 /** Some clients, Connect's among them, end with GOAWAY(CANCEL): nothing was refused and nothing failed. */
 function isGracefulEnd(error: Error): boolean {
   return error.message === `Session closed with error code ${constants.NGHTTP2_CANCEL}`;
+}
+
+/** As grpc-go's last GOAWAY looks to nghttp2: it names a stream of its own. */
+function isProtocolError(error: Error): boolean {
+  return error.message === "Protocol error";
 }

@@ -21,7 +21,7 @@ export interface RequestHandlerOptions {
   readonly services: readonly DescService[];
   /** By path. */
   readonly fastMethods: ReadonlyMap<string, FastMethod>;
-  readonly connect: (request: ConnectRequest) => void;
+  readonly connect: (request: ConnectRequest) => void | Promise<void>;
   /** Longest time of a unary call, in ms. A stream lives as long as its caller wants. */
   readonly timeoutMs: number;
   readonly admission: Admission;
@@ -113,7 +113,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
     }
     // The adapter does not report that its client has left.
     stream.once("close", onGone);
-    connect({ ...request, call, chunks, onAnswered });
+    await connect({ ...request, call, chunks, onAnswered });
   }
 
   /** By the headers alone: what it takes to understand a call, times thousands, is more memory than there may be. */

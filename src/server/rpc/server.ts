@@ -18,13 +18,11 @@ import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/
 import { listenOnSocket } from "../socket/unix-socket.ts";
 import { Admission } from "./admission.ts";
 import { logCall } from "./call-log.ts";
-import { createConnectHandler } from "./connect.ts";
 import { createFastMethods } from "./fast-path.ts";
-import { createHealthService } from "./health.ts";
 import { createSessionServer } from "./http2-server.ts";
 import { createKmsService } from "./kms-service.ts";
-import { createReflectionServices } from "./reflection.ts";
-import { createRequestHandler, type RequestHandler } from "./request-handler.ts";
+import { createRequestHandler, type RequestHandler, type RequestHandlerOptions } from "./request-handler.ts";
+import { endWithHeaders } from "./stream.ts";
 
 /** Calls open at once, beyond which none is even read: each takes some 40 KB until its answer is written. */
 const maxOpenCalls = 2048;
@@ -156,16 +154,13 @@ function createHandler(
   const { encryptor, status, logger, metrics, timeoutMs } = options;
   const services = [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha];
   const kms = createKmsService(encryptor, status);
-  const reflection = createReflectionServices(services, draining);
   return createRequestHandler({
     services,
     fastMethods: createFastMethods(kms),
-    connect: createConnectHandler(kms, (router) =>
-      router
-        .service(Health, createHealthService(status, draining))
-        .service(ServerReflection, reflection.v1)
-        .service(ServerReflectionAlpha, reflection.v1alpha),
-    ),
+    connect: madeWhenAsked(async () => {
+      const { createOtherServices } = await import("./other-services.ts");
+      return createOtherServices({ services, kms, status, draining });
+    }, logger),
     timeoutMs,
     admission,
     onEnd(call, code) {
@@ -175,6 +170,27 @@ function createHandler(
       logCall(logger, call, code);
     },
   });
+}
+
+type ConnectHandler = RequestHandlerOptions["connect"];
+
+/** A handler that is made when the first request comes. */
+function madeWhenAsked(make: () => Promise<ConnectHandler>, logger: Logger): ConnectHandler {
+  let made: Promise<ConnectHandler> | undefined;
+  return async (request) => {
+    try {
+      made ??= make();
+      (await made)(request);
+    } catch (error) {
+      logger.error(
+        "cannot load what answers this call: restart if the program's files were replaced",
+        {},
+        error,
+      );
+      endWithHeaders(request.stream, { ":status": 503 });
+      request.onAnswered("Unavailable");
+    }
+  };
 }
 
 /** Makes what reports the socket's events. `onTakenOver`: the clients are to go to another process. */

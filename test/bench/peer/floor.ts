@@ -77,7 +77,7 @@ function overRest({ url, path, body }: NonNullable<FloorOptions["rest"]>): Excha
   return (done) => {
     session ??= connectHttp2(url, tls);
     const stream = session.request(headers);
-    stream.on("data", () => {});
+    stream.resume();
     stream.on("end", done);
     stream.end(body);
   };
@@ -106,7 +106,8 @@ function reply(stream: ServerHttp2Stream, method: string): void {
 const server = createServer();
 server.on("stream", (stream, headers) => {
   const method = String(headers[":path"]).slice("/v2.KeyManagementService/".length);
-  stream.on("data", () => {
+  stream.resume();
+  stream.on("end", () => {
     if (method === "Decrypt") exchange?.(() => reply(stream, method));
     else reply(stream, method);
   });

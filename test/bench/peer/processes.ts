@@ -95,12 +95,21 @@ export interface Subject {
   residentBytes(): number;
   /** Processor time so far, in ms, to 10 ms. */
   cpuMs(): number;
+  hasEnded(): boolean;
+  /** The end of what it has said. */
+  logTail(): string;
   /** Drops its log so far. */
   forgetLog(): void;
   stop(): Promise<void>;
 }
 
 let sockets = 0;
+
+const running = new Set<ChildProcess>();
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 /** Starts one, as by hand: no option of Node's, the default level of the log, which goes to a file. */
 export async function startSubject(
@@ -119,18 +128,23 @@ export async function startSubject(
   const log = openSync(`${sock}.log`, "a");
   const began = performance.now();
   const child = spawn(program, [...before, ...flags], { stdio: ["ignore", log, log] });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   await listening(child, sock);
   const listeningMs = performance.now() - began;
   const pid = child.pid ?? 0;
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
   return {
     kind,
     sock,
+    hasEnded,
     listeningMs,
     residentBytes: () => residentBytes(pid),
     cpuMs: () => cpuMs(pid),
+    logTail: () => readFileSync(`${sock}.log`, "utf8").slice(-2000),
     forgetLog: () => ftruncateSync(log),
     async stop() {
-      if (child.exitCode !== null || child.signalCode !== null) return;
+      if (hasEnded()) return;
       const ended = once(child, "exit");
       child.kill("SIGTERM");
       await ended;

@@ -31,7 +31,8 @@ type delayLine struct {
 
 func (l *delayLine) run() {
 	for next := range l.waiting {
-		if rest := time.Until(next.due); rest > 0 {
+		// The runtime's signals end a sleep early.
+		for rest := time.Until(next.due); rest > 0; rest = time.Until(next.due) {
 			span := syscall.NsecToTimespec(rest.Nanoseconds())
 			_ = syscall.Nanosleep(&span, nil)
 		}

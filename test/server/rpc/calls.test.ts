@@ -331,7 +331,7 @@ describe("a key that must not be used", () => {
   });
 });
 
-test("a KMS that is away from the start makes Status fail as Unavailable, with the class of the trouble", async (t) => {
+test("a KMS that is away from the start makes Status fail as Unavailable, with the class of the failure", async (t) => {
   const it = await startServer(t, {
     prepare: (encryptor) =>
       (encryptor.resolveError = new ProviderError("TIMEOUT", "no answer from kms:5696")),

@@ -34,7 +34,7 @@ describe("a socket file that is gone under a running process", { concurrency: tr
     assert.equal(await greetingOf(t, file), "hello");
   });
 
-  test("is told once as trouble while something else is in its place, and made again after that", async (t) => {
+  test("is reported once while something else is in its place, and made again after that", async (t) => {
     const file = path.join(temporaryFolder(t), "kms.sock");
     const { nextEvent, events } = await listen(t, file);
     unlinkSync(file);
@@ -53,8 +53,8 @@ describe("a socket file that is gone under a running process", { concurrency: tr
     const { nextEvent } = await listen(t, file);
     renameSync(folder, `${folder}.away`);
     writeFileSync(folder, "no folder");
-    const trouble = await nextEvent();
-    assert.equal(trouble.type, "failed");
+    const problem = await nextEvent();
+    assert.equal(problem.type, "failed");
     unlinkSync(folder);
     renameSync(`${folder}.away`, folder);
     assert.deepEqual(await nextEvent(), { type: "recovered" });

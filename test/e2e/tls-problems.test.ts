@@ -1,6 +1,6 @@
 /**
  * Every way in which TLS with the KMS goes wrong, on the built program: its own message, naming the file or the host,
- * in the log; a plain error to the caller; and service as soon as the trouble is mended, without a restart.
+ * in the log; a plain error to the caller; and service as soon as the problem is solved, without a restart.
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -27,7 +27,7 @@ const { status } = KeyManagementService.method;
 const dayMs = 86_400_000;
 const past = { notBefore: new Date(Date.now() - 3 * dayMs), notAfter: new Date(Date.now() - dayMs) };
 
-/** What a trouble is made from. */
+/** What a problem is made from. */
 interface Scene {
   readonly kms: DevKms;
   /** The files that the program is given: its own, and all in order. */
@@ -38,7 +38,7 @@ interface Scene {
   readonly host: string;
 }
 
-interface Trouble {
+interface Problem {
   readonly name: string;
   make(scene: Scene): Promise<unknown>;
   mend(scene: Scene): Promise<unknown>;
@@ -59,7 +59,7 @@ async function refusedClient({ kms, files, stranger }: Scene): Promise<unknown> 
   return writeCertificateFiles(folderOf(files), issued, kms.authority.caPem);
 }
 
-const troubles: readonly Trouble[] = [
+const problems: readonly Problem[] = [
   {
     name: "the wrong CA",
     make: ({ files, stranger }) => writeFile(files.ca, stranger.caPem),
@@ -110,7 +110,7 @@ function folderOf({ cert }: CertificateFiles): string {
   return path.dirname(cert);
 }
 
-/** The trouble has ended; the next probe has yet to find out. */
+/** The problem has ended; the next probe has yet to find out. */
 async function untilWell(served: Serving): Promise<void> {
   await served.program.untilLogged("the key is healthy");
   await roundTrip(served);
@@ -142,31 +142,31 @@ for (const protocol of ["kmip", "rest"] as const)
     afterEach(() => kms.setServerCertificate());
     after(() => kms.close());
 
-    for (const trouble of troubles)
-      test(`${trouble.name} is named in the log, told the caller as a class, and gone when mended`, async (t) => {
+    for (const problem of problems)
+      test(`${problem.name} is named in the log, told the caller as a class, and gone once it is solved`, async (t) => {
         const files = await writeClientFiles(temporaryFolder(t), kms.authority);
         const host = protocol === "kmip" ? kms.kmipAddress : new URL(kms.restUrl).host;
         const scene = { kms, files, stranger, host };
-        await trouble.make(scene);
+        await problem.make(scene);
         const served = await serving(t, flagsOf(protocol, server(), files));
 
         const result = await served.client.call(status, {}, { deadline: Date.now() + 10_000 });
         assert.ok("error" in result);
-        assert.match(result.error.details, new RegExp(`\\[${trouble.code ?? "TLS"}\\]$`));
+        assert.match(result.error.details, new RegExp(`\\[${problem.code ?? "TLS"}\\]$`));
         assert.ok(!result.error.details.includes(host) && !result.error.details.includes(files.cert));
         await served.program.untilLogged(/^(the KMS can't be reached|cannot load the certificate files: )/);
         const said = served.program.log().map((line) => `${line.msg} ${String(line["reason"])}`);
         assert.ok(
           said.some(
-            (line) => line.includes(trouble.says(scene)) && line.includes(trouble.alsoSays?.(scene) ?? ""),
+            (line) => line.includes(problem.says(scene)) && line.includes(problem.alsoSays?.(scene) ?? ""),
           ),
           said.join("\n"),
         );
-        const others = troubles.filter((other) => other !== trouble);
+        const others = problems.filter((other) => other !== problem);
         for (const other of others)
           assert.ok(!said.some((line) => line.includes(other.says(scene))), `also: ${other.says(scene)}`);
 
-        await trouble.mend(scene);
+        await problem.mend(scene);
         served.program.kill("SIGHUP");
         await untilWell(served);
       });
