@@ -162,6 +162,7 @@ describe("The docs name what is there:", () => {
     "servers",
     "at-once",
     "seeds",
+    "odd",
     // A placeholder.
     "flag",
   ]);

@@ -214,7 +214,7 @@ class LabelSearch {
           throw tooManyToRead(this.#label, error);
         throw asKeyFailure(error, `with the label "${this.#label}"`);
       });
-    return [...new Set(uniqueIdentifiers)];
+    return [...new Set(uniqueIdentifiers)].filter((id) => id !== "");
   }
 
   /**

@@ -37,11 +37,20 @@ export function limitMemory(): void {
   }, startMs).unref();
   let favoursSize = false;
   setInterval(() => {
-    const isLarge = process.memoryUsage.rss() > largeBytes;
-    if (isLarge === favoursSize) return;
+    const isLarge = isResidentLarge();
+    if (isLarge === undefined || isLarge === favoursSize) return;
     favoursSize = isLarge;
     setFlags(isLarge ? "--optimize-for-size" : "--no-optimize-for-size");
   }, checkIntervalMs).unref();
+}
+
+/** Undefined where it cannot be read: that takes a file descriptor, of which none may be left. */
+function isResidentLarge(): boolean | undefined {
+  try {
+    return process.memoryUsage.rss() > largeBytes;
+  } catch {
+    return undefined;
+  }
 }
 
 function setFlags(...flags: readonly string[]): void {

@@ -1,9 +1,11 @@
 /**
  * `npm run chaos`: both protocols side by side for 10 minutes, or `--minutes N`; `--seed N` for the same again;
  * `--protocol kmip` for one alone. A line for each fault, a table, exit code 1 where something was that must not be.
+ * `--odd`: servers that do what some real ones do, one after another, each for `--seconds N` (60).
  */
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
+import { runOdd } from "./odd.ts";
 import { preamble, reportLines } from "./report.ts";
 import { runChaos } from "./run.ts";
 import type { Protocol } from "./world.ts";
@@ -13,8 +15,14 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "10" },
     seed: { type: "string", default: String(randomInt(2 ** 31)) },
     protocol: { type: "string" },
+    odd: { type: "boolean", default: false },
+    seconds: { type: "string", default: "60" },
   },
 });
+if (values.odd) {
+  const odd = await runOdd(Number(values.seconds) * 1000, console.log);
+  process.exit(odd.every(({ isRight }) => isRight) ? 0 : 1);
+}
 const seed = Number(values.seed);
 const forMs = Number(values.minutes) * 60_000;
 if (!Number.isInteger(seed) || !Number.isFinite(forMs))

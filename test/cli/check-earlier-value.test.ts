@@ -4,6 +4,7 @@ import { chmodSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { checkEarlierValue } from "../../src/cli/check/earlier-value.ts";
+import { failed, renderFinding } from "../../src/cli/check/finding.ts";
 import { createSampleFile } from "../../src/server/key/sample-file.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { createLocalEncryptor } from "../server/local-encryptor.ts";
@@ -30,4 +31,13 @@ describe("an earlier value", () => {
     assert.equal(finding?.status, "warning");
     assert.ok(finding.message.includes(path.basename(file.path)));
   });
+});
+
+test("what a KMS says in a finding is one line of bounded length, and steers no terminal", () => {
+  const text = renderFinding(
+    failed("key", `key a\n\u001b[31m\u202eb ${"x".repeat(5000)}`, "ask\u009b it"),
+    5,
+  );
+  assert.match(text, /^✖ key {4}key a\uFFFD\uFFFD\[31m\uFFFDb x+…\n {9}→ ask\uFFFD it\n$/);
+  assert.ok(text.length < 2100);
 });

@@ -196,6 +196,16 @@ describe("in words that say what to do, the key is refused where a server", () =
       { code: "KEY_NOT_FOUND", message: /has the name "ETCD": capital and small letters count/ },
     ],
     [
+      "gives an empty identifier",
+      {
+        rewrites: ofOperation(
+          "Locate",
+          changing(Tag.UniqueIdentifier, (item) => [text(item.tag, "")]),
+        ),
+      },
+      { code: "KEY_NOT_FOUND", message: /shows no symmetric key with the label "etcd"/ },
+    ],
+    [
       "has no version of 1.x",
       { rewrites: ofOperation("DiscoverVersions", versions([2, 0], [2, 1])) },
       { code: "KMIP_VERSION", message: /supports only 2\.0, 2\.1$/ },

@@ -1,5 +1,7 @@
 /** What a check found, and how findings are printed: a line each for people, one JSON object for programs. */
 
+import { printable } from "../etcd/printable.ts";
+
 /** One check's outcome. */
 export interface Finding {
   /** What was checked, in a few words: `dates`, `tcp kms:5696`. Stable for the same flags. */
@@ -44,10 +46,17 @@ const marks: Readonly<Record<Finding["status"], string>> = {
   skipped: "—",
 };
 
-/** A finding as a line, with what to do on the next. */
+/** Longest text of a finding, in UTF-16 code units: an identifier or a name that a KMS gives may have any length. */
+const maxShown = 2000;
+
+/** A finding as a line, with what to do on the next. What a KMS says cannot steer the terminal. */
 export function renderFinding({ name, status, message, advice }: Finding, width: number): string {
-  const line = `${marks[status]} ${name.padEnd(width)}  ${message}\n`;
-  return advice === undefined ? line : `${line}  ${"".padEnd(width)}  → ${advice}\n`;
+  const line = `${marks[status]} ${name.padEnd(width)}  ${shown(message)}\n`;
+  return advice === undefined ? line : `${line}  ${"".padEnd(width)}  → ${shown(advice)}\n`;
+}
+
+function shown(text: string): string {
+  return printable(text.length > maxShown ? `${text.slice(0, maxShown)}…` : text);
 }
 
 /** The last line: how many of each. */
