@@ -132,12 +132,13 @@ const withoutFetch = {
   resolveId(source: string, importer: string | undefined) {
     if (source === "undici" && importer?.endsWith("/src/rest/connection.ts") === true)
       return "\0undici-client";
+    if (source === "undici-client-file") return path.resolve("node_modules/undici/lib/dispatcher/client.js");
     const isClients = /\/undici\/lib\/(?:core\/request|dispatcher\/client-h[12])\.js$/.test(importer ?? "");
     return isClients && source.startsWith("../web/") ? "\0no forms" : null;
   },
   load(id: string) {
-    if (id === "\0undici-client")
-      return `export { default as Client } from ${JSON.stringify(path.resolve("node_modules/undici/lib/dispatcher/client.js"))};`;
+    // By a name, for the source map of a release is not to hold a path of the host that it was made on.
+    if (id === "\0undici-client") return 'export { default as Client } from "undici-client-file";';
     return id === "\0no forms"
       ? `export const webidl = { is: { FormData: () => false } };
          export function extractBody() { throw new Error("no form is sent as a body"); }`
