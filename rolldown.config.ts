@@ -96,9 +96,9 @@ const chunkRoots = [
   // The commands' flags, and what runs one.
   { name: "commands", test: /\/src\/cli\/index\.ts$/ },
   { name: "yaml", test: /\/node_modules\/yaml\// },
-  { name: "rest-client", test: /\/node_modules\/undici\/lib\/dispatcher\/client\.js$/ },
+  { name: "rest-client", test: /undici-client$/ },
   { name: "undici", test: /\/node_modules\/undici\// },
-  { name: "metrics-library", test: /\/node_modules\/prom-client\// },
+  { name: "metrics-library", test: /\/node_modules\/@prometheus-io\/client\// },
   { name: "serve", test: /\/src\/cli\/serve\/run\.ts$/ },
 ];
 
@@ -132,12 +132,12 @@ const withoutFetch = {
   name: "undici's Client without fetch",
   resolveId(source: string, importer: string | undefined) {
     if (source === "undici" && importer?.endsWith("/src/rest/connection.ts") === true)
-      return "\0undici's Client";
+      return "\0undici-client";
     const isClients = /\/undici\/lib\/(?:core\/request|dispatcher\/client-h[12])\.js$/.test(importer ?? "");
     return isClients && source.startsWith("../web/") ? "\0no forms" : null;
   },
   load(id: string) {
-    if (id === "\0undici's Client")
+    if (id === "\0undici-client")
       return `export { default as Client } from ${JSON.stringify(path.resolve("node_modules/undici/lib/dispatcher/client.js"))};`;
     return id === "\0no forms"
       ? `export const webidl = { is: { FormData: () => false } };

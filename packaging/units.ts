@@ -13,7 +13,12 @@ export const templateService = serviceUnit({
   name: instance,
   // The socket last: it is the one that the socket unit makes, whatever the file says.
   command: `/usr/bin/${name} serve --sock=${socket}`,
-  settings: ["User=okms", "EnvironmentFile=/etc/okms/%i.env"],
+  settings: [
+    "User=okms",
+    "EnvironmentFile=/etc/okms/%i.env",
+    `StateDirectory=${name}/%i`,
+    "StateDirectoryMode=0700",
+  ],
   longestStopSeconds: 15,
   folders: [],
 });
@@ -35,6 +40,9 @@ OKMS_KEY_LABEL=etcd
 OKMS_CLIENT_CERT=/etc/okms/cert.pem
 OKMS_CLIENT_KEY=/etc/okms/key.pem
 OKMS_CA_CERT=/etc/okms/ca.pem
+
+# Remembers across restarts what tells that a key was exchanged. The unit makes the folder.
+OKMS_STATE_DIR=/var/lib/${name}/main
 
 # The socket of the unit, for the commands that read this file; the unit has this one in any case.
 OKMS_SOCK=/run/${name}/main.sock

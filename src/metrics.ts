@@ -3,7 +3,7 @@
  * Every label has few values: names that come from outside are limited to a fixed or a bounded set. Leaves out the
  * serving of them, which is server/http.ts.
  */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "@prometheus-io/client";
 import type { ConnectionCounts, KeyDates, KmsEvent } from "./encryptors/encryptor.ts";
 import type { ErrorCode } from "./errors.ts";
 import { keyIdHash } from "./text/key-id-hash.ts";
@@ -83,10 +83,18 @@ export function createMetrics(options: MetricsOptions): Metrics {
   };
 }
 
-/** CPU, memory, open files, garbage collection: prom-client's own, under its usual names. And the event loop. */
+/** CPU, memory, open files, garbage collection: the library's own, under their usual names. And the event loop. */
 function describeProcess(register: Registry): void {
   // The histogram of the event loop's delay wakes the process 100 times a second, and its values begin at the 10 ms between.
-  collectDefaultMetrics({ register, eventLoopMonitoringPrecision: 86_400_000 });
+  const never = 86_400_000;
+  collectDefaultMetrics({
+    register,
+    eventLoopMonitoringPrecision: never,
+    eventLoopUtilizationTimeout: never,
+  });
+  // The library's own of the utilization wake it ten times a second.
+  for (const kind of ["histogram", "summary"])
+    register.removeSingleMetric(`nodejs_eventloop_utilization_${kind}`);
   for (const figure of ["min", "max", "mean", "stddev", "p50", "p90", "p99"])
     register.removeSingleMetric(`nodejs_eventloop_lag_${figure}_seconds`);
   let last = performance.eventLoopUtilization();

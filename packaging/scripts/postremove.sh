@@ -8,6 +8,7 @@ if [ -d /run/systemd/system ]; then
 fi
 
 if [ "$1" = purge ]; then
+  rm -rf /var/lib/okms-k8s-encryption-provider
   rm -f /etc/systemd/system/*.wants/okms-k8s-encryption-provider@*.service
   rm -f /etc/systemd/system/*.wants/okms-k8s-encryption-provider@*.socket
   if [ "$OKMS_PURGE_CONFIG" = yes ]; then

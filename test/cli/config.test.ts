@@ -424,6 +424,19 @@ describe("config systemd", () => {
     assert.match(await print("systemd", ...serve, sock, "--exec=/tmp/okms"), /^PrivateTmp=no$/m);
   });
 
+  const states = [
+    ["/var/lib/okms/main", "StateDirectory=okms/main\nStateDirectoryMode=0700\n"],
+    ["/srv/with space", 'ReadWritePaths="/srv/with space"\n'],
+    ["relative", `ReadWritePaths=${path.resolve("relative")}\n`],
+  ] as const;
+  for (const [folder, lines] of states)
+    test(`lets the service write to --state-dir ${folder}, and no command without one`, async () => {
+      const text = await print("systemd", ...serve, sock, `--state-dir=${folder}`);
+      assert.ok(text.includes(lines), text);
+      assert.ok(text.includes(`--state-dir=${path.resolve(folder)}`));
+      assert.doesNotMatch(await print("systemd", ...serve, sock), /StateDirectory|ReadWritePaths/);
+    });
+
   test("makes both units of both keys in a rotation, on sockets and ports of their own", async () => {
     const flags = [...serve, sock, `--rotate-to=${nextKeyId}`, "--http-addr=127.0.0.1:9000"];
     const units = await printUnits(...flags);

@@ -52,6 +52,7 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
     "OKMS_CLIENT_CERT=/etc/okms/cert.pem",
     "OKMS_CLIENT_KEY=/etc/okms/key.pem",
     "OKMS_CA_CERT=/etc/okms/ca.pem",
+    `OKMS_STATE_DIR=/var/lib/${name}/main`,
     `OKMS_SOCK=${sock}`,
   ];
   await type(`cat > /etc/okms/main.env <<END\n${settings.join("\n")}\nEND`);

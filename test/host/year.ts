@@ -47,6 +47,12 @@ async function answers(all: Year, file?: string): Promise<boolean> {
 
 async function socketActivation(all: Year): Promise<void> {
   const { host, steps } = all;
+  const state = "/var/lib/okms-k8s-encryption-provider/main/key-samples.json";
+  await steps.until(
+    "the service has written to its --state-dir, which systemd made",
+    10,
+    async () => (await host.run(`test -s ${state}`)).code === 0,
+  );
   await host.must(`systemctl stop ${unit}.service`);
   steps.check(
     "systemctl stop of the service alone ends it",

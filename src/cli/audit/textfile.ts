@@ -1,6 +1,6 @@
 /** An audit as metrics for node_exporter's textfile collector: a file that is replaced as a whole. */
 import { rename, rm, writeFile } from "node:fs/promises";
-import { Gauge, Registry } from "prom-client";
+import { Gauge, Registry } from "@prometheus-io/client";
 import { ProviderError } from "../../errors.ts";
 import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";

@@ -33,8 +33,8 @@ const forever = `
 
 const rotation = `
  Rotation: the first provider writes, all of them read. With several API servers, give every one the file of
- --rotate-step read before any gets that of --rotate-step write. Once all have the second, rewrite what is
- stored (kubectl get secrets -A -o json | kubectl replace -f -), then take the old provider out.`;
+ --rotate-step read before any gets that of --rotate-step write. Once all have the second, have
+ all that is stored rewritten (reencrypt --encryption-config THIS-FILE), then take the old provider out.`;
 
 /**
  * Makes the file.

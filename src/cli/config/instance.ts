@@ -3,7 +3,7 @@ import type { ListenAddress } from "../../net/address.ts";
 import type { Invocation } from "../command.ts";
 import { defaults, runsPod } from "./kinds.ts";
 import type { Kind } from "./kinds.ts";
-import { materialFiles, serveArguments } from "./output.ts";
+import { materialFiles, serveArguments, stateFolder } from "./output.ts";
 import type { InstanceOptions } from "./output.ts";
 
 /** An instance with the arguments of serve that make it; `overrides` take the place of what was given. */
@@ -15,7 +15,7 @@ export function instanceOf(
 ): InstanceOptions {
   const { config, sock } = instance;
   const { httpAddr = config?.httpAddr ?? defaultHttpAddr(kind), ...flags } = overrides;
-  const files = config === undefined ? {} : materialFiles(config);
+  const files = config === undefined ? {} : { ...materialFiles(config), ...stateFolder(config) };
   const given = { ...flags, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr.name }) };
   return {
     ...instance,

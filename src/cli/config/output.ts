@@ -57,7 +57,12 @@ export function materialFiles(config: Config): Record<string, string> {
   };
 }
 
-/** Their folders, each once. */
+/** The folder that it writes to, by its flag, as an absolute path. */
+export function stateFolder({ stateDir }: Config): { readonly "state-dir"?: string } {
+  return stateDir === undefined ? {} : { "state-dir": path.resolve(stateDir) };
+}
+
+/** The folders of {@link materialFiles}, each once. */
 export function materialFolders(config: Config): string[] {
   return [...new Set(Object.values(materialFiles(config)).map((file) => path.dirname(file)))].toSorted();
 }

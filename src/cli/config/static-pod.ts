@@ -6,7 +6,7 @@ import path from "node:path";
 import { Document } from "yaml";
 import { programName } from "../help.ts";
 import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders } from "./output.ts";
+import { materialFolders, stateFolder } from "./output.ts";
 
 /** What the Pod needs beyond the plugin's own flags. */
 export interface StaticPodOptions {
@@ -128,5 +128,10 @@ function volumesOf({ sock, config }: Instance): Volume[] {
   const material = materialFolders(config)
     .filter((one) => one !== socket[0]?.path)
     .map((one, index) => ({ name: `tls-${index}`, path: one, type: "Directory", readOnly: true }) as const);
-  return [...socket, ...material];
+  const { "state-dir": state } = stateFolder(config);
+  const written: Volume[] =
+    state === undefined || state === socket[0]?.path
+      ? []
+      : [{ name: "state", path: state, type: "DirectoryOrCreate", readOnly: false }];
+  return [...socket, ...material.filter((one) => one.path !== state), ...written];
 }

@@ -4,7 +4,7 @@
  */
 import path from "node:path";
 import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders, nodeOptions } from "./output.ts";
+import { materialFolders, nodeOptions, stateFolder } from "./output.ts";
 
 /** What the units need beyond the plugin's own flags. */
 export interface SystemdOptions {
@@ -31,15 +31,16 @@ const consumers = [
 export function systemdUnits(instance: Instance, options: SystemdOptions): OutputFile[] {
   const { name, config, sock } = instance;
   const { exec, node, user } = options;
+  const { "state-dir": state } = stateFolder(config);
   const command = [...(node === undefined ? [exec] : [node, ...nodeOptions, exec]), "serve"];
   // ProtectHome=yes would hide the very certificates, or the program.
   const folders = [exec, ...(node === undefined ? [] : [node])].map((file) => path.dirname(file));
   const service = serviceUnit({
     name,
     command: [...command, ...instance.serveArguments].map(quoteArgument).join(" \\\n  "),
-    settings: user === undefined ? [] : [`User=${user}`],
+    settings: [...(user === undefined ? [] : [`User=${user}`]), ...writable(state)],
     longestStopSeconds: Math.ceil(config.timeoutMs / 1000) + 5,
-    folders: [...materialFolders(config), ...folders],
+    folders: [...materialFolders(config), ...folders, ...(state === undefined ? [] : [state])],
   });
   const socket = socketUnit({
     name,
@@ -51,6 +52,18 @@ export function systemdUnits(instance: Instance, options: SystemdOptions): Outpu
     { path: `${unitFolder}/${name}.service`, text: service },
     { path: `${unitFolder}/${name}.socket`, text: socket },
   ];
+}
+
+/**
+ * Lets the service write to a folder, which ProtectSystem= forbids. Below /var/lib systemd makes it, for the service's user;
+ * elsewhere it has to be there, or the service does not start.
+ */
+function writable(folder: string | undefined): string[] {
+  if (folder === undefined) return [];
+  const [, name] = /^\/var\/lib\/(.+)$/.exec(folder) ?? [];
+  return name === undefined
+    ? [`ReadWritePaths=${quoteWord(folder)}`]
+    : [`StateDirectory=${quoteWord(name)}`, "StateDirectoryMode=0700"];
 }
 
 /** A service unit's parts that differ, in the syntax of unit files. */

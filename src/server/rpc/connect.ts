@@ -17,7 +17,6 @@ import { unseenRequest } from "./fast-path.ts";
 import { encodeGrpcMessage } from "./grpc.ts";
 import type { KmsService } from "./kms-service.ts";
 import { maxMessageBytes } from "./limits.ts";
-import { closeUnread } from "./stream.ts";
 
 /** A request for the adapter. */
 export interface ConnectRequest {
@@ -83,7 +82,7 @@ class CallRequest extends Http2ServerRequest {
   }
 
   /** What the adapter reads the body by. */
-  override [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, undefined> {
+  override iterator(): AsyncGenerator<Uint8Array, undefined> {
     return this.#body;
   }
 }
@@ -149,7 +148,6 @@ class CallResponse extends Http2ServerResponse {
   constructor(request: ConnectRequest) {
     super(request.stream);
     this.#request = request;
-    request.stream.once("wantTrailers", () => setImmediate(() => closeUnread(request.stream)));
   }
 
   override writeHead(status: number, headers?: unknown): this {
