@@ -57,8 +57,9 @@ export function readClientCertificate(
 /** @throws Error where it cannot be parsed, or where OpenSSL parses it although its dates are none */
 function readCertificate(content: string | Buffer): X509Certificate {
   const certificate = new X509Certificate(content);
-  const { validFromDate, validToDate } = certificate;
-  if (Number.isNaN(validFromDate.getTime()) || Number.isNaN(validToDate.getTime()))
+  // Node makes any date of what is none: OpenSSL's text tells.
+  const { validFrom, validTo } = certificate;
+  if ([validFrom, validTo].some((date) => Number.isNaN(Date.parse(date))))
     throw new Error("a date in it is none");
   return certificate;
 }
