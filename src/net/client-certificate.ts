@@ -54,6 +54,16 @@ export function readClientCertificate(
   };
 }
 
+/** @throws Error where it cannot be parsed, or where OpenSSL parses it although its dates are none */
+function readCertificate(content: string | Buffer): X509Certificate {
+  const certificate = new X509Certificate(content);
+  // Node makes any date of what is none: OpenSSL's text tells.
+  const { validFrom, validTo } = certificate;
+  if ([validFrom, validTo].some((date) => Number.isNaN(Date.parse(date))))
+    throw new Error("a date in it is none");
+  return certificate;
+}
+
 /** PEM that OpenSSL reads as a whole, whatever stood around the certificates. */
 export function pemOf(certificates: readonly X509Certificate[]): Buffer {
   return Buffer.from(certificates.map(String).join("").trimEnd());
@@ -71,7 +81,7 @@ export function parseCertificates({ path, bytes }: ReadFile): X509Certificate[] 
     throw filesError(`${quotePath(path)}: ${describeWrongPem(path, bytes, "certificate")}`);
   return blocks.map((block, index) => {
     try {
-      return new X509Certificate(block);
+      return readCertificate(block);
     } catch (error) {
       const why = describeSpelling(block) ?? `certificate ${index + 1} cannot be parsed: the file is damaged`;
       throw filesError(`${quotePath(path)}: ${why}`, error);
@@ -107,7 +117,7 @@ function clientCertificates(file: ReadFile, password: string | undefined): X509C
   if (certificates.length === 0)
     throw filesError(`${quotePath(file.path)}: is PKCS #12 without a certificate`);
   try {
-    return certificates.map((der) => new X509Certificate(der));
+    return certificates.map((der) => readCertificate(der));
   } catch (error) {
     throw filesError(
       `${quotePath(file.path)}: a certificate in it cannot be parsed: the file is damaged`,

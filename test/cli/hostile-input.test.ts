@@ -49,12 +49,19 @@ let haveServed = 0;
 const endsAfterMs = [0, 15, 60] as const;
 
 async function runServe(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<Ended> {
-  // Where it ends, the test does not go on: it fails by its time.
   serving ??= fork(path.join(import.meta.dirname, "serve-lines.ts"), { cwd: kms.folder });
   served += 1;
   const line: ServeLine = { argv, env, endAfterMs: endsAfterMs[served % endsAfterMs.length] ?? 0 };
   serving.send(line);
-  const [ended] = (await once(serving, "message")) as [ServeEnded];
+  const end = new AbortController();
+  const { signal } = end;
+  const ended = await Promise.race([
+    once(serving, "message", { signal }).then(([message]) => message as ServeEnded),
+    once(serving, "exit", { signal }).then(([code, by]) =>
+      assert.fail(`serve ended its process: ${code ?? by}`),
+    ),
+  ]);
+  end.abort();
   if (ended.hasServed) haveServed += 1;
   return ended;
 }

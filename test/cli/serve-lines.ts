@@ -32,14 +32,17 @@ async function run({ argv, env, endAfterMs }: ServeLine): Promise<ServeEnded> {
       },
     });
   let hasServed = false;
+  let timer: NodeJS.Timeout | undefined;
   const onListener = (name: string | symbol): void => {
     if (name !== "SIGTERM" || hasServed) return;
     hasServed = true;
-    setTimeout(() => process.emit("SIGTERM", "SIGTERM"), endAfterMs);
+    timer = setTimeout(() => process.emit("SIGTERM", "SIGTERM"), endAfterMs);
   };
   process.on("newListener", onListener);
   const code = await runCli(["serve", ...argv], { env, stdout: stream(), stderr: stream() });
   process.off("newListener", onListener);
+  // It may have ended by itself: a second signal would end the process at once.
+  clearTimeout(timer);
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "uncaughtException", "warning"] as const)
     process.removeAllListeners(name);
   return { code, text, hasServed };

@@ -346,3 +346,18 @@ describe("a file that another kind of mistake made", { skip: withoutOpenssl }, (
     );
   });
 });
+
+test("a certificate whose date is none is damaged, whichever file it is in", async () => {
+  const der = new X509Certificate(readFileSync(good.cert)).raw;
+  // The first UTCTime, which is notBefore: its month becomes the 99th.
+  const start = der.toString("latin1").search(/\d{12}Z/);
+  assert.notEqual(start, -1);
+  der.write("99", start + 2, "latin1");
+  const text = `-----BEGIN CERTIFICATE-----\n${der.toString("base64").replaceAll(/.{64}/g, "$&\n")}\n-----END CERTIFICATE-----\n`;
+  writeFileSync(at("dates.pem"), text);
+  for (const flag of ["cert", "ca"])
+    assert.match(
+      await refusalOf({ ...good, [flag]: at("dates.pem") }),
+      /certificate 1 cannot be parsed: the file is damaged$/,
+    );
+});
