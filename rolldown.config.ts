@@ -4,7 +4,7 @@
  * program is CommonJS: an older Node.js can then read it and print which version it needs, and any file name will do (the
  * ECMAScript module loader refuses a name that ends in `-0.1.0`).
  */
-import { chmodSync, globSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, globSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import path from "node:path";
 import { defineConfig } from "rolldown";
 import type { OutputBundle, PluginContext, PreRenderedChunk } from "rolldown";
@@ -132,7 +132,7 @@ const withoutFetch = {
   resolveId(source: string, importer: string | undefined) {
     if (source === "undici" && importer?.endsWith("/src/rest/connection.ts") === true)
       return "\0undici-client";
-    if (source === "undici-client-file") return path.resolve("node_modules/undici/lib/dispatcher/client.js");
+    if (source === "undici-client-file") return realpathSync("node_modules/undici/lib/dispatcher/client.js");
     const isClients = /\/undici\/lib\/(?:core\/request|dispatcher\/client-h[12])\.js$/.test(importer ?? "");
     return isClients && source.startsWith("../web/") ? "\0no forms" : null;
   },
@@ -176,6 +176,8 @@ export default defineConfig([
     output: {
       ...shared,
       format: "cjs",
+      // Wherever the packages lie: the second build of a release has them by a link.
+      sourcemapPathTransform: (source) => source.replace(/^.*\/node_modules\//, "../../node_modules/"),
       // Not even of Node.js' own: packaging/executable.ts runs the chunks where there is no import().
       dynamicImportInCjs: false,
       dir: path.dirname(file),
