@@ -9,6 +9,8 @@ import { ProviderError } from "../errors.ts";
 export interface Load {
   /** Calls that wait for this endpoint or its reply. */
   readonly pending: number;
+  /** Whether so many calls are pending that some may be refused as they come. */
+  readonly isCrowded: boolean;
   /** How many requests may be on the wire at a time. */
   readonly window: number;
   /**
@@ -99,6 +101,9 @@ export function createLoad(): Load {
   return {
     get pending() {
       return pending;
+    },
+    get isCrowded() {
+      return pending >= fewCalls;
     },
     get window() {
       return window;
