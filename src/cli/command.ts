@@ -93,7 +93,7 @@ export async function runCliCommand(
     meta: { name: command.name, description: command.description },
     args: Object.fromEntries(flags),
     run({ args: parsed }) {
-      const file = Object.hasOwn(command.flags, "env-file") ? parsed["env-file"] : undefined;
+      const file = Object.hasOwn(command.flags, "environment-file") ? parsed["environment-file"] : undefined;
       const env = withEnvFile(io.env, file === undefined ? undefined : String(file));
       const settings = resolveSettings(command.flags, parsed, env);
       const read = createSettingsReader(

@@ -9,7 +9,7 @@ import { quotePath } from "../text/quote.ts";
 
 /** The flag, for the commands that take the flags of serve. */
 export const envFileFlag = {
-  "env-file": {
+  "environment-file": {
     group: "SETTINGS",
     type: "string",
     valueHint: "FILE",
@@ -27,7 +27,7 @@ export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): N
   try {
     return { ...env, ...parseEnvFile(readRegularFile(file)) };
   } catch (error) {
-    throw new ConfigError([`Cannot read --env-file ${quotePath(file)}: ${readFailure(error)}`]);
+    throw new ConfigError([`Cannot read --environment-file ${quotePath(file)}: ${readFailure(error)}`]);
   }
 }
 

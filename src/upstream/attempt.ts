@@ -58,6 +58,11 @@ export class Attempt<A extends Address, C extends Connection, R> {
     this.endpoint = endpoint;
   }
 
+  /** Whether the request was sent, and its connection has become silent since. */
+  get isDoubted(): boolean {
+    return this.lease !== undefined && this.lease.member.state !== "ready";
+  }
+
   /** Sends the request on a connection that is there, or waits for one. */
   begin(wanted: Wanted): void {
     const { pool, load } = this.endpoint;

@@ -11,15 +11,13 @@ import type { Address, Connection } from "./connection.ts";
 import { abortError, type CallContext, remainingMs } from "./context.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { CallFailures } from "./failures.ts";
-import { untilHedge } from "./hedging.ts";
+import { elsewhere, repeatHedgeMs, untilHedge } from "./hedging.ts";
 import type { Job, Verdict } from "./job.ts";
 import { overloadOf } from "./load.ts";
 import { anyConnection, type Wanted } from "./pool.ts";
 
 /** Attempts of one call that may be under way at a time. */
 const mostAttempts = 4;
-/** Once a reply is overdue, a path that works for a moment is to be found. */
-const repeatHedgeMs = 500;
 const leastWaitMs = 10;
 
 /** See above. One use. */
@@ -339,6 +337,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   readonly #onAlarm = (): void => {
     const attempt = this.attempts.at(-1);
     if (attempt === undefined || this.#isEnded) return;
+    for (const one of this.attempts) if (one !== attempt) this.#doubtIfSilent(one);
     if (untilHedge(this, attempt) >= 1) return this.#arm();
     return this.#hedge(attempt);
   };
@@ -347,6 +346,18 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   silenceMs(endpoint: Endpoint<A, C>): number {
     this.#hedgedAfterMs ??= endpoint.rtt.silenceAfterMs(remainingMs(this.context));
     return this.#hedgedAfterMs;
+  }
+
+  /** An earlier request than the newest attempt's may have become overdue, too, or have been sent only later. */
+  #doubtIfSilent(attempt: Attempt<A, C, R>): void {
+    const { endpoint, lease, sentAt } = attempt;
+    if (lease === undefined || sentAt === undefined || attempt.isDoubted) return;
+    const { pool, rtt } = endpoint;
+    const waitedMs = performance.now() - sentAt;
+    const isSilent = pool.lastReplyAt < sentAt && waitedMs > this.silenceMs(endpoint);
+    // The server answers others, and nothing comes on this connection.
+    const isStuck = lease.member.lastReplyAt < sentAt && waitedMs > 2 * rtt.lateAfterMs();
+    if (isSilent || isStuck) pool.doubt(lease.member, sentAt);
   }
 
   /** Sends the request once more, elsewhere where its endpoint is silent; the first attempt goes on. */
@@ -360,15 +371,8 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
       const second = this.attempts[1];
       second?.abandon(new ProviderError("CANCELED", "given up for another attempt"));
     }
-    const other = isSilent ? this.#elsewhere() : undefined;
+    const other = isSilent ? elsewhere(this, endpoint) : undefined;
     this.#begin(other ?? endpoint, { since: sentAt ?? attempt.startedAt, isNew: false });
-  }
-
-  /** An endpoint without an attempt of this call. */
-  #elsewhere(): Endpoint<A, C> | undefined {
-    return this.shared.endpoints
-      .inOrder()
-      .find((one) => this.attempts.every((attempt) => attempt.endpoint !== one));
   }
 }
 

@@ -10,6 +10,8 @@ const mostHedges = 64;
 const leastLeftMs = 200;
 /** How often the retry budget is asked again. */
 const askBudgetMs = 50;
+/** After the first hedge another one is due so often: a path that works for a moment is to be found. */
+export const repeatHedgeMs = 500;
 
 /** A call, as far as the time of a hedge depends on it. */
 export interface CallState<A extends Address, C extends Connection, R> {
@@ -35,13 +37,35 @@ function untilHeadStartEnds<A extends Address, C extends Connection, R>(
   call: CallState<A, C, R>,
   { endpoint, startedAt }: Attempt<A, C, R>,
 ): number {
-  const { attempts, context, shared } = call;
-  const isOther = shared.endpoints.all.some((one) => attempts.every((attempt) => attempt.endpoint !== one));
-  if (!isOther || remainingMs(context) < leastLeftMs) return askBudgetMs;
+  const other = elsewhere(call, endpoint);
+  if (other === undefined || remainingMs(call.context) < leastLeftMs) return askBudgetMs;
   const { pool } = endpoint;
   const since = pool.isConnected ? Math.max(startedAt, pool.lastReplyAt) : startedAt;
   const afterMs = pool.isConnected ? call.silenceMs(endpoint) : endpoint.headStartMs;
-  return since + afterMs - performance.now();
+  const leastMs = hasAttempt(call, other) ? repeatHedgeMs : 0;
+  return since + Math.max(afterMs, leastMs) - performance.now();
+}
+
+/**
+ * Where a hedge goes that leaves `endpoint`: to one without an attempt of the call; else to another one at which every
+ * request of the call is on a connection that has become silent. That one may have recovered since, and `endpoint` not.
+ */
+export function elsewhere<A extends Address, C extends Connection, R>(
+  call: CallState<A, C, R>,
+  endpoint: Endpoint<A, C>,
+): Endpoint<A, C> | undefined {
+  const order = call.shared.endpoints.inOrder();
+  if (order.length === 1) return undefined;
+  const isLeft = (one: Endpoint<A, C>): boolean =>
+    one !== endpoint && call.attempts.every((attempt) => attempt.endpoint !== one || attempt.isDoubted);
+  return order.find((one) => !hasAttempt(call, one)) ?? order.find(isLeft);
+}
+
+function hasAttempt<A extends Address, C extends Connection, R>(
+  { attempts }: CallState<A, C, R>,
+  endpoint: Endpoint<A, C>,
+): boolean {
+  return attempts.some((attempt) => attempt.endpoint === endpoint);
 }
 
 /** How long to wait until the request is sent once more. */

@@ -27,17 +27,17 @@ describe("a file of variables", () => {
     });
 });
 
-describe("--env-file", () => {
+describe("--environment-file", () => {
   test("wins over the environment, and a flag over it", async (t) => {
     const file = path.join(temporaryFolder(t), "main.env");
     writeFileSync(file, "OKMS_SOCK=/run/file/kms.sock\n");
     const kind = "encryption-configuration";
     const env = { OKMS_SOCK: "/run/env/kms.sock" };
-    const byFile = await runCommand(configCommand, [kind, `--env-file=${file}`], env);
+    const byFile = await runCommand(configCommand, [kind, `--environment-file=${file}`], env);
     assert.match(byFile.stdout, /unix:\/\/\/run\/file\/kms\.sock/);
     const byFlag = await runCommand(
       configCommand,
-      [kind, `--env-file=${file}`, "--sock=/run/flag/kms.sock"],
+      [kind, `--environment-file=${file}`, "--sock=/run/flag/kms.sock"],
       env,
     );
     assert.match(byFlag.stdout, /unix:\/\/\/run\/flag\/kms\.sock/);
@@ -45,10 +45,10 @@ describe("--env-file", () => {
 
   test("that is not there is an error of the command line", async () => {
     await assert.rejects(
-      runCommand(configCommand, ["encryption-configuration", "--env-file=/nowhere/main.env"]),
+      runCommand(configCommand, ["encryption-configuration", "--environment-file=/nowhere/main.env"]),
       (error) =>
         error instanceof ConfigError &&
-        error.message === "Cannot read --env-file /nowhere/main.env: there is no such file",
+        error.message === "Cannot read --environment-file /nowhere/main.env: there is no such file",
     );
   });
 });

@@ -96,7 +96,8 @@ describe("check --user", { skip: isRoot ? false : "it needs root" }, () => {
     });
     const file = path.join(folder, "main.env");
     writeFileSync(file, `# settings\n\n${lines.join("")}`, { mode: 0o600 });
-    const { code, stdout } = await startProgram(t, ["check", "--user=nobody", `--env-file=${file}`]).ended;
+    const { code, stdout } = await startProgram(t, ["check", "--user=nobody", `--environment-file=${file}`])
+      .ended;
     assert.equal(code, 0, stdout);
   });
 });

@@ -56,11 +56,11 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
     `OKMS_SOCK=${sock}`,
   ];
   await type(`cat > /etc/okms/main.env <<END\n${settings.join("\n")}\nEND`);
-  await type(`${name} check --env-file /etc/okms/main.env --user okms`);
+  await type(`${name} check --environment-file /etc/okms/main.env --user okms`);
   await type(`systemctl enable --now ${name}@main.socket ${name}@main.service`);
   await type(`${name} probe --sock ${sock}`);
   await type(
-    `${name} config encryption-configuration --env-file /etc/okms/main.env --out /etc/kubernetes/okms`,
+    `${name} config encryption-configuration --environment-file /etc/okms/main.env --out /etc/kubernetes/okms`,
   );
   steps.check("the .deb, the files, the settings, check, enable, probe, config", true);
 

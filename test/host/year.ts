@@ -193,7 +193,7 @@ async function rotationById(all: Year): Promise<void> {
 async function ownUnits(all: Year): Promise<void> {
   const { host, steps } = all;
   await host.must("groupadd --system kube && useradd --system --gid kube --shell /usr/sbin/nologin kube");
-  const flags = `--env-file /etc/okms/main.env --sock ${folder}/own.sock --sock-group kube --user okms --instance own --exec /usr/bin/${name} --node none`;
+  const flags = `--environment-file /etc/okms/main.env --sock ${folder}/own.sock --sock-group kube --user okms --instance own --exec /usr/bin/${name} --node none`;
   await host.must(
     `${name} config systemd ${flags} --out /etc/systemd/system && systemctl daemon-reload && systemctl enable --now own.socket own.service`,
   );

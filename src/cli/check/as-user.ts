@@ -63,7 +63,7 @@ function program(): string[] {
 /** The flags as they were given. Variables are in the environment still. */
 function argumentsOf(settings: Settings): string[] {
   return Object.entries(settings).flatMap(([name, setting]) =>
-    setting?.source.startsWith("--") === true && name !== "user" && name !== "env-file"
+    setting?.source.startsWith("--") === true && name !== "user" && name !== "environment-file"
       ? [`--${name}=${setting.text}`]
       : [],
   );

@@ -143,6 +143,16 @@ export function failover(subject: Subject, hangingName: string): void {
       await load;
     });
 
+    test("that recovers from a silence of both alone answers the calls from before", async (t) => {
+      const { first, second, client } = await startPair(t);
+      await callAll(client, 4);
+      for (const server of [first, second]) server.onRequest = only(() => {});
+      const calls = callAll(client, 16);
+      await sleep(800);
+      first.onRequest = (request) => request.answer();
+      await calls;
+    });
+
     test("that flaps fails no call", async (t) => {
       const { first, client } = await startPair(t, { checkMs: 30 });
       const end = performance.now() + 1500;
