@@ -10,6 +10,9 @@ import { preamble, reportLines } from "./report.ts";
 import { runChaos } from "./run.ts";
 import type { Protocol } from "./world.ts";
 
+// With the exit of this process the plugins end, too.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "10" },

@@ -64,7 +64,10 @@ export function startPlugin(flags: readonly string[], onEnd: (how: string) => vo
     if (message === "the HTTP endpoint listens") http.resolve(fieldOf(line, "address"));
     if (message.startsWith("an unexpected failure") || message === "Node warns") unexpected.push(line);
   });
+  const kill = (): boolean => child.kill("SIGKILL");
+  process.once("exit", kill);
   child.once("exit", (code, signal) => {
+    process.off("exit", kill);
     if (!isEnding) onEnd(`the process ended by itself: code ${String(code)}, signal ${String(signal)}`);
   });
 
