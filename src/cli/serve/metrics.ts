@@ -1,4 +1,4 @@
-/** Metrics for whoever reads them: without --http-addr nobody can, so nothing is counted and their library is not loaded. */
+/** The metrics that a configuration needs: without --http-addr no client can read them, so nothing is counted and their library is not loaded. */
 import type { Config } from "../../config/config.ts";
 import type { Metrics } from "../../metrics.ts";
 import { version } from "../../process/version.ts";
