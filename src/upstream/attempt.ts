@@ -99,7 +99,7 @@ export class Attempt<A extends Address, C extends Connection, R> {
 
   #onLease(lease: Lease<C>): void {
     const { rtt, pool, load } = this.endpoint;
-    const isAnswering = pool.isSteadySince(this.startedAt) && load.pending > 1;
+    const isAnswering = load.isSteadySince(this.startedAt) && load.pending > 1;
     // The usual round trip is that of a stalled machine, or of a fault, too: it counts only where calls are many.
     const neededMs = Math.max(load.isCrowded ? 1.25 * rtt.smoothedMs : 0, 1.4 * load.workMs(pool.onWire + 1));
     if (!isAnswering || remainingMs(this.#owner.context) >= neededMs) return this.#send(lease);

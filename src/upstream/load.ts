@@ -20,6 +20,8 @@ export interface Load {
   expectedMs(isFull: boolean): number;
   /** How long the server needs for so many requests, at the pace of its last replies; 0 while that is not known. */
   workMs(requests: number): number;
+  /** Whether replies have come without a longer pause since `moment`, and still do. */
+  isSteadySince(moment: number): boolean;
   /** A call joins. */
   enter(): void;
   /** A call leaves, answered or not. */
@@ -39,7 +41,11 @@ export interface Load {
 const blockReplies = 16;
 /** Before the first measurement so many replies are enough. */
 const fewReplies = 4;
-/** The fastest of so many measurements counts: one of them may hold an outage that is over. */
+/** A pause between two replies that is longer may be an outage: nothing is measured across it. */
+const steadyGapMs = 1_000;
+/** Fewer replies say nothing of how fast a server is. */
+const steadyReplies = 8;
+/** The fastest of so many measurements counts: one of them may hold a short outage that is over. */
 const keptBlocks = 4;
 const blockLifeMs = 10_000;
 /** At the beginning; it grows by one with each quick reply while it is full. */
@@ -68,9 +74,19 @@ export function createLoad(): Load {
   let blocks: Block[] = [];
   let startedAt: number | undefined;
   let replies = 0;
+  let lastReplyAt = 0;
+  const steady = { since: 0, replies: 0 };
 
-  /** Counts from the first reply on: what came before it may have been a dial. */
+  /** Counts from the first reply on: what came before it may have been a dial, or an outage. */
   const count = (now: number): void => {
+    if (now - lastReplyAt > steadyGapMs) {
+      startedAt = undefined;
+      replies = 0;
+      steady.since = now;
+      steady.replies = 0;
+    }
+    lastReplyAt = now;
+    steady.replies += 1;
     startedAt ??= now;
     replies += 1;
     if (replies <= blockReplies) return;
@@ -115,6 +131,10 @@ export function createLoad(): Load {
       return workMs(pending + 1) * pessimism;
     },
     workMs,
+    isSteadySince: (moment) => {
+      const isRecent = performance.now() - lastReplyAt < steadyGapMs;
+      return isRecent && steady.replies >= steadyReplies && steady.since <= moment + steadyGapMs;
+    },
     enter: () => {
       if (pending === 0) {
         startedAt = undefined;
@@ -143,14 +163,14 @@ const provenMs = 3_000;
 export interface Loaded {
   readonly name: string;
   readonly load: Load;
-  readonly pool: { readonly isFull: boolean; isSteadySince(moment: number): boolean };
+  readonly pool: { readonly isFull: boolean };
 }
 
 /** The refusal of a call that cannot be answered in the time it has; undefined where it can. */
 export function overloadOf(endpoint: Loaded, leftMs: number): ProviderError | undefined {
   const { load, pool } = endpoint;
   // After an outage nothing is known of how fast the server is.
-  if (!pool.isSteadySince(performance.now() - provenMs)) return undefined;
+  if (!load.isSteadySince(performance.now() - provenMs)) return undefined;
   return load.expectedMs(pool.isFull) > leftMs ? overloaded(endpoint) : undefined;
 }
 

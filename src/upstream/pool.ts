@@ -83,10 +83,6 @@ interface Dial {
   readonly callOff: AbortController;
 }
 
-/** A pause between two replies that is longer may be an outage. */
-const steadyGapMs = 1_000;
-/** Fewer replies say nothing of how fast a server is. */
-const steadyReplies = 8;
 /** A connection that is lost so soon, without any reply, counts as a dial that failed. */
 const youngMs = 5_000;
 
@@ -94,8 +90,6 @@ const youngMs = 5_000;
 export class Pool<C extends Connection> {
   /** When a whole reply last came on any connection. */
   lastReplyAt = 0;
-  /** Since when replies have come without a longer pause; how many. An outage begins it anew. */
-  steady = { since: 0, replies: 0 };
   /** How many requests are on the wire; those that a doubted connection may have lost do not count. */
   onWire = 0;
   /** Why the last dial failed; undefined once one has succeeded. */
@@ -129,13 +123,6 @@ export class Pool<C extends Connection> {
   /** Whether no more connections may be opened. */
   get isFull(): boolean {
     return this.#members.size >= this.#options.maxConnections;
-  }
-
-  /** Whether replies have come without a longer pause since `moment`, and still do. */
-  isSteadySince(moment: number): boolean {
-    const { since, replies } = this.steady;
-    const isRecent = performance.now() - this.lastReplyAt < steadyGapMs;
-    return isRecent && replies >= steadyReplies && since <= moment + steadyGapMs;
   }
 
   get isWindowFull(): boolean {
@@ -264,8 +251,6 @@ export class Pool<C extends Connection> {
     const now = performance.now();
     member.replies += 1;
     member.lastReplyAt = now;
-    if (now - this.lastReplyAt > steadyGapMs) this.steady = { since: now, replies: 0 };
-    this.steady.replies += 1;
     this.lastReplyAt = now;
     this.#failures = 0;
     if (member.state === "doubted") member.state = "ready";
