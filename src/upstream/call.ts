@@ -35,7 +35,9 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   #reject: (error: ProviderError) => void = () => undefined;
   #isEnded = false;
   #alarm: Alarm | undefined;
-  #hedgedAfterMs: number | undefined;
+  /** See {@link silenceMs}. */
+  #firstSilenceMs: number | undefined;
+  #isHedged = false;
   #retries = 0;
   #badReplies = 0;
   /** A refusal that a new connection, or another server, is being asked about. */
@@ -136,8 +138,8 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     if (attempt !== undefined && isTimeUp(this.context.signal)) attempt.endpoint.load.missed();
     // One silent attempt may be a caller with little time; two of them say something about the server.
     if (this.attempts.length > 1)
-      for (const { endpoint, sentAt, startedAt } of this.attempts)
-        endpoints.reportSilent(endpoint, sentAt ?? startedAt, silence(endpoint, startedAt));
+      for (const one of this.attempts)
+        endpoints.reportSilent(one.endpoint, this.#overdueSince(one), silence(one));
   }
 
   // Attempts.
@@ -154,11 +156,11 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
 
   /** Another attempt was answered first. */
   #overtaken(loser: Attempt<A, C, R>, winner: Attempt<A, C, R>): void {
-    const { endpoint, sentAt, lease, startedAt } = loser;
-    if (startedAt >= winner.startedAt) return;
+    const { endpoint, sentAt, lease } = loser;
+    if (loser.startedAt >= winner.startedAt) return;
     if (sentAt !== undefined && lease !== undefined) endpoint.pool.doubt(lease.member, sentAt);
     if (endpoint !== winner.endpoint)
-      this.shared.endpoints.reportSilent(endpoint, sentAt ?? startedAt, silence(endpoint, startedAt));
+      this.shared.endpoints.reportSilent(endpoint, this.#overdueSince(loser), silence(loser));
   }
 
   onDialFailed(attempt: Attempt<A, C, R>, failure: ProviderError): void {
@@ -342,10 +344,19 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     return this.#hedge(attempt);
   };
 
-  /** After how much silence a hedge is due: after the first one sooner. */
+  /** After how much silence a hedge is due: the first one sooner than those after it. */
   silenceMs(endpoint: Endpoint<A, C>): number {
-    this.#hedgedAfterMs ??= endpoint.rtt.silenceAfterMs(remainingMs(this.context));
-    return this.#hedgedAfterMs;
+    this.#firstSilenceMs ??= endpoint.rtt.silenceAfterMs(remainingMs(this.context));
+    return this.#isHedged ? repeatHedgeMs : this.#firstSilenceMs;
+  }
+
+  /**
+   * An endpoint that has answered nobody since then is silent, as far as this attempt can tell. The replies that
+   * came just after its request was sent may be those of requests that had been sent before.
+   */
+  #overdueSince({ endpoint, sentAt, startedAt }: Attempt<A, C, R>): number {
+    const silenceMs = this.#firstSilenceMs ?? endpoint.rtt.lateAfterMs();
+    return Math.max(sentAt ?? startedAt, performance.now() - silenceMs + 1);
   }
 
   /** An earlier request than the newest attempt's may have become overdue, too, or have been sent only later. */
@@ -354,7 +365,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     if (lease === undefined || sentAt === undefined || attempt.isDoubted) return;
     const { pool, rtt } = endpoint;
     const waitedMs = performance.now() - sentAt;
-    const isSilent = pool.lastReplyAt < sentAt && waitedMs > this.silenceMs(endpoint);
+    const isSilent = pool.lastReplyAt < this.#overdueSince(attempt) && waitedMs > this.silenceMs(endpoint);
     // The server answers others, and nothing comes on this connection.
     const isStuck = lease.member.lastReplyAt < sentAt && waitedMs > 2 * rtt.lateAfterMs();
     if (isSilent || isStuck) pool.doubt(lease.member, sentAt);
@@ -363,10 +374,11 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   /** Sends the request once more, elsewhere where its endpoint is silent; the first attempt goes on. */
   #hedge(attempt: Attempt<A, C, R>): void {
     const { endpoint, sentAt, lease } = attempt;
-    const isSilent = endpoint.pool.lastReplyAt < (sentAt ?? attempt.startedAt);
+    // An attempt that waits for a connection is joined only where there is another endpoint for it.
+    const isSilent = sentAt === undefined || endpoint.pool.lastReplyAt < this.#overdueSince(attempt);
     // Where others are answered the connection may only be slow: it is doubted once another was quicker.
     if (isSilent && sentAt !== undefined && lease !== undefined) endpoint.pool.doubt(lease.member, sentAt);
-    this.#hedgedAfterMs = repeatHedgeMs;
+    this.#isHedged = true;
     if (this.attempts.length >= mostAttempts) {
       const second = this.attempts[1];
       second?.abandon(new ProviderError("CANCELED", "given up for another attempt"));
@@ -388,6 +400,7 @@ function isTimeUp(signal: AbortSignal): boolean {
     : reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
-function silence(endpoint: Address, startedAt: number): string {
+function silence<A extends Address, C extends Connection, R>(attempt: Attempt<A, C, R>): string {
+  const { endpoint, startedAt } = attempt;
   return `${endpoint.name} gave no answer for ${Math.round(performance.now() - startedAt)} ms`;
 }

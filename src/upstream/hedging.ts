@@ -82,14 +82,15 @@ function untilOverdue<A extends Address, C extends Connection, R>(
   const now = performance.now();
   const member = lease?.member;
   const heardAt = member?.state === "ready" ? endpoint.pool.lastReplyAt : (member?.lastReplyAt ?? 0);
-  const untilSilent = Math.max(sentAt, heardAt) + call.silenceMs(endpoint) - now;
+  const silenceMs = call.silenceMs(endpoint);
+  const untilSilent = Math.max(sentAt, heardAt) + silenceMs - now;
   const lateAfterMs = endpoint.rtt.lateAfterMs();
   const untilLate = sentAt + lateAfterMs - now;
   // A connection on which nothing came for so long is worse than slow.
   const isStuck = (member?.lastReplyAt ?? 0) < sentAt && now - sentAt > 2 * lateAfterMs;
   if (untilSilent < 1 || isStuck) return 0;
-  // While nobody is answered, silence alone decides.
-  if (heardAt <= sentAt) return untilSilent;
+  // While nobody is answered, silence alone decides: a hedge that came sooner would go to the same silent server.
+  if (heardAt <= Math.max(sentAt, now - silenceMs / 2)) return untilSilent;
   if (untilLate < 1) return shared.budget.take() ? 0 : Math.min(untilSilent, askBudgetMs);
   return Math.min(untilSilent, untilLate);
 }

@@ -153,6 +153,21 @@ export function failover(subject: Subject, hangingName: string): void {
       await calls;
     });
 
+    test("that becomes silent among its replies gets no request a second time", async (t) => {
+      const { first, client } = await startPair(t, { maxConnections: 16 });
+      await callAll(client, 16);
+      first.onRequest = only((request) => setTimeout(() => request.answer(), 60));
+      const answered = callAll(client, 8);
+      await sleep(30);
+      first.onRequest = only(() => {});
+      const before = first.requests();
+      const unanswered = callAll(client, 8);
+      await Promise.all([answered, unanswered]);
+      // Some may be: on a busy machine the second server is slow, too.
+      const again = first.requests() - before - 8;
+      assert.ok(again < 8, `${again} of 8`);
+    });
+
     test("that flaps fails no call", async (t) => {
       const { first, client } = await startPair(t, { checkMs: 30 });
       const end = performance.now() + 1500;
