@@ -235,16 +235,27 @@ function isProven({ servedAt }: Client): boolean {
   return servedAt !== undefined && performance.now() - servedAt < provenMs;
 }
 
-/** Of the clients that are not proven the one with most calls that wait for it; where none has any, of all. */
+/**
+ * The one with most calls that wait for it: of those with more than a fair share, not proven before proven; then of the
+ * others that are not proven.
+ */
 function mostWaiting(clients: Iterable<Client>): Client | undefined {
   let worst: Client | undefined;
-  let worstProven: Client | undefined;
+  let worstRank = 0;
   for (const client of clients) {
     if (client.waiting === 0) continue;
-    if (!isProven(client) && client.waiting >= (worst?.waiting ?? 0)) worst = client;
-    if (isProven(client) && client.waiting >= (worstProven?.waiting ?? 0)) worstProven = client;
+    const rank = displacementRank(client);
+    if (rank < worstRank || (rank === worstRank && client.waiting < (worst?.waiting ?? 0))) continue;
+    worst = client;
+    worstRank = rank;
   }
-  return worst ?? worstProven;
+  return worst;
+}
+
+/** 3: gives way first; 0: only where all others do nothing but wait, too. */
+function displacementRank(client: Client): 0 | 1 | 2 | 3 {
+  if (client.waiting > fairShare) return isProven(client) ? 2 : 3;
+  return isProven(client) ? 0 : 1;
 }
 
 /**

@@ -94,6 +94,27 @@ describe("when every slot is taken by calls that wait for their own clients", ()
   });
 });
 
+test("a client that has read an answer, and then leaves hundreds unread, displaces no new client", async (t) => {
+  const it = await startServer(t, { timeoutMs: 10_000 });
+  const fresh = await openSession(t, it.socketPath);
+  const stream = openStream(fresh, "Encrypt");
+  const status = replyOf(stream).then((reply) => reply.status);
+  await roundTrip(fresh);
+  const others: ClientHttp2Session[] = [];
+  for (let index = 0; index < 4; index += 1) {
+    const greedy = await provenSession(t, it);
+    others.push(greedy);
+    greedy.settings({ initialWindowSize: 0 });
+    await roundTrip(greedy);
+    for (let call = 0; call < 600; call += 1) openStream(greedy, "Status").end(statusRequest);
+    await roundTrip(greedy);
+  }
+  assert.equal(fresh.destroyed, false);
+  stream.end(encryptRequest);
+  assert.equal(await status, 0);
+  for (const other of others) other.destroy();
+});
+
 describe("the slots for calls to the KMS", () => {
   test("are left to clients that have read an answer, the last quarter of them", async (t) => {
     const it = await startServer(t, { maxInflight: 8, timeoutMs: 1000 });
