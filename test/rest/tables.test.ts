@@ -72,6 +72,15 @@ test("the request id of a reply's header is used where the body has none", () =>
   assert.equal(errorOf(500, {}, { "x-request-id": "a\tb" }).requestId, undefined);
 });
 
+test("an identifier of the reply that is long enough to spell a seed is not shown", () => {
+  const seed = Buffer.alloc(32, 0x2a);
+  for (const spelling of [seed.toString("hex"), seed.toString("base64url")]) {
+    const ids = { error_id: spelling, request_id: spelling };
+    const error = errorOf(400, ids, { "x-request-id": spelling });
+    assert.ok(!JSON.stringify([error.message, error.details, error.requestId]).includes(spelling));
+  }
+});
+
 test("what an error message quotes of a payload is replaced by its length, and an id of the call's path is kept", () => {
   const id = "0b2c4a5e-1111-4222-8333-944444444444";
   const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";

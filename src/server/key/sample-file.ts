@@ -65,9 +65,18 @@ function render(samples: readonly Sample[]): string {
 
 /** @throws Error where it is damaged */
 function parse(text: string): readonly Sample[] {
-  const { checksum, samples } = v.parse(content, JSON.parse(text));
+  const { checksum, samples } = v.parse(content, parseJson(text));
   if (checksum !== checksumOf(samples)) throw new Error("the file is damaged: its checksum does not match");
   return v.parse(v.pipe(v.array(sample), v.maxLength(maxSamples)), samples);
+}
+
+/** What JSON.parse says of the text is not repeated: it quotes it, and the text may be another file's. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("the file is damaged: it is not JSON");
+  }
 }
 
 /** Over the list as JSON: bytes that changed on the disk must not pass for a key that changed. */
