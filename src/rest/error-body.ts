@@ -99,7 +99,8 @@ export function pageErrorOf(reply: HttpReply, call: string, endpoint: string): R
 }
 
 function meaningOf(status: number): string {
-  return status >= 300 && status < 400 ? ", a redirect, which is never followed" : "";
+  if (status < 300) return ", which is no answer of the API";
+  return status < 400 ? ", a redirect, which is never followed" : "";
 }
 
 /** The messages in one line of at most 256 characters. */

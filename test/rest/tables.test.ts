@@ -99,6 +99,10 @@ test("error messages are joined, cleared of control characters and cut", () => {
   assert.equal(error.retryable, false);
 });
 
+test("a success other than 200 is told as no answer of the API", () => {
+  assert.match(errorOf(204, new Uint8Array()).message, /204, which is no answer of the API/);
+});
+
 test("a redirect is told as one that is never followed", () => {
   assert.match(errorOf(302, new Uint8Array()).message, /302, a redirect, which is never followed/);
 });
