@@ -201,6 +201,9 @@ interface Exec {
 
 /** What a library or an exec plugin says, on one line: it may hold a key that was in the wrong place. */
 function wrong(what: string, error: unknown): ProviderError {
+  // What JSON.parse says quotes the text, which may be the bare token of an exec plugin.
+  if (error instanceof SyntaxError)
+    return new ProviderError("CONFIG", `${what}: what the exec plugin printed is not JSON`);
   const said = redactPem(error instanceof Error ? error.message : String(error))
     .replaceAll(/[\s\p{Cc}]+/gu, " ")
     .trim();

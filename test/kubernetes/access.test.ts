@@ -128,6 +128,16 @@ test("an exec plugin: run once, by a path from the kubeconfig's folder, and told
   });
 });
 
+test("an exec plugin that prints the bare token: told without it", async (t) => {
+  const api = await TestApiServer.start(t, 1);
+  const command = path.join(api.folder, "bare.sh");
+  writeFileSync(command, "#!/bin/sh\necho SECRET-TOKEN\n", { mode: 0o700 });
+  await assert.rejects(
+    reencrypt({ kubeconfig: api.kubeconfig({ exec: { apiVersion, command } }) }),
+    (error) => error instanceof ProviderError && error.message.endsWith("printed is not JSON"),
+  );
+});
+
 test("an exec plugin's token that the API server refuses after a while: asked for another", async (t) => {
   const api = await TestApiServer.start(t, 300);
   const { command, runs } = execPlugin(api, (run) => `{"token": "token-${run}"}`);
