@@ -21,10 +21,11 @@ export function kopsFiles(
   pod: StaticPodOptions,
 ): OutputFile[] {
   const head = " kops create secret encryptionconfig -f THIS-FILE --name CLUSTER (--force to replace it)";
-  const document = new Document({ spec: { encryptionConfig: true, fileAssets: assetsOf(instances, pod) } });
+  const spec = { encryptionConfig: true, fileAssets: assetsOf(instances, pod) };
+  const document = new Document({ spec }, { aliasDuplicateObjects: false });
   document.commentBefore = ` Merge it into the cluster's specification: kops edit cluster. docs/kops.md has the order.
- fileAssets are not secret: who reads the state store reads them. Replace each PASTE by the file's own lines, or
- leave the private key out and put it on the hosts in another way.`;
+ fileAssets are not secret: anyone who can read the state store can read them. Replace each PASTE by the content of the
+ file, or leave the private key out and copy it to the hosts in another way.`;
   return [
     encryptionConfiguration(encryption, { path: "encryption-configuration.yaml", head }),
     { path: "kops-cluster.yaml", text: document.toString({ lineWidth: 0 }) },

@@ -5,7 +5,7 @@ import { quote } from "../../text/quote.ts";
 import { ApiError } from "../../kubernetes/api-error.ts";
 import type { ApiClient } from "../../kubernetes/client.ts";
 import { discover, resourceName, type ServedResource } from "../../kubernetes/discovery.ts";
-import { migrationGroup, migrationResource, servedMigration } from "../../kubernetes/migration.ts";
+import { servedMigration } from "../../kubernetes/migration.ts";
 import { listPage } from "../../kubernetes/objects.ts";
 import { isAllowed, type Right } from "../../kubernetes/rights.ts";
 import { readEncryptionConfiguration } from "../check/encryption-config-file.ts";
@@ -126,9 +126,6 @@ class Rights {
     return found;
   }
 }
-
-/** The name under which rights to migrations are told. */
-export const migrationName = resourceName({ group: migrationGroup, resource: migrationResource });
 
 /** How many objects there are; undefined where the API server does not say, or may not. */
 export async function countObjects(

@@ -58,7 +58,7 @@ function sentence(results: readonly ResourceResult[]): string {
   const isMigrated = results.some(({ state: { status } }) => status === "migrated");
   if (!isMigrated && sum("rewritten") === 0 && sum("current") > 0)
     return (
-      "Nothing had to be rewritten: the API server holds every object for current. " +
+      "Nothing had to be rewritten: for the API server every object is current. " +
       "After a rotation it takes up to a minute until an API server knows the new key: if that was just now, run it again."
     );
   return "Everything is rewritten. `audit` says under which key each object is in etcd.";
