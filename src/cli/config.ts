@@ -129,7 +129,7 @@ Examples
   okms-k8s-encryption-provider config encryption-configuration --environment-file /etc/okms/main.env \\
     --out /etc/kubernetes/okms
 
-Exit code: 0 the files are printed or written, 2 the command line is wrong or a file cannot be written.`,
+Exit code: 0 the files are printed or written, 1 a file cannot be written, 2 the command line is wrong.`,
   async run(invocation) {
     const { readOptions } = await import("./config/options.ts");
     const options = readOptions(invocation);

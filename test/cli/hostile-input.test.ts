@@ -108,6 +108,7 @@ const odd = [
   "/dev/null",
   "/dev/zero",
   "/proc/self/mem",
+  "/proc/nothere/a",
   "@",
   "@a",
   "unix://",

@@ -4,11 +4,12 @@
  */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename } from "node:fs/promises";
+import { open, rename } from "node:fs/promises";
 import path from "node:path";
 import * as v from "valibot";
 import { maxSamples } from "./samples.ts";
 import type { Sample, SampleFile } from "./samples.ts";
+import { makeFolder } from "../../process/make-folder.ts";
 
 /** The file's name in --state-dir. */
 export const sampleFileName = "key-samples.json";
@@ -43,7 +44,7 @@ export function createSampleFile(folder: string): SampleFile {
       return text === undefined ? [] : parse(text);
     },
     async write(samples) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolder(folder, 0o700);
       await replace(folder, file, render(samples));
     },
   };
