@@ -148,6 +148,17 @@ test("an error that nobody expected is written with where it came from", () => {
   assert.match(String(objects()[0]?.["stack"]), /^at .*log\.test\.ts/);
 });
 
+test("the failure of a system call is written without where it came from", () => {
+  const { logger, objects } = createLog();
+  const inUse = Object.assign(new Error("listen EADDRINUSE: in use"), {
+    code: "EADDRINUSE",
+    syscall: "listen",
+  });
+  logger.error("it failed", {}, inUse);
+  assert.equal(objects()[0]?.["error"], "listen EADDRINUSE: in use [EADDRINUSE]");
+  assert.equal(objects()[0]?.["stack"], undefined);
+});
+
 test("causes that go round, many errors in one, and what is no error at all are bearable", () => {
   const { logger, objects } = createLog();
   const round = new Error("round");

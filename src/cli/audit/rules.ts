@@ -2,6 +2,7 @@
 import { internalResources } from "../../etcd/builtin-resources.ts";
 import type { Group } from "../../etcd/inventory.ts";
 import { ProviderError } from "../../errors.ts";
+import { readFailure } from "../../net/pem.ts";
 import { readBounded } from "../../net/pem.ts";
 import { readEncryptionConfiguration, type Resource } from "../check/encryption-config-file.ts";
 
@@ -31,10 +32,7 @@ const plaintext: Provider = { kind: "plaintext", name: "" };
  */
 export async function readRules(file: string): Promise<Rules> {
   const bytes = await readBounded(file).catch((error: unknown) => {
-    throw new ProviderError(
-      "CONFIG",
-      `--encryption-config ${file} cannot be read: ${(error as Error).message}`,
-    );
+    throw new ProviderError("CONFIG", `--encryption-config ${file}: ${readFailure(error)}`);
   });
   if (bytes === undefined)
     throw new ProviderError("CONFIG", `--encryption-config ${file} is longer than 1 MiB`);
