@@ -165,7 +165,7 @@ class Cluster {
     this.#onNote = onNote;
   }
 
-  /** Of the member that answered first; undefined where it does not tell. */
+  /** Of the member that answered first; undefined where it does not say. */
   get version(): string | undefined {
     return this.#version;
   }

@@ -1,4 +1,4 @@
-/** What an EncryptionConfiguration wants of each resource: who writes, and who can be read (k8s.io/apiserver's rules). */
+/** What an EncryptionConfiguration says of each resource: which provider writes, and which can be read (k8s.io/apiserver's rules). */
 import { internalResources } from "../../etcd/builtin-resources.ts";
 import type { Group } from "../../etcd/inventory.ts";
 import { ProviderError } from "../../errors.ts";

@@ -147,7 +147,7 @@ function adviceFor(message: string): string {
   if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
   if (message.includes("is for "))
     return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
-  if (message.includes("must have it issued anew"))
+  if (message.includes("must have it reissued"))
     return "ask the KMS's operator for a new server certificate: no TLS library of today accepts this one";
   if (message.includes("does not speak TLS"))
     return "compare the port of --serv-addr with the port of the KMS";

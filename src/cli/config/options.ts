@@ -1,4 +1,4 @@
-/** Reads and checks the flags of `config`. Everything that is wrong with them is told at once. */
+/** Reads and checks the flags of `config`. All errors are reported at once. */
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
 import { isSea } from "node:sea";

@@ -1,7 +1,7 @@
 /**
  * Writes files into a folder that another program watches, as the kubelet watches its manifests: each is written
  * whole under a hidden name, which the kubelet and systemd pass over, and renamed. One with the same content is not
- * touched, for a static Pod restarts when its manifest changes.
+ * written again, for a static Pod restarts when its manifest changes.
  */
 import { randomBytes } from "node:crypto";
 import { open, readFile, rename, unlink } from "node:fs/promises";

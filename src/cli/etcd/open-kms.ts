@@ -24,7 +24,7 @@ export interface Kms {
   close(): Promise<void>;
 }
 
-const tries = 4;
+const attempts = 4;
 const firstPauseMs = 250;
 
 /** Makes ready to decrypt. @throws TLS_FILES */
@@ -113,7 +113,7 @@ function withRetries(unwrap: Unwrap): Unwrap {
         return await unwrap(source);
       } catch (error) {
         const known = toProviderError(error);
-        if (!known.retryable || attempt === tries) throw known;
+        if (!known.retryable || attempt === attempts) throw known;
         await sleep(firstPauseMs * 2 ** attempt);
       }
   };

@@ -40,7 +40,7 @@ export interface Readiness {
   readonly noMigration: string;
   /** Rights that are missing to list and patch, as `list secrets`. */
   readonly missing: readonly string[];
-  /** To be told, a line each. */
+  /** To be printed, one line each. */
   readonly notes: readonly string[];
 }
 
@@ -144,7 +144,7 @@ export async function countObjects(
     if (continueToken === undefined) return objects.length;
     return remaining === undefined ? undefined : objects.length + remaining;
   } catch (error) {
-    // What cannot be listed is told when its turn comes.
+    // A resource that cannot be listed is reported when its turn comes.
     if (error instanceof ApiError) return undefined;
     throw error;
   }

@@ -8,7 +8,7 @@ import { sumOf } from "./tally.ts";
 export interface ResourceResult {
   readonly name: string;
   readonly state: ResourceState;
-  /** Objects before the run; undefined where nobody knows. */
+  /** Objects before the run; undefined where it is not known. */
   readonly count: number | undefined;
   /** Why it was given up. */
   readonly error: string | undefined;

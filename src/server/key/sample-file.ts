@@ -51,7 +51,7 @@ export function createSampleFile(folder: string): SampleFile {
 }
 
 function render(samples: readonly Sample[]): string {
-  // Without the server: an address that is configured anew may be the same one.
+  // Without the server: the name of another server may be the same after a change of the configuration.
   const list = samples.map((one) => ({
     ...one,
     server: undefined,

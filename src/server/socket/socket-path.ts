@@ -188,7 +188,7 @@ async function checkMembership(gid: number, group: string): Promise<void> {
   );
 }
 
-/** Whether this process has a capability (capabilities(7)), by its bit. True where /proc does not tell. */
+/** Whether this process has a capability (capabilities(7)), by its bit. True where /proc does not show it. */
 async function hasCapability(bit: number): Promise<boolean> {
   const status = await readFile("/proc/self/status", "utf8").catch(() => "");
   const effective = /^CapEff:\s*([\da-f]+)$/m.exec(status)?.[1];
