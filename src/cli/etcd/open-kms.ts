@@ -14,6 +14,7 @@ import type { Unwrap } from "../../etcd/opener.ts";
 import { loadTlsMaterial } from "../../net/tls.ts";
 import { quoteReply } from "../../text/quote.ts";
 import { createPluginClient, type PluginClient } from "../probe/client.ts";
+import { failureText } from "./failure.ts";
 import type { KmsSettings } from "./kms.ts";
 
 /** A way to decrypt DEK sources. */
@@ -32,6 +33,30 @@ export async function openKms(settings: KmsSettings): Promise<Kms> {
   return settings.by === "socket"
     ? openSocket(settings.sock, settings.timeoutMs)
     : openDirect(settings.config);
+}
+
+/**
+ * Does a command's work, with the KMS that it names.
+ * @returns its exit code; 1 where it fails, with the reason on `stderr`
+ * @throws CONFIG
+ */
+export async function withKms(
+  settings: KmsSettings | undefined,
+  stderr: NodeJS.WritableStream,
+  work: (kms: Kms | undefined) => Promise<number>,
+): Promise<number> {
+  let kms: Kms | undefined;
+  try {
+    kms = settings === undefined ? undefined : await openKms(settings);
+    return await work(kms);
+  } catch (error) {
+    const known = toProviderError(error);
+    if (known.code === "CONFIG") throw error;
+    stderr.write(`✖ ${failureText(known)}\n`);
+    return 1;
+  } finally {
+    await kms?.close();
+  }
 }
 
 async function openDirect(config: Config): Promise<Kms> {
