@@ -8,7 +8,7 @@ import type { ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { quote } from "../../text/quote.ts";
 import { checkFiles } from "../check/files.ts";
-import { failed, isWell, ok, renderFinding, renderTotal, skipped, warning } from "../check/finding.ts";
+import { failed, hasPassed, ok, renderFinding, renderTotal, skipped, warning } from "../check/finding.ts";
 import type { Finding } from "../check/finding.ts";
 import { checkKey } from "../check/key.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
@@ -29,7 +29,7 @@ export async function runInit(options: InitOptions, stdout: NodeJS.WritableStrea
   }
   stdout.write(renderTotal(findings));
   stdout.write(`\n${leastRights[options.config.protocol]}\n`);
-  return isWell(findings) ? 0 : 1;
+  return hasPassed(findings) ? 0 : 1;
 }
 
 const nameWidth = "round trip".length;

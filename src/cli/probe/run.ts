@@ -61,17 +61,17 @@ async function watch(
   };
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
-  let isWell = true;
+  let hasPassed = true;
   while (!interrupt.signal.aborted) {
     const rounds = await Promise.race([runRounds(client, options), interrupted]);
     if (rounds === undefined) break;
     const summary = summarize(rounds);
-    isWell &&= summary.ok;
+    hasPassed &&= summary.ok;
     const now = new Date();
     stdout.write(options.isJson ? renderJson(summary, now) : renderLine(summary, now));
     await sleep(options.intervalMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
   }
   process.off("SIGINT", onSignal);
   process.off("SIGTERM", onSignal);
-  return isWell ? 0 : 1;
+  return hasPassed ? 0 : 1;
 }
