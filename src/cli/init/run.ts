@@ -145,6 +145,6 @@ const leastRights = {
 and, for no key, Discover Versions. Not: Query, Create, Get, Export, Revoke, Destroy, nor any right to change attributes.
 On an OVHcloud KMS: a policy for the identity of the certificate with these KMIP operations, limited to this key.`,
   rest: `The rights that serve needs, for this key only: read its description, encrypt, decrypt.
-Not: create, activate, deactivate, delete or export keys.
+With --encryption-key-label it also lists the service keys of the domain. Not: create, activate, deactivate, delete or export keys.
 On an OVHcloud KMS: a policy for the identity of the certificate with these actions, limited to this key.`,
 } as const;
