@@ -93,7 +93,8 @@ function escapeControls(text: string): string {
 
 /**
  * An error as fields: `error` (its message), `code`, its details, `cause` (the messages below, each after `←`),
- * and its `stack`, unless this program threw it on purpose or a system call failed. Undefined makes none.
+ * and for one that neither this program threw on purpose nor the system gave (a full disk, a port in use) its `stack`.
+ * Undefined makes none.
  */
 export function describeError(error: unknown): LogFields {
   if (error === undefined) return {};
@@ -107,7 +108,7 @@ export function describeError(error: unknown): LogFields {
 }
 
 function isUnexpected(error: Error): boolean {
-  return !(error instanceof ProviderError || "syscall" in error);
+  return !(error instanceof ProviderError) && !("syscall" in error);
 }
 
 function messageOf(error: unknown): string {

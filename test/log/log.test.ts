@@ -1,7 +1,7 @@
 /** The log: both formats, what is escaped, what is redacted, errors as fields, and repeats folded by the minute. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { PassThrough, Writable } from "node:stream";
@@ -148,14 +148,16 @@ test("an error that nobody expected is written with where it came from", () => {
   assert.match(String(objects()[0]?.["stack"]), /^at .*log\.test\.ts/);
 });
 
-test("the failure of a system call is written without where it came from", () => {
+test("an error of the system is written without: its own words say what failed, on what and why", () => {
   const { logger, objects } = createLog();
-  const inUse = Object.assign(new Error("listen EADDRINUSE: in use"), {
-    code: "EADDRINUSE",
-    syscall: "listen",
-  });
-  logger.error("it failed", {}, inUse);
-  assert.equal(objects()[0]?.["error"], "listen EADDRINUSE: in use [EADDRINUSE]");
+  assert.throws(
+    () => readFileSync("/nowhere/file"),
+    (error) => {
+      logger.warn("it failed", {}, error);
+      return true;
+    },
+  );
+  assert.equal(objects()[0]?.["error"], "ENOENT: no such file or directory, open '/nowhere/file' [ENOENT]");
   assert.equal(objects()[0]?.["stack"], undefined);
 });
 
