@@ -2,8 +2,7 @@
  * `config`: prints what has to be installed for the flags given. Only the flags are here; what reads them and the
  * generators are in config/, loaded when they are asked for.
  */
-import { defineCliCommand } from "./command.ts";
-import type { FlagSet } from "./command.ts";
+import { defineCliCommand, type FlagSet } from "./command.ts";
 import { defaults, kinds } from "./config/kinds.ts";
 import { envFileFlag } from "./env-file.ts";
 import { serveFlags } from "./serve-flags.ts";

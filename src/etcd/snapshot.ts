@@ -6,8 +6,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { fromBinary } from "@bufbuild/protobuf";
-import { KeyValueSchema } from "../../gen/etcd/kv_pb.ts";
-import type { KeyValue } from "../../gen/etcd/kv_pb.ts";
+import { KeyValueSchema, type KeyValue } from "../../gen/etcd/kv_pb.ts";
 import { ProviderError } from "../errors.ts";
 import { readFailure } from "../net/pem.ts";
 import { type Bbolt, type BboltFile, type Element, looksLikeBbolt, openBbolt } from "./bbolt.ts";

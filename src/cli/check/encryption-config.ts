@@ -7,11 +7,9 @@ import { readBounded, readFailure } from "../../net/pem.ts";
 import { formatDuration, parseGoDuration } from "../../config/settings.ts";
 import { quote, quotePath } from "../../text/quote.ts";
 import { absoluteSock, endpointOf, parseEndpoint } from "../kms-endpoint.ts";
-import { readEncryptionConfiguration } from "./encryption-config-file.ts";
-import type { KmsProvider, Resource } from "./encryption-config-file.ts";
+import { readEncryptionConfiguration, type KmsProvider, type Resource } from "./encryption-config-file.ts";
 import { checkResources } from "./encryption-config-resources.ts";
-import { failed, ok, skipped, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 
 /** The checks that need a file that can be read and a provider that leads here. */
 const later = [

@@ -6,13 +6,11 @@ import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
 import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
-import { toProviderError } from "../../errors.ts";
-import type { ProviderError } from "../../errors.ts";
+import { toProviderError, type ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
-import { failed, ok, skipped, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 import { checkEarlierValue } from "./earlier-value.ts";
 
 /** The checks of this file, in the order in which they build on one another. */

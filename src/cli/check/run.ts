@@ -2,8 +2,7 @@
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
-import { hasPassed, renderFinding, renderJson, renderTotal } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { hasPassed, renderFinding, renderJson, renderTotal, type Finding } from "./finding.ts";
 import { checkKey, skipKey, type Sample } from "./key.ts";
 import { checkServer } from "./network.ts";
 import { checkSocket } from "./socket.ts";

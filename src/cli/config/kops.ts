@@ -4,12 +4,9 @@
  * nodeup/pkg/model/kube_apiserver.go for the one folder of the host that its kube-apiserver has.
  */
 import { Document } from "yaml";
-import { encryptionConfiguration } from "./encryption-configuration.ts";
-import type { EncryptionConfigurationOptions } from "./encryption-configuration.ts";
-import type { Instance, OutputFile } from "./output.ts";
-import { materialFiles } from "./output.ts";
-import { staticPod } from "./static-pod.ts";
-import type { StaticPodOptions } from "./static-pod.ts";
+import { encryptionConfiguration, type EncryptionConfigurationOptions } from "./encryption-configuration.ts";
+import { materialFiles, type Instance, type OutputFile } from "./output.ts";
+import { staticPod, type StaticPodOptions } from "./static-pod.ts";
 
 /** The folder that kOps mounts into its kube-apiserver: the socket has to be in it. */
 export const kopsSocketFolder = "/srv/kubernetes/kube-apiserver";

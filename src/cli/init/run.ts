@@ -1,10 +1,8 @@
 /** What `init` does, one line for each step: the files, the key, its tests, the rights that are not needed. */
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import type { CallContext } from "../../encryptors/encryptor.ts";
-import { createEncryptor, createKmipKeyMaker } from "../../encryptors/index.ts";
-import type { KmipKeyMaker } from "../../encryptors/index.ts";
-import { toProviderError } from "../../errors.ts";
-import type { ProviderError } from "../../errors.ts";
+import { createEncryptor, createKmipKeyMaker, type KmipKeyMaker } from "../../encryptors/index.ts";
+import { toProviderError, type ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { quote } from "../../text/quote.ts";
 import { checkFiles } from "../check/files.ts";

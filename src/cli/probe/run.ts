@@ -1,10 +1,8 @@
 /** Runs the rounds of a probe, some at once, once or repeatedly, and prints what they add up to. */
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createPluginClient } from "./client.ts";
-import type { PluginClient } from "./client.ts";
-import { runRound } from "./round.ts";
-import type { Round } from "./round.ts";
+import { createPluginClient, type PluginClient } from "./client.ts";
+import { runRound, type Round } from "./round.ts";
 import { renderJson, renderLine, renderSummary, summarize } from "./summary.ts";
 
 /** What `probe` is run with. */
