@@ -4,10 +4,6 @@
  */
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
-import { ServerReflection } from "../../../gen/grpc/reflection/v1/reflection_pb.ts";
-import { ServerReflection as ServerReflectionAlpha } from "../../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
-import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
@@ -152,14 +148,12 @@ function createHandler(
   draining: AbortSignal,
 ): RequestHandler {
   const { encryptor, status, logger, metrics, timeoutMs } = options;
-  const services = [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha];
   const kms = createKmsService(encryptor, status);
   return createRequestHandler({
-    services,
     fastMethods: createFastMethods(kms),
     connect: madeWhenAsked(async () => {
       const { createOtherServices } = await import("./other-services.ts");
-      return createOtherServices({ services, kms, status, draining });
+      return createOtherServices({ kms, status, draining });
     }, logger),
     timeoutMs,
     admission,
