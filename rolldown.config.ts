@@ -99,6 +99,7 @@ const chunkRoots = [
   { name: "undici", test: /\/node_modules\/undici\// },
   { name: "metrics-library", test: /\/node_modules\/@prometheus-io\/client\// },
   { name: "serve", test: /\/src\/cli\/serve\/run\.ts$/ },
+  { name: "kms", test: /\/src\/cli\/serve\/kms\.ts$/ },
 ];
 
 /**
