@@ -16,7 +16,7 @@ const maxStreams = 64;
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
-/** Proven clients only get the last KMS slots, this part of all, and each at most an equal share of all. */
+/** Proven clients only get the last KMS slots, this part of all; an equal share of it is kept for each of them. */
 const reservedPart = 1 / 4;
 /** How long a good answer proves a client, in ms: kube-apiserver asks for Status each minute. */
 const provenMs = 5 * 60_000;
@@ -159,11 +159,15 @@ export class Admission {
 
   #hasKmsSlot(client: Client): boolean {
     const { maxInflight } = this.#options;
+    const reserved = maxInflight * reservedPart;
     const free = maxInflight - this.#inflight;
-    if (free > maxInflight * reservedPart) return true;
+    if (free > reserved) return true;
     if (free <= 0 || !isProven(client)) return false;
-    const sharers = [...this.#clients.values()].filter((one) => isProven(one)).length;
-    return client.inflight < maxInflight / sharers;
+    const proven = [...this.#clients.values()].filter((one) => isProven(one));
+    const share = reserved / proven.length;
+    if (client.inflight < share) return true;
+    const keptFor = (one: Client): number => (one === client ? 0 : Math.max(0, share - one.inflight));
+    return free > proven.reduce((kept, one) => kept + keptFor(one), 0);
   }
 }
 
