@@ -18,9 +18,9 @@ export interface KmsSide extends Backend {
 }
 
 /** Builds it; nothing is read and nobody is asked before the watch and the status are started. @throws CONFIG */
-export function buildKmsSide(config: Config, logger: Logger, metrics: Metrics): KmsSide {
+export async function buildKmsSide(config: Config, logger: Logger, metrics: Metrics): Promise<KmsSide> {
   const material: MaterialInUse = { current: undefined };
-  const encryptor = createEncryptor(
+  const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material.current),
     createKmsReporter(logger, metrics),
   );

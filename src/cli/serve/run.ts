@@ -69,7 +69,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
     return 1;
   }
   const { buildKmsSide } = await import("./kms.ts");
-  const kms = buildKmsSide(config, logger, metrics);
+  const kms = await buildKmsSide(config, logger, metrics);
   built.resolve(kms);
   guardProcess(logger, metrics);
   // Read first, so that a Decrypt which waits in the socket can be sent on at once. Files that hang, as on a lost
