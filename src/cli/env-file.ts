@@ -24,11 +24,18 @@ export const envFileFlag = {
  */
 export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): NodeJS.ProcessEnv {
   if (file === undefined || file === "") return env;
+  let text: string;
   try {
-    return { ...env, ...parseEnvFile(readRegularFile(file)) };
+    text = readRegularFile(file);
   } catch (error) {
     throw new ConfigError([`Cannot read --environment-file ${quotePath(file)}: ${readFailure(error)}`]);
   }
+  if (text.startsWith("\uFEFF"))
+    throw new ConfigError([
+      `--environment-file ${quotePath(file)} begins with a byte order mark, which systemd takes for a part of the first name: ` +
+        "save it as UTF-8 without one",
+    ]);
+  return { ...env, ...parseEnvFile(text) };
 }
 
 const maxBytes = 1024 * 1024;
@@ -49,7 +56,8 @@ function readRegularFile(file: string): string {
 /** Lines `NAME=value`; a value may be in quotes, and goes on where its line ends in a backslash. */
 export function parseEnvFile(text: string): Record<string, string> {
   const variables: Record<string, string> = {};
-  for (const line of text.replaceAll(/\\\n/g, "").split("\n")) {
+  // systemd ends a line at a carriage return, too.
+  for (const line of text.replaceAll(/\\[\r\n]/g, "").split(/[\r\n]/)) {
     const assignment = /^\s*([A-Za-z_]\w*)\s*=(.*)$/.exec(line);
     if (assignment === null) continue;
     const [, name = "", value = ""] = assignment;

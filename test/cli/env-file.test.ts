@@ -17,6 +17,7 @@ describe("a file of variables", () => {
     ["quotes of both kinds", `A="1 2"\nB='3 "4"'`, { A: "1 2", B: '3 "4"' }],
     ["escapes in double quotes", String.raw`A="a\"b\\c"`, { A: String.raw`a"b\c` }],
     ["a line that goes on", "A=1\\\n2", { A: "12" }],
+    ["line ends of Windows", "A=1\r\nB='2'\r\n", { A: "1", B: "2" }],
     ["spaces around", "  A =  1  ", { A: "1" }],
     ["an empty value", "A=", { A: "" }],
     ["the last of several", "A=1\nA=2", { A: "2" }],
@@ -41,6 +42,15 @@ describe("--environment-file", () => {
       env,
     );
     assert.match(byFlag.stdout, /unix:\/\/\/run\/flag\/kms\.sock/);
+  });
+
+  test("with a byte order mark, which hides its first variable from systemd, is refused in words", async (t) => {
+    const file = path.join(temporaryFolder(t), "main.env");
+    writeFileSync(file, "\uFEFFOKMS_SOCK=/run/file/kms.sock\n");
+    await assert.rejects(
+      runCommand(configCommand, ["encryption-configuration", `--environment-file=${file}`]),
+      /begins with a byte order mark/,
+    );
   });
 
   test("that is not there is an error of the command line", async () => {
