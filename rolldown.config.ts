@@ -100,7 +100,6 @@ const chunkRoots = [
   { name: "metrics-library", test: /\/node_modules\/@prometheus-io\/client\// },
   { name: "serve", test: /\/src\/cli\/serve\/run\.ts$/ },
   { name: "kms", test: /\/src\/cli\/serve\/kms\.ts$/ },
-  { name: "kmip-stack", test: /\/src\/kmip\/index\.ts$/ },
 ];
 
 /**
