@@ -38,6 +38,7 @@ const script = `
 test("what the start left is collected, and the young generation stays small however much survives", async () => {
   const args = ["--input-type=module", "--eval", script, path.resolve("src/process/memory.ts")];
   const { stdout } = await promisify(execFile)(process.execPath, args);
+  // V8 may grow it once more before it is told to stop. Without a limit it would be 64 here.
   const mib = Number(stdout) / 2 ** 20;
-  assert.ok(mib > 0 && mib <= 8, `${mib} MiB`);
+  assert.ok(mib > 0 && mib <= 16, `${mib} MiB`);
 });
