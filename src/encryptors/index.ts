@@ -1,16 +1,17 @@
 /**
- * The encryptors by name: what `--protocol` chooses between. The one place that knows every driver.
+ * The encryptors by name: what `--protocol` chooses between. The one place that knows every driver. A driver, with the
+ * stack below it, is loaded when it is asked for.
  */
 import { ProviderError } from "../errors.ts";
 import { isRestAddress, type ServerAddress } from "../net/address.ts";
+import type { TlsMaterial } from "../net/tls.ts";
 import type { Encryptor, KeySelector, KmsObserver } from "./encryptor.ts";
-import { createKmipEncryptor } from "./kmip.ts";
 import type { KmipCredential } from "./kmip-credential.ts";
+import type { KmipKeyMaker, KmipKeyMakerOptions } from "./kmip-key-maker.ts";
 import { proveEncrypts } from "./prove-encrypts.ts";
-import { createRestEncryptor } from "./rest.ts";
 import { shareDecrypts } from "./share-decrypts.ts";
 
-export { createKmipKeyMaker, type KmipKeyMaker } from "./kmip-key-maker.ts";
+export type { KmipKeyMaker } from "./kmip-key-maker.ts";
 
 /** What an encryptor is made from; the program's configuration has all of it. */
 export interface EncryptorConfig {
@@ -26,12 +27,15 @@ export interface EncryptorConfig {
 }
 
 const factories: Readonly<
-  Record<EncryptorConfig["protocol"], (config: EncryptorConfig, onEvent: KmsObserver) => Encryptor>
+  Record<EncryptorConfig["protocol"], (config: EncryptorConfig, onEvent: KmsObserver) => Promise<Encryptor>>
 > = {
-  kmip: ({ servers, key, kmipConnections, kmipCredential: credential }, onEvent) =>
-    createKmipEncryptor({ servers, key, credential, maxConnections: kmipConnections, onEvent }),
-  rest: ({ servers, key, okmsId }, onEvent) => {
+  async kmip({ servers, key, kmipConnections, kmipCredential: credential }, onEvent) {
+    const { createKmipEncryptor } = await import("./kmip.ts");
+    return createKmipEncryptor({ servers, key, credential, maxConnections: kmipConnections, onEvent });
+  },
+  async rest({ servers, key, okmsId }, onEvent) {
     if (okmsId === undefined) throw new ProviderError("CONFIG", "Missing required flag --okms-id");
+    const { createRestEncryptor } = await import("./rest.ts");
     return createRestEncryptor({ servers: servers.filter(isRestAddress), key, okmsId, onEvent });
   },
 };
@@ -41,6 +45,15 @@ const factories: Readonly<
  * call, and can only after its first `setTlsMaterial`.
  * @throws CONFIG where the configuration can't be right.
  */
-export function createEncryptor(config: EncryptorConfig, onEvent: KmsObserver): Encryptor {
-  return shareDecrypts(proveEncrypts(factories[config.protocol](config, onEvent)));
+export async function createEncryptor(config: EncryptorConfig, onEvent: KmsObserver): Promise<Encryptor> {
+  return shareDecrypts(proveEncrypts(await factories[config.protocol](config, onEvent)));
+}
+
+/** Makes what makes keys in a KMIP server. It connects at its first call. */
+export async function createKmipKeyMaker(
+  options: KmipKeyMakerOptions,
+  material: TlsMaterial,
+): Promise<KmipKeyMaker> {
+  const maker = await import("./kmip-key-maker.ts");
+  return maker.createKmipKeyMaker(options, material);
 }

@@ -34,8 +34,7 @@ const status = createKeyStatus({
   onEvent: () => {},
 });
 const server = createKmsServer({
-  encryptor: doNothing,
-  status,
+  backend: Promise.resolve({ encryptor: doNothing, status }),
   logger,
   metrics,
   timeoutMs: 10_000,

@@ -255,7 +255,7 @@ describe("a server of openssl", { skip: withoutOpenssl }, () => {
           protocol === "kmip" ? parseKmipAddress(address) : parseRestAddress(`https://${address}`),
         ];
         const config = { protocol, servers, key: { id: kms.okmsId }, okmsId: kms.okmsId, kmipConnections: 1 };
-        const encryptor = createEncryptor(config, () => undefined);
+        const encryptor = await createEncryptor(config, () => undefined);
         t.after(() => encryptor.close());
         const { cert, key } = kms.clientFiles;
         encryptor.setTlsMaterial(await loadTlsMaterial({ cert, key, ca }));

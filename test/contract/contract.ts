@@ -16,7 +16,7 @@ import type { NewKey, StoredKey } from "../devkms/key-store.ts";
 export interface Subject {
   readonly name: string;
   startKms(): Promise<DevKms>;
-  createEncryptor(kms: DevKms, key: KeySelector): Encryptor;
+  createEncryptor(kms: DevKms, key: KeySelector): Promise<Encryptor>;
   /** An id that no key has, in the form of the KMS. */
   readonly unknownId: string;
 }
@@ -57,7 +57,7 @@ export function contract(subject: Subject): void {
     let labels = 0;
 
     async function open(selector: KeySelector): Promise<Encryptor> {
-      const made = subject.createEncryptor(kms, selector);
+      const made = await subject.createEncryptor(kms, selector);
       opened.add(made);
       made.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
       return made;
@@ -290,7 +290,7 @@ export function contract(subject: Subject): void {
     });
 
     test("does nothing before it has certificates, and says so", async () => {
-      const bare = subject.createEncryptor(kms, { id: key.id });
+      const bare = await subject.createEncryptor(kms, { id: key.id });
       opened.add(bare);
       await fails(bare.encrypt(randomBytes(32), key.id, within(1000)), "TLS_FILES");
     });

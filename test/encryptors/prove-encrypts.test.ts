@@ -26,7 +26,7 @@ async function benchFor(t: TestContext, protocol: "kmip" | "rest"): Promise<Benc
   const events: KmsEvent[] = [];
   const server = protocol === "kmip" ? parseKmipAddress(kms.kmipAddress) : parseRestAddress(kms.restUrl);
   const config = { protocol, servers: [server], key: { id }, okmsId: kms.okmsId, kmipConnections: 1 };
-  const encryptor = createEncryptor(config, (event) => events.push(event));
+  const encryptor = await createEncryptor(config, (event) => events.push(event));
   t.after(() => encryptor.close());
   encryptor.setTlsMaterial(await loadTlsMaterial(kms.clientFiles));
   const operations = (): string[] =>

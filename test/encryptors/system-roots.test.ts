@@ -16,7 +16,7 @@ const program = `
   import { createEncryptor } from "./src/encryptors/index.ts";
   import { loadTlsMaterial } from "./src/net/tls.ts";
   const { config, files } = JSON.parse(process.env.TEST_OPTIONS);
-  const encryptor = createEncryptor(config, () => {});
+  const encryptor = await createEncryptor(config, () => {});
   encryptor.setTlsMaterial(await loadTlsMaterial(files));
   const signal = AbortSignal.timeout(5000);
   const outcome = await encryptor.resolveKey({ signal, deadline: performance.now() + 5000 }).then(

@@ -99,7 +99,7 @@ async function wrapSeeds() {
     key: { id: key.id },
     okmsId: undefined,
   } as const;
-  const encryptor = createEncryptor({ ...config, kmipConnections: 2 }, () => undefined);
+  const encryptor = await createEncryptor({ ...config, kmipConnections: 2 }, () => undefined);
   encryptor.setTlsMaterial(await loadTlsMaterial({ cert, key: secret, ca }));
   const context = { signal: new AbortController().signal, deadline: performance.now() + 60_000 };
   const seeds = [];

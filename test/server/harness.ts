@@ -123,8 +123,7 @@ export async function startServer(
   });
   const socketPath = change.socket?.path ?? path.join(temporaryFolder(t), "kms.sock");
   const server = createKmsServer({
-    encryptor,
-    status,
+    backend: Promise.resolve({ encryptor, status }),
     logger,
     metrics,
     timeoutMs,

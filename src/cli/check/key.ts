@@ -53,7 +53,7 @@ export async function checkKey(
   other?: Sample,
 ): Promise<KeyChecked> {
   let agreed = "";
-  const encryptor = createEncryptor(
+  const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
     (event: KmsEvent) => {
       if (event.type === "connection" && event.change === "opened") agreed = event.message;

@@ -61,7 +61,7 @@ export async function withKms(
 async function openDirect(config: Config): Promise<Kms> {
   const { protocol, servers, timeoutMs } = config;
   const material = await loadTlsMaterial(tlsFilesOf(config));
-  const encryptor = createEncryptor(
+  const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
     () => undefined,
   );

@@ -36,7 +36,7 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
   const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   if (material === undefined) return;
-  const maker = config.protocol === "kmip" ? makerFor(config, material) : undefined;
+  const maker = config.protocol === "kmip" ? await makerFor(config, material) : undefined;
   try {
     const made = await keyStep(config, material, isProofOnly ? undefined : maker);
     yield made;
@@ -51,7 +51,7 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
   }
 }
 
-function makerFor(config: Config, material: TlsMaterial): KmipKeyMaker {
+function makerFor(config: Config, material: TlsMaterial): Promise<KmipKeyMaker> {
   return createKmipKeyMaker(
     encryptorConfigOf(config, () => material),
     material,
@@ -89,7 +89,7 @@ async function keyStep(
 
 /** Why the key cannot be used; undefined where it can. */
 async function whyMissing(config: Config, material: TlsMaterial): Promise<ProviderError | undefined> {
-  const encryptor = createEncryptor(
+  const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
     () => undefined,
   );

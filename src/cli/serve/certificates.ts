@@ -89,7 +89,7 @@ async function failureWith(
   config: Config,
   withinMs: number,
 ): Promise<ProviderError | undefined> {
-  const encryptor = createEncryptor(
+  const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
     () => undefined,
   );

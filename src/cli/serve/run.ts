@@ -1,29 +1,23 @@
 /**
- * Serving, from the command line to the end: log, metrics, encryptor, key status, certificates, socket, in that
- * order. The socket listens before the KMS is reached, and whatever the certificates are (docs/design.md, 1).
+ * Serving, from the command line to the end: log, metrics, socket, then all that the KMS needs. The socket listens before
+ * the KMS is reached, and whatever the certificates are (docs/design.md, 1).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseServeConfig, type Config } from "../../config/config.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
-import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { endProcess } from "../../process/end-process.ts";
 import { createLogger, type Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
-import { createStatusReporter } from "../../server/key/key-log.ts";
 import { startHttpEndpoint, type HttpEndpoint } from "../../server/http.ts";
-import { createKeyStatus, type KeyStatus } from "../../server/key/key-status.ts";
-import { createKmsServer, type KmsServer } from "../../server/rpc/server.ts";
-import type { ReloadResult, TlsWatch } from "../../net/tls-reload.ts";
+import { createKmsServer, type Backend, type KmsServer } from "../../server/rpc/server.ts";
+import type { ReloadResult } from "../../net/tls-reload.ts";
 import { isRestAddress } from "../../net/address.ts";
 import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
-import { type MaterialInUse, watchCertificates } from "./certificates.ts";
-import { createKmsReporter } from "./kms-events.ts";
+import type { KmsSide } from "./kms.ts";
 import { metricsFor } from "./metrics.ts";
 import { guardProcess, untilAskedToEnd } from "./process.ts";
 
-/** For how long the certificates may be read before the socket listens all the same, in ms. They take 5. */
+/** For how long the certificates may be read before connections are served all the same, in ms. They take 10. */
 const certificatesHeadStartMs = 250;
 /** Time beyond --timeout in which the end must have come, in ms. */
 const endGraceMs = 3_000;
@@ -33,10 +27,8 @@ interface Running {
   readonly config: Config;
   readonly logger: Logger;
   readonly metrics: Metrics;
-  readonly encryptor: Encryptor;
-  readonly material: MaterialInUse;
-  readonly status: KeyStatus;
   readonly server: KmsServer;
+  readonly kms: KmsSide;
 }
 
 /**
@@ -58,50 +50,54 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
       });
   for (const warning of warnings) logger.warn(warning);
 
-  const running = build(config, logger, await metricsFor(config), env);
-  running.metrics.logLines(logger.lostLines);
-  const watch = watchCertificates(running);
-  guardProcess(logger, running.metrics);
-  const asked = untilAskedToEnd(logger, async () => describeReload(await watch.reload()));
-  // Read first, so that a Decrypt which waits for the socket can be sent on at once. Files that hang, as on a lost
-  // network file system, keep the program neither from listening nor from its end.
-  const certificates = watch.start();
-  await Promise.race([certificates, asked, sleep(certificatesHeadStartMs, undefined, { ref: false })]);
+  const metrics = await metricsFor(config);
+  metrics.logLines(logger.lostLines);
+  const backend = Promise.withResolvers<Backend>();
+  const server = createServer(config, logger, metrics, env, backend.promise);
+  const built = Promise.withResolvers<KmsSide>();
+  const asked = untilAskedToEnd(logger, async () =>
+    describeReload(await (await built.promise).watch.reload()),
+  );
   try {
-    await Promise.race([running.server.listen(), asked]);
+    await Promise.race([server.listen(), asked]);
   } catch (error) {
     logger.error("cannot listen on the socket", { path: config.sock }, error);
-    watch.stop();
-    await running.encryptor.close();
     return 1;
   }
+  const { buildKmsSide } = await import("./kms.ts");
+  const kms = await buildKmsSide(config, logger, metrics);
+  built.resolve(kms);
+  guardProcess(logger, metrics);
+  // Read first, so that a Decrypt which waits in the socket can be sent on at once. Files that hang, as on a lost
+  // network file system, keep the program neither from serving nor from its end.
+  const certificates = kms.watch.start();
+  await Promise.race([certificates, asked, sleep(certificatesHeadStartMs, undefined, { ref: false })]);
+  backend.resolve(kms);
+  const running = { config, logger, metrics, server, kms };
   // A name that DNS leaves without an answer keeps the program no more from its end than files do.
   const http = await Promise.race([startHttp(running), asked.then(() => undefined)]);
   await Promise.race([certificates, asked]);
-  running.status.start();
+  kms.status.start();
   const signal = await asked;
-  logger.info("ending", { signal, inflight: running.server.inflight() });
-  await end(running, watch, http);
+  logger.info("ending", { signal, inflight: server.inflight() });
+  await end(running, http);
   logger.settle();
   logger.info("ended");
   logger.flush();
   return 0;
 }
 
-function build(config: Config, logger: Logger, metrics: Metrics, env: NodeJS.ProcessEnv): Running {
+function createServer(
+  config: Config,
+  logger: Logger,
+  metrics: Metrics,
+  env: NodeJS.ProcessEnv,
+  backend: Promise<Backend>,
+): KmsServer {
   const { timeoutMs, maxInflight } = config;
-  const material: MaterialInUse = { current: undefined };
-  const encryptor = createEncryptor(
-    encryptorConfigOf(config, () => material.current),
-    createKmsReporter(logger, metrics),
-  );
-  metrics.connections(() => encryptor.connections());
-  const onEvent = createStatusReporter(logger, metrics);
-  const status = createKeyStatus({ ...config, encryptor, graceMs: config.statusGraceMs, onEvent });
   const { sock: path, sockMode: mode, sockGroup: group, replace, sockInsecureDir: insecureDir } = config;
   const socket = { path, mode, group, replace, insecureDir, env };
-  const server = createKmsServer({ encryptor, status, logger, metrics, timeoutMs, maxInflight, socket });
-  return { config, logger, metrics, encryptor, material, status, server };
+  return createKmsServer({ backend, logger, metrics, timeoutMs, maxInflight, socket });
 }
 
 /** A refusal again: the log's own line of it may be folded into one from before. */
@@ -112,11 +108,11 @@ function describeReload(result: ReloadResult): string {
 }
 
 async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
-  const { config, logger, metrics, status, server } = running;
+  const { config, logger, metrics, server, kms } = running;
   if (config.httpAddr === undefined) return undefined;
   return startHttpEndpoint({
     address: config.httpAddr,
-    status,
+    status: kms.status,
     metrics,
     logger,
     listening: () => server.isReachable(),
@@ -124,17 +120,17 @@ async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
 }
 
 /** Calls in flight finish first: they need the encryptor and what is known of the key. */
-async function end(running: Running, watch: TlsWatch, http: HttpEndpoint | undefined): Promise<void> {
-  const { config, logger, encryptor, status, server } = running;
+async function end(running: Running, http: HttpEndpoint | undefined): Promise<void> {
+  const { config, logger, server, kms } = running;
   const late = setTimeout(() => {
     logger.settle();
     logger.error("the end takes too long: ending at once");
     void endProcess(0);
   }, config.timeoutMs + endGraceMs);
-  watch.stop();
+  kms.watch.stop();
   await server.close();
-  await status.stop();
-  await encryptor.close();
+  await kms.status.stop();
+  await kms.encryptor.close();
   await http?.close();
   clearTimeout(late);
 }

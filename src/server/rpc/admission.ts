@@ -4,12 +4,11 @@
  * as well while it runs. A client, that is a session, is proven once it has read a good answer, and stays so for
  * some minutes. Clients that are not proven give way to those that are.
  */
-import type { DescMethod } from "@bufbuild/protobuf";
 import type { Http2Session, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 import type { Socket } from "node:net";
-import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { ProviderError } from "../../errors.ts";
+import type { Method } from "./methods.ts";
 
 /** Most calls that live as long as their caller wants: Health's Watch, and reflection. */
 const maxStreams = 64;
@@ -93,17 +92,16 @@ export class Admission {
   }
 
   /** Takes a slot for the call of `stream`; undefined where there is none. */
-  admit(method: DescMethod, stream: ServerHttp2Stream): CallSlot | undefined {
+  admit(method: Method, stream: ServerHttp2Stream): CallSlot | undefined {
     const client = this.#clientOf(stream);
     if (client === undefined || !this.#hasRoom(method, client)) return undefined;
-    const isStream = method.methodKind !== "unary";
     this.#open += 1;
-    if (isStream) this.#streams += 1;
+    if (method.isStream) this.#streams += 1;
     return new CallSlot(client, stream, {
       addInflight: (delta) => this.#addInflight(client, delta),
       onEnd: () => {
         this.#open -= 1;
-        if (isStream) this.#streams -= 1;
+        if (method.isStream) this.#streams -= 1;
       },
     });
   }
@@ -124,9 +122,9 @@ export class Admission {
     return session === undefined ? undefined : this.#clients.get(session);
   }
 
-  #hasRoom(method: DescMethod, client: Client): boolean {
-    if (method.methodKind !== "unary" && this.#streams >= maxStreams) return false;
-    const isStatus = method.parent === KeyManagementService && method.name === "Status";
+  #hasRoom(method: Method, client: Client): boolean {
+    if (method.isStream && this.#streams >= maxStreams) return false;
+    const isStatus = method.isKms && method.name === "Status";
     const slots = isStatus ? this.#options.maxOpen + statusSlots : this.#options.maxOpen;
     while (this.#open >= slots) {
       const worst = mostWaiting(this.#clients.values());

@@ -1,19 +1,17 @@
 /** What is known of one call while it runs: from its headers to its answer, then reported to log and metrics. */
-import type { DescMethod } from "@bufbuild/protobuf";
-import { Code, createContextKey } from "@connectrpc/connect";
-import type { ContextKey } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import type { CallContext } from "../../encryptors/encryptor.ts";
-import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { CallSlot } from "./admission.ts";
 import { type Budget, settleWithin, startBudget } from "./deadline.ts";
-import { causeForLog, toConnectError } from "./errors.ts";
+import { causeForLog, toCallError } from "./errors.ts";
+import type { Method } from "./methods.ts";
 
 /** The outcome of a call by gRPC's own names, as grpc-go writes them: `OK`, `InvalidArgument`. */
 export type CodeName = "OK" | keyof typeof Code;
 
 /** One call, from its headers to its answer. */
 export interface Call {
-  readonly method: DescMethod;
+  readonly method: Method;
   readonly slot: CallSlot;
   readonly budget: Budget;
   /** `performance.now()` at its headers. */
@@ -31,14 +29,9 @@ export interface Call {
 /** What is reported of a call. */
 export type EndedCall = Pick<Call, "method" | "startedAt" | "uid" | "keyId" | "error">;
 
-/** Where Connect's context holds the call. */
-export const callKey: ContextKey<Call | undefined> = createContextKey<Call | undefined>(undefined, {
-  description: "call",
-});
-
 /** Begins a call; its budget is the least of `limitsMs`. */
 export function beginCall(
-  method: DescMethod,
+  method: Method,
   slot: CallSlot,
   ...limitsMs: readonly (number | undefined)[]
 ): Call {
@@ -53,11 +46,11 @@ export function contextOf(call: Call): CallContext {
 
 /**
  * Runs a call's handler within its slot and its budget, whatever the handler does, and notes how it ended.
- * @throws ConnectError what the caller may see
+ * @throws CallError what the caller may see
  */
 export async function runCall<T>(call: Call, request: object, handle: () => Promise<T>): Promise<T> {
   noteUid(call, request);
-  const usesKms = call.method.parent === KeyManagementService && call.method.name !== "Status";
+  const usesKms = call.method.isKms && call.method.name !== "Status";
   try {
     // The others answer from memory: under an overload the API server must not take the key for lost.
     if (usesKms) call.slot.enterKms();
@@ -69,7 +62,7 @@ export async function runCall<T>(call: Call, request: object, handle: () => Prom
       if (usesKms) call.slot.leaveKms();
     }
   } catch (error) {
-    const reply = toConnectError(error);
+    const reply = toCallError(error);
     call.error = causeForLog(error);
     call.code = codeName(reply.code);
     throw reply;

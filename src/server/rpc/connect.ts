@@ -5,14 +5,20 @@
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { Code, type ConnectRouter, ConnectError, createContextValues } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  createContextKey,
+  createContextValues,
+} from "@connectrpc/connect";
 import type { HandlerContext, Interceptor, ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { ProviderError, toProviderError } from "../../errors.ts";
-import { type Call, callKey, type CodeName, codeName, runCall } from "./call.ts";
+import { type Call, type CodeName, codeName, runCall } from "./call.ts";
 import { callerTimeoutMs } from "./deadline.ts";
-import { toConnectError } from "./errors.ts";
+import { CallError, toCallError } from "./errors.ts";
 import { unseenRequest } from "./fast-path.ts";
 import { encodeGrpcMessage } from "./grpc.ts";
 import type { KmsService } from "./kms-service.ts";
@@ -51,11 +57,28 @@ export function createConnectHandler(
   return (request) => adapter(new CallRequest(request), new CallResponse(request));
 }
 
+/** Where Connect's context holds the call. */
+const callKey = createContextKey<Call | undefined>(undefined, { description: "call" });
+
 const interceptor: Interceptor = (next) => async (request) => {
   const call = request.contextValues.get(callKey);
   if (call === undefined) return await next(request);
-  return await runCall(call, request.stream ? {} : request.message, () => next(request));
+  try {
+    return await runCall(call, request.stream ? {} : request.message, () => next(request).catch(throwAnswer));
+  } catch (error) {
+    throw toConnectError(error);
+  }
 };
+
+/** A ConnectError is the answer itself: Connect's own to a malformed request, or one that a handler has chosen. */
+function throwAnswer(error: unknown): never {
+  throw error instanceof ConnectError ? new CallError(error.code, error.rawMessage, error) : error;
+}
+
+function toConnectError(error: unknown): ConnectError {
+  const { code, message, cause } = toCallError(error);
+  return cause instanceof ConnectError ? cause : new ConnectError(message, code, undefined, undefined, cause);
+}
 
 function serviceImpl(service: KmsService): ServiceImpl<typeof KeyManagementService> {
   return {

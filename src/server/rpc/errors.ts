@@ -2,7 +2,7 @@
  * What a caller sees of a failure: a gRPC code and a fixed text with this program's own code in brackets.
  * The KMS's words, addresses and causes go to the log and never to a caller.
  */
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import { NetworkError, toProviderError } from "../../errors.ts";
 import type { ErrorCode, ErrorKind, ProviderError, RefusalClass } from "../../errors.ts";
 import { KeyUnavailableError } from "../key/key-failure.ts";
@@ -104,23 +104,34 @@ const certificateTexts = {
   "not suspected": "",
 } as const;
 
+/** What a caller gets of a failure: the gRPC code, and the message. Its cause is for the log. */
+export class CallError extends Error {
+  override readonly name = "CallError";
+  readonly code: Code;
+
+  constructor(code: Code, message: string, cause: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
+
 /**
- * The error that a caller gets. A ConnectError stays as it is: it is Connect's own answer to a malformed request, or
- * an answer that a handler has chosen. Anything unknown becomes Internal, with its cause kept for the log.
+ * The error that a caller gets. A CallError stays as it is: it is an answer that a handler has chosen. Anything unknown
+ * becomes Internal, with its cause kept for the log.
  */
-export function toConnectError(error: unknown): ConnectError {
-  if (error instanceof ConnectError) return error;
+export function toCallError(error: unknown): CallError {
+  if (error instanceof CallError) return error;
   if (error instanceof KeyUnavailableError) {
     // Whatever kept a background probe from the KMS, for this caller it means: not now, try again.
     const code = error.kind === "transient" ? Code.Unavailable : grpcCode(error.failure);
-    return new ConnectError(callerMessage(error.failure), code, undefined, undefined, error.failure);
+    return new CallError(code, callerMessage(error.failure), error.failure);
   }
   const known = toProviderError(error);
-  return new ConnectError(callerMessage(known), grpcCode(known), undefined, undefined, known);
+  return new CallError(grpcCode(known), callerMessage(known), known);
 }
 
 /** What a failure's line in the log is about: the error below those that are made for callers only. */
 export function causeForLog(error: unknown): unknown {
   if (error instanceof KeyUnavailableError) return error.failure;
-  return error instanceof ConnectError ? (error.cause ?? error) : error;
+  return error instanceof CallError ? (error.cause ?? error) : error;
 }

@@ -1,19 +1,17 @@
 /**
  * The fast path: KMS v2's three methods over gRPC as kube-apiserver calls them, one well-formed and uncompressed
- * message, with protobuf-es and nothing of Connect's pipeline, which costs three times as much. Whatever is not of
+ * message, with nothing of Connect's pipeline, which costs three times as much. Whatever is not of
  * that form is left to Connect's handlers, with the chunks that have been read.
  */
 import type { ServerHttp2Stream } from "node:http2";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
-import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { toProviderError } from "../../errors.ts";
 import { type Call, codeName, runCall } from "./call.ts";
-import { toConnectError } from "./errors.ts";
+import { toCallError } from "./errors.ts";
 import { frame, framePrefixBytes, unframe } from "./grpc.ts";
 import type { KmsService } from "./kms-service.ts";
 import { maxMessageBytes } from "./limits.ts";
+import { kmsMessages, type MessageCodec } from "./messages.ts";
 import { endWithMessage, endWithStatus } from "./stream.ts";
 
 /** Answers the bytes of a request with those of a reply; undefined where they are no message of the method's. */
@@ -25,35 +23,28 @@ export const unseenRequest =
 
 /** The methods of the KMS service, by their paths. */
 export function createFastMethods(service: KmsService): ReadonlyMap<string, FastMethod> {
-  const { status, encrypt, decrypt } = KeyManagementService.method;
+  const { StatusRequest, StatusResponse, EncryptRequest, EncryptResponse } = kmsMessages;
+  const { DecryptRequest, DecryptResponse } = kmsMessages;
   return new Map([
-    [pathOf(status), createFastMethod(status, service.status)],
-    [pathOf(encrypt), createFastMethod(encrypt, service.encrypt)],
-    [pathOf(decrypt), createFastMethod(decrypt, service.decrypt)],
+    ["/v2.KeyManagementService/Status", createFastMethod(StatusRequest, StatusResponse, service.status)],
+    ["/v2.KeyManagementService/Encrypt", createFastMethod(EncryptRequest, EncryptResponse, service.encrypt)],
+    ["/v2.KeyManagementService/Decrypt", createFastMethod(DecryptRequest, DecryptResponse, service.decrypt)],
   ]);
 }
 
-/** `/v2.KeyManagementService/Status` */
-export function pathOf(method: {
-  readonly name: string;
-  readonly parent: { readonly typeName: string };
-}): string {
-  return `/${method.parent.typeName}/${method.name}`;
-}
-
-function createFastMethod<M extends DescMethodUnary>(
-  method: M,
-  handle: (request: MessageShape<M["input"]>, call: Call) => Promise<MessageInitShape<M["output"]>>,
+function createFastMethod<I extends object, O>(
+  input: MessageCodec<I>,
+  output: MessageCodec<O>,
+  handle: (request: I, call: Call) => Promise<O>,
 ): FastMethod {
-  const { input, output }: { input: M["input"]; output: M["output"] } = method;
   return (bytes, call) => {
-    let request: MessageShape<M["input"]>;
+    let request: I;
     try {
-      request = fromBinary(input, bytes);
+      request = input.decode(bytes);
     } catch {
       return undefined;
     }
-    return runCall(call, request, async () => toBinary(output, create(output, await handle(request, call))));
+    return runCall(call, request, async () => output.encode(await handle(request, call)));
   };
 }
 
@@ -82,8 +73,8 @@ export async function tryFastPath(
   try {
     endWithMessage(stream, frame(await reply));
   } catch (error) {
-    const { code, rawMessage } = toConnectError(error);
-    endWithStatus(stream, code, rawMessage);
+    const { code, message: text } = toCallError(error);
+    endWithStatus(stream, code, text);
   }
   return undefined;
 }
@@ -95,7 +86,7 @@ function endUnread(stream: ServerHttp2Stream, call: Call): void {
     call.code = codeName(Code.DeadlineExceeded);
     endWithStatus(stream, Code.DeadlineExceeded, "the request was not complete in time");
   } else {
-    call.code = codeName(toConnectError(reason).code);
+    call.code = codeName(toCallError(reason).code);
   }
   call.error = unseenRequest;
 }

@@ -2,27 +2,35 @@
  * The KMS v2 service: protobuf to Encryptor and back, within the limits of limits.ts. Encrypt uses the key
  * that Status names; Decrypt uses the key that its request names.
  */
-import type { MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
-import type { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
+import { Code } from "@connectrpc/connect";
 import { ProviderError, toProviderError } from "../../errors.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { failureKind } from "../key/key-failure.ts";
 import type { KeyStatus } from "../key/key-status.ts";
 import type { Call } from "./call.ts";
 import { contextOf } from "./call.ts";
-import { callerMessage } from "./errors.ts";
+import { CallError, callerMessage } from "./errors.ts";
 import { checkPlaintext, checkUnwrapRequest, checkWrapped } from "./limits.ts";
-
-type Methods = typeof KeyManagementService.method;
+import type { KmsMessages } from "./messages.ts";
 
 /** A handler for each method: the request and its call to the reply. */
-export type KmsService = {
-  readonly [Name in keyof Methods]: (
-    request: MessageShape<Methods[Name]["input"]>,
+export interface KmsService {
+  status(
+    this: void,
+    request: KmsMessages["StatusRequest"],
     call: Call,
-  ) => Promise<MessageInitShape<Methods[Name]["output"]>>;
-};
+  ): Promise<KmsMessages["StatusResponse"]>;
+  encrypt(
+    this: void,
+    request: KmsMessages["EncryptRequest"],
+    call: Call,
+  ): Promise<KmsMessages["EncryptResponse"]>;
+  decrypt(
+    this: void,
+    request: KmsMessages["DecryptRequest"],
+    call: Call,
+  ): Promise<KmsMessages["DecryptResponse"]>;
+}
 
 /** The version that Status reports, for the life of the plugin. */
 const protocolVersion = "v2";
@@ -70,5 +78,5 @@ export function createKmsService(encryptor: Encryptor, status: KeyStatus): KmsSe
 /** An unknown key is here the fault of the request, which names it, and not of the configuration. */
 function decryptError(error: unknown): unknown {
   if (!(error instanceof ProviderError) || error.code !== "KEY_NOT_FOUND") return error;
-  return new ConnectError(callerMessage(error), Code.NotFound, undefined, undefined, error);
+  return new CallError(Code.NotFound, callerMessage(error), error);
 }

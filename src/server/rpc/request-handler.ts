@@ -3,7 +3,6 @@
  * handlers for what the fast path leaves over.
  */
 import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { ProviderError } from "../../errors.ts";
 import { type Alarm, setAlarm } from "../../process/alarms.ts";
@@ -11,14 +10,14 @@ import type { Admission } from "./admission.ts";
 import { beginCall, type Call, type CodeName, codeName, type EndedCall } from "./call.ts";
 import type { ConnectRequest } from "./connect.ts";
 import { answerTimeMs, callerTimeoutMs } from "./deadline.ts";
-import { toConnectError } from "./errors.ts";
-import { type FastMethod, pathOf, tryFastPath, unseenRequest } from "./fast-path.ts";
+import { toCallError } from "./errors.ts";
+import { type FastMethod, tryFastPath, unseenRequest } from "./fast-path.ts";
 import { isPlainGrpc, statusTrailers } from "./grpc.ts";
+import { type Method, methods } from "./methods.ts";
 import { endWithHeaders, isGone } from "./stream.ts";
 
 /** How a request handler is made. */
 export interface RequestHandlerOptions {
-  readonly services: readonly DescService[];
   /** By path. */
   readonly fastMethods: ReadonlyMap<string, FastMethod>;
   readonly connect: (request: ConnectRequest) => void | Promise<void>;
@@ -40,9 +39,6 @@ export type RequestHandler = (
 export function createRequestHandler(options: RequestHandlerOptions): RequestHandler {
   const { fastMethods, connect, timeoutMs, admission, onEnd } = options;
   const later = createQueue();
-  const methods = new Map(
-    options.services.flatMap((service) => service.methods.map((method) => [pathOf(method), method] as const)),
-  );
 
   return (stream, headers, rawHeaders) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
@@ -72,7 +68,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       refuseOverload(method, stream, headers);
       return;
     }
-    const limitMs = method.methodKind === "unary" ? timeoutMs : undefined;
+    const limitMs = method.isStream ? undefined : timeoutMs;
     const call = beginCall(method, slot, limitMs, answerTimeMs(callerTimeoutMs(headers)));
     const fastMethod = isPlainGrpc(headers) ? fastMethods.get(path) : undefined;
     void serve(call, fastMethod, { stream, headers, rawHeaders });
@@ -119,9 +115,9 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   }
 
   /** By the headers alone: what it takes to understand a call, times thousands, is more memory than there may be. */
-  function refuseOverload(method: DescMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+  function refuseOverload(method: Method, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     const error = new ProviderError("OVERLOADED", admission.describe());
-    const { code, rawMessage: text } = toConnectError(error);
+    const { code, message: text } = toCallError(error);
     refuse(stream, headers, { code, text, httpStatus: 429 });
     onEnd({ method, startedAt: performance.now(), error }, codeName(code));
   }

@@ -4,10 +4,6 @@
  */
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
-import { ServerReflection } from "../../../gen/grpc/reflection/v1/reflection_pb.ts";
-import { ServerReflection as ServerReflectionAlpha } from "../../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
-import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
@@ -33,10 +29,16 @@ const connectionFiles = 1 / 2;
 /** Longest wait of the end for a socket that is being made, in ms: a file system may hang. */
 const startingMs = 1000;
 
-/** How a {@link KmsServer} is made. */
-export interface KmsServerOptions {
+/** What answers the calls of KMS v2. */
+export interface Backend {
   readonly encryptor: Encryptor;
   readonly status: KeyStatus;
+}
+
+/** How a {@link KmsServer} is made. */
+export interface KmsServerOptions {
+  /** Connections wait for it. Must not reject. */
+  readonly backend: Promise<Backend>;
   readonly logger: Logger;
   readonly metrics: Metrics;
   /** Longest time of a call, and of the drain at the end, in ms. */
@@ -82,8 +84,11 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       logger.warn("a client that left its calls unfinished was closed: too few slots were free");
     },
   });
-  const handle = createHandler(options, admission, draining.signal);
-  const http2 = createSessionServer({ admission, handle, logger, metrics, maxInflight });
+  const http2 = options.backend.then((backend) => {
+    const handle = createHandler(options, backend, admission, draining.signal);
+    return createSessionServer({ admission, handle, logger, metrics, maxInflight });
+  });
+  const goAway = (): void => void http2.then((server) => server.goAway());
   let socket: ListeningSocket | undefined;
   let starting: Promise<ListeningSocket> | undefined;
   let closing: Promise<void> | undefined;
@@ -100,7 +105,12 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     }
     connections.add(connection);
     connection.once("close", () => connections.delete(connection));
-    http2.accept(connection);
+    void begin(connection);
+  }
+
+  async function begin(connection: Socket): Promise<void> {
+    const { accept } = await http2;
+    if (!connection.destroyed) accept(connection);
   }
 
   async function drain(): Promise<void> {
@@ -112,7 +122,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     socket = undefined;
     draining.abort(new ProviderError("SHUTTING_DOWN", "the provider is shutting down"));
     const closed = [...connections].map((connection) => closeWhenWritten(connection));
-    http2.goAway();
+    goAway();
     const timer = setTimeout(() => {
       for (const connection of connections) connection.destroy();
     }, timeoutMs);
@@ -122,7 +132,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
 
   return {
     async listen() {
-      const report = createSocketReporter(options, http2.goAway);
+      const report = createSocketReporter(options, goAway);
       // Beyond, the kernel's queue is emptied without a session for each.
       const hardLimit = Math.ceil(1.25 * maxConnections);
       starting = listenOnSocket({
@@ -148,18 +158,17 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
 /** What answers the requests: the fast path, and Connect's handlers for all services. */
 function createHandler(
   options: KmsServerOptions,
+  { encryptor, status }: Backend,
   admission: Admission,
   draining: AbortSignal,
 ): RequestHandler {
-  const { encryptor, status, logger, metrics, timeoutMs } = options;
-  const services = [KeyManagementService, Health, ServerReflection, ServerReflectionAlpha];
+  const { logger, metrics, timeoutMs } = options;
   const kms = createKmsService(encryptor, status);
   return createRequestHandler({
-    services,
     fastMethods: createFastMethods(kms),
     connect: madeWhenAsked(async () => {
       const { createOtherServices } = await import("./other-services.ts");
-      return createOtherServices({ services, kms, status, draining });
+      return createOtherServices({ kms, status, draining });
     }, logger),
     timeoutMs,
     admission,

@@ -3,13 +3,14 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { mibText, msText } from "../report.ts";
 import { load, type LoadTimes } from "./loads.ts";
-import { type Protocol, startSubject, type World } from "./processes.ts";
+import { type Protocol, startSubject, type Subject, type World } from "./processes.ts";
 import { atMost, type Line, noFigures, type Side, sides } from "./rows.ts";
 
 const mebibyte = 2 ** 20;
 
 /**
  * Resident memory of fresh processes: after a while at rest, and after 16 and then 128 callers.
+ * @param restMs V8 gives back what the start took too much of some 8 s after it
  * @param only lines whose name matches are measured
  */
 export async function memoryLines(
@@ -30,8 +31,7 @@ export async function memoryLines(
     ].filter(({ work }) => only.test(work));
     if (both.length === 0) continue;
     for (let round = 0; round < rounds; round += 1)
-      for (const side of sides) {
-        const measured = await memoryOf(world, side, protocol, times, restMs);
+      for (const [side, measured] of await memoryOfAll(world, protocol, times, restMs)) {
         atRest[side].push(measured.atRest);
         after[side].push(measured.after);
       }
@@ -40,23 +40,38 @@ export async function memoryLines(
   return lines;
 }
 
-async function memoryOf(
+interface Memory {
+  readonly atRest: number;
+  readonly after: number;
+}
+
+/** All sides rest at the same time, and then work one after another. */
+async function memoryOfAll(
   world: World,
-  side: Side,
   protocol: Protocol,
   times: LoadTimes,
   restMs: number,
-): Promise<{ atRest: number; after: number }> {
-  const subject = await startSubject(world, side, protocol, 0);
+): Promise<Map<Side, Memory>> {
+  const subjects: Subject[] = [];
   try {
+    for (const side of sides) subjects.push(await startSubject(world, side, protocol, 0));
     await new Promise((resolve) => setTimeout(resolve, restMs));
-    const atRest = subject.residentBytes();
-    for (const callers of [16, 128])
-      await load(world, subject, { method: "Decrypt", callers, seeds: 1 }, times);
-    return { atRest, after: subject.residentBytes() };
+    const measured = new Map<Side, Memory>();
+    for (const [index, side] of sides.entries()) {
+      const subject = subjects[index];
+      if (subject !== undefined) measured.set(side, await memoryOf(world, subject, times));
+    }
+    return measured;
   } finally {
-    await subject.stop();
+    for (const subject of subjects) await subject.stop();
   }
+}
+
+async function memoryOf(world: World, subject: Subject, times: LoadTimes): Promise<Memory> {
+  const atRest = subject.residentBytes();
+  for (const callers of [16, 128])
+    await load(world, subject, { method: "Decrypt", callers, seeds: 1 }, times);
+  return { atRest, after: subject.residentBytes() };
 }
 
 /**

@@ -39,7 +39,13 @@ test("close while it begins to listen leaves no socket", async (t) => {
   const it = await startServer(t);
   const file = path.join(path.dirname(it.socketPath), "second.sock");
   const socket = { mode: 0o660, replace: false, path: file };
-  const second = createKmsServer({ ...it, timeoutMs: 5000, maxInflight: 8, socket });
+  const second = createKmsServer({
+    ...it,
+    backend: Promise.resolve(it),
+    timeoutMs: 5000,
+    maxInflight: 8,
+    socket,
+  });
   const listening = second.listen();
   await second.close();
   await listening;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import {
   errorCodes,
   KmipResultError,
@@ -15,7 +15,7 @@ import { asCallFailure } from "../../../src/encryptors/rest-failures.ts";
 import { encodeGrpcMessage } from "../../../src/server/rpc/grpc.ts";
 import { callerTimeoutMs } from "../../../src/server/rpc/deadline.ts";
 import { failureKind, KeyUnavailableError } from "../../../src/server/key/key-failure.ts";
-import { callerMessage, toConnectError } from "../../../src/server/rpc/errors.ts";
+import { CallError, callerMessage, toCallError } from "../../../src/server/rpc/errors.ts";
 
 test("every code of the program has a text for callers, which holds the code and not the error's own words", () => {
   for (const code of errorCodes) {
@@ -71,10 +71,10 @@ describe("a failure of the KMS is of the right kind", () => {
 
 test("a transient failure of the key is Unavailable to every caller, whatever its own code", () => {
   for (const error of [network, new TimeoutError("response", ""), rest(429), kmip("General Failure")]) {
-    assert.equal(toConnectError(new KeyUnavailableError(error, "transient")).code, Code.Unavailable);
+    assert.equal(toCallError(new KeyUnavailableError(error, "transient")).code, Code.Unavailable);
   }
   const denied = new KeyUnavailableError(new ProviderError("KEY_ACCESS_DENIED", ""), "permanent");
-  assert.equal(toConnectError(denied).code, Code.PermissionDenied);
+  assert.equal(toCallError(denied).code, Code.PermissionDenied);
 });
 
 describe("a refusal's class decides the gRPC code", () => {
@@ -94,7 +94,7 @@ describe("a refusal's class decides the gRPC code", () => {
     [rest(500), "Unavailable"],
   ] as const)
     test(`${callerMessage(error)} is ${code}`, () => {
-      assert.equal(Code[toConnectError(error).code], code);
+      assert.equal(Code[toCallError(error).code], code);
     });
 });
 
@@ -112,10 +112,10 @@ describe("grpc-message escapes what gRPC asks for, and no more", () => {
     });
 });
 
-test("Connect's own errors stay as they are, and a cause is kept for the log", () => {
-  const own = new ConnectError("too large", Code.ResourceExhausted);
-  assert.equal(toConnectError(own), own);
-  assert.equal(toConnectError(network).cause, network);
+test("an answer that a handler has chosen stays as it is, and a cause is kept for the log", () => {
+  const own = new CallError(Code.NotFound, "no such key", network);
+  assert.equal(toCallError(own), own);
+  assert.equal(toCallError(network).cause, network);
 });
 
 describe("a caller's timeout", () => {

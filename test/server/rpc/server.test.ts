@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
+import { type Backend, createKmsServer } from "../../../src/server/rpc/server.ts";
 import { connectClient, grpcClient, startServer } from "../harness.ts";
 
 const { status, encrypt, decrypt } = KeyManagementService.method;
@@ -32,3 +36,40 @@ for (const protocol of ["grpc", "connect"] as const) {
     assert.deepEqual(Buffer.from(plaintext), seed);
   });
 }
+
+test("connections that come before what answers them wait for it, and those that have left meanwhile disturb nothing", async (t) => {
+  const it = await startServer(t);
+  const socketPath = `${it.socketPath}.early`;
+  const backend = Promise.withResolvers<Backend>();
+  const socket = { mode: 0o660, replace: false, path: socketPath };
+  const early = createKmsServer({ ...it, backend: backend.promise, timeoutMs: 5000, maxInflight: 8, socket });
+  t.after(() => early.close());
+  await early.listen();
+  const gone = connect(socketPath);
+  await once(gone, "connect");
+  gone.destroy();
+  const client = connectClient(t, socketPath);
+  let isAnswered = false;
+  const answer = client.status({}).finally(() => (isAnswered = true));
+  // Another server's answer, so that this one's had the time to come.
+  await connectClient(t, it.socketPath).status({});
+  assert.equal(isAnswered, false);
+  backend.resolve(it);
+  assert.equal((await answer).healthz, "ok");
+});
+
+test("connections that still wait are closed with the server", async (t) => {
+  const it = await startServer(t);
+  const socketPath = `${it.socketPath}.early`;
+  const backend = Promise.withResolvers<Backend>();
+  const socket = { mode: 0o660, replace: false, path: socketPath };
+  const early = createKmsServer({ ...it, backend: backend.promise, timeoutMs: 200, maxInflight: 8, socket });
+  await early.listen();
+  const waiting = connect(socketPath);
+  await once(waiting, "connect");
+  waiting.resume();
+  const closed = once(waiting, "close");
+  while (early.connections() === 0) await setImmediate();
+  await early.close();
+  await closed;
+});
