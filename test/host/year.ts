@@ -14,7 +14,8 @@ export interface Year extends FirstDay {
   readonly cluster: Cluster;
 }
 
-const unit = `${name}@main`;
+/** Of the instance that the first day made. */
+export const unit = `${name}@main`;
 const folder = `/run/${name}`;
 
 /** Goes through it. */
@@ -34,7 +35,8 @@ function sockOf({ host }: Year, file = "main.sock"): string {
   return path.join(`/proc/${host.init}/root${folder}`, file);
 }
 
-async function answers(all: Year, file?: string): Promise<boolean> {
+/** Whether the plugin says that it is healthy. @param file of the socket; default: the first day's */
+export async function answers(all: Year, file?: string): Promise<boolean> {
   const api = createApiServer(sockOf(all, file));
   try {
     return (await api.status()).healthz === "ok";
@@ -84,7 +86,7 @@ async function reboot(all: Year): Promise<void> {
  * A step in which no connection may be refused. What a connection that is cut costs is told: one that the old process had
  * taken, and not yet read from when it ended.
  */
-async function withoutRefusal(all: Year, what: string, during: () => Promise<void>): Promise<void> {
+export async function withoutRefusal(all: Year, what: string, during: () => Promise<unknown>): Promise<void> {
   const load: Load = startLoad(() => sockOf(all));
   await sleep(500);
   await during();
