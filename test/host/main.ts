@@ -5,20 +5,24 @@
  */
 import { cpSync, globSync, mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
+import { emulator } from "../../packaging/executable.ts";
 import { needPrograms, oneOf, readOptions } from "../../packaging/script.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import { firstDay } from "./first-day.ts";
+import { imageRun } from "./image.ts";
 import { startHost } from "./nspawn.ts";
 import { podRun } from "./pod.ts";
 import { rpmLife } from "./rpm.ts";
 import { createSteps } from "./steps.ts";
 import { year } from "./year.ts";
 
-const usage = `npm run host -- [--only host|pod] [--suite SUITE] [--kubernetes VERSION] [--transcript] [--keep]
+const usage = `npm run host -- [--only host|image|pod] [--suite SUITE] [--kubernetes VERSION] [--transcript] [--keep]
 
 The packages and the image of \`npm run release\` on a booted Debian host, and under a kubelet.
 
-  --only host|pod       the one or the other (default: both)
+  --only host           the packages on a booted host
+  --only image          the image's files for each architecture, the other one under qemu-user
+  --only pod            the image as a static Pod under a kubelet (default: all three)
   --suite SUITE         Debian's: bullseye, bookworm or trixie (default: bookworm)
   --kubernetes VERSION  of kube-apiserver and kubelet, built by Go (default: v1.37.2)
   --transcript          put the first day into docs/install.md
@@ -32,13 +36,19 @@ const values = readOptions(usage, {
   kubernetes: { type: "string", default: "v1.37.2" },
 });
 const suite = oneOf(usage, "suite", values.suite, ["bullseye", "bookworm", "trixie"]);
-const only = values.only === undefined ? undefined : oneOf(usage, "only", values.only, ["host", "pod"]);
+const only =
+  values.only === undefined ? undefined : oneOf(usage, "only", values.only, ["host", "image", "pod"]);
+const foreign = process.arch === "x64" ? "arm64" : "x64";
 const files = prepared();
 
 const began = performance.now();
 const steps = createSteps();
-if (only !== "pod") await hostRun();
-if (only !== "host") {
+if (asked("host")) await hostRun();
+if (asked("image")) {
+  console.log("the image's files for each architecture");
+  await imageRun(steps, files.archive);
+}
+if (asked("pod")) {
   console.log(`the image as a static Pod, kubelet and kube-apiserver ${values.kubernetes}`);
   await podRun(steps, files.archive, values.kubernetes);
 }
@@ -46,17 +56,22 @@ const { passed, failed } = steps;
 console.log(`${passed} passed, ${failed} failed, ${Math.round((performance.now() - began) / 1000)} s`);
 process.exitCode = failed === 0 ? 0 : 1;
 
+function asked(part: typeof only): boolean {
+  return only === undefined || only === part;
+}
+
 /** What the run is about, where all that it needs is there; otherwise it ends with 2. */
 function prepared(): Record<"deb" | "rpm" | "executable" | "archive", string> {
   try {
     if (process.getuid?.() !== 0) throw new Error("run it as root: it boots a container");
     needPrograms({
-      go: "Debian package golang-go, or Go's own",
-      ...(only !== "pod" && {
+      ...(only !== "image" && { go: "Debian package golang-go, or Go's own" }),
+      ...(asked("host") && {
         mmdebstrap: "Debian package mmdebstrap",
         "systemd-nspawn": "Debian package systemd-container",
       }),
-      ...(only !== "host" && { containerd: "Debian package containerd", runc: "Debian package runc" }),
+      ...(asked("image") && { [emulator(foreign)]: "Debian package qemu-user-static" }),
+      ...(asked("pod") && { containerd: "Debian package containerd", runc: "Debian package runc" }),
     });
     const [debian, rpm] = process.arch === "x64" ? ["amd64", "x86_64"] : ["arm64", "aarch64"];
     return {

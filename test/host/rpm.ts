@@ -101,7 +101,7 @@ async function erased(all: Year): Promise<void> {
   await host.must(`rpm -e ${name}`);
   steps.check("rpm -e: it has ended", !(await answers(all)));
   const left = await host.must(
-    `find /etc /usr /var -path '*okms*' -not -path '/etc/okms/*' -not -path '${host.shared}*' -not -path '/var/lib/*/*'`,
+    "find /etc /usr /var/lib -not -path '/etc/kubernetes/*' -name '*okms*' -prune",
   );
   const paths = left.trim().split("\n").toSorted();
   steps.check(
