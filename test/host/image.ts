@@ -27,6 +27,8 @@ import { name } from "./first-day.ts";
 import type { Steps } from "./steps.ts";
 
 const user = 65_532;
+/** As a container's: where a variable of Node.js is set the program starts itself anew, which qemu-user cannot. */
+const env = { PATH: process.env["PATH"] };
 
 /** Runs the steps. @param archive the image, as an OCI layout in a tar file */
 export async function imageRun(steps: Steps, archive: string): Promise<void> {
@@ -102,7 +104,7 @@ async function serves(image: Image): Promise<void> {
     copyFileSync(found, path.join(root, "emulator"));
   }
   const began = performance.now();
-  const told = spawnSync("unshare", inside(image, ["--version"]), { encoding: "utf8" }).stdout.trim();
+  const told = spawnSync("unshare", inside(image, ["--version"]), { env, encoding: "utf8" }).stdout.trim();
   const time = `${Math.round(performance.now() - began)} ms${isForeign ? ", emulated" : ""}`;
   steps.check(`${debianName[architecture]}: ${told} (${time})`, told === `${name} ${manifest.version}`);
   const faces = {
@@ -126,7 +128,7 @@ async function serveOne(image: Image, protocol: string, face: readonly string[])
   const checked = await output(inside(image, ["check", ...flags]));
   steps.check(`${label}: check`, checked.includes("all checks passed"), checked);
   const log = openSync(path.join(root, `${protocol}.log`), "a");
-  const plugin = spawn("unshare", inside(image, ["serve", ...flags]), { stdio: ["ignore", log, log] });
+  const plugin = spawn("unshare", inside(image, ["serve", ...flags]), { env, stdio: ["ignore", log, log] });
   try {
     const sock = path.join(root, `run/okms/${protocol}.sock`);
     await steps.until(`${label}: serve answers Status, Encrypt and Decrypt`, 20, () => roundTrip(sock));
@@ -163,7 +165,7 @@ async function roundTrip(sock: string): Promise<boolean> {
 
 /** Not synchronously: the KMS is in this process. */
 function output(args: readonly string[]): Promise<string> {
-  const child: ChildProcess = spawn("unshare", args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child: ChildProcess = spawn("unshare", args, { env, stdio: ["ignore", "pipe", "pipe"] });
   const parts: string[] = [];
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding("utf8").on("data", (part: string) => parts.push(part));
