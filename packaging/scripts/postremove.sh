@@ -3,6 +3,11 @@
 # nobody reads what is encrypted. OKMS_PURGE_CONFIG=yes removes them too.
 set -e
 
+if [ "$1" = purge ]; then
+  rm -f /etc/systemd/system/*.wants/okms-k8s-encryption-provider@*.service
+  rm -f /etc/systemd/system/*.wants/okms-k8s-encryption-provider@*.socket
+fi
+
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || true
 fi
@@ -10,8 +15,6 @@ fi
 case "$1" in
   purge)
     rm -rf /var/lib/okms-k8s-encryption-provider
-    rm -f /etc/systemd/system/*.wants/okms-k8s-encryption-provider@*.service
-    rm -f /etc/systemd/system/*.wants/okms-k8s-encryption-provider@*.socket
     if [ "$OKMS_PURGE_CONFIG" = yes ]; then
       rm -rf /etc/okms
     fi
