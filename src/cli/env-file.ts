@@ -2,10 +2,11 @@
  * The file of variables that a unit has as EnvironmentFile=, read as systemd reads it (systemd.exec(5)): so that `check`
  * and `config` see what the service will.
  */
+import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { ConfigError } from "../config/settings.ts";
 import { readFailure } from "../net/pem.ts";
-import { quotePath } from "../text/quote.ts";
+import { quote, quotePath } from "../text/quote.ts";
 
 /** The flag, for the commands that take the flags of serve. */
 export const envFileFlag = {
@@ -24,43 +25,91 @@ export const envFileFlag = {
  */
 export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): NodeJS.ProcessEnv {
   if (file === undefined || file === "") return env;
+  const { variables, ignored } = parseEnvFile(textOf(file));
+  const ours = ignored.filter((name) => name.includes("OKMS_"));
+  if (ours.length > 0)
+    throw new ConfigError(
+      ours.map(
+        (name) =>
+          `--environment-file ${quotePath(file)}: systemd ignores ${quote(name)}, which is not the name of a variable`,
+      ),
+    );
+  return { ...env, ...variables };
+}
+
+function textOf(file: string): string {
+  let bytes: Buffer;
   try {
-    return { ...env, ...parseEnvFile(readRegularFile(file)) };
+    bytes = readRegularFile(file);
   } catch (error) {
     throw new ConfigError([`Cannot read --environment-file ${quotePath(file)}: ${readFailure(error)}`]);
   }
+  if (!isUtf8(bytes) || bytes.includes(0))
+    throw new ConfigError([`--environment-file ${quotePath(file)} is not UTF-8: systemd refuses it`]);
+  return bytes.toString("utf8");
 }
 
 const maxBytes = 1024 * 1024;
 
 /** Neither a device nor a pipe, which would never end. */
-function readRegularFile(file: string): string {
+function readRegularFile(file: string): Buffer {
   const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(descriptor);
     if (!stats.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
     if (stats.size > maxBytes) throw Object.assign(new Error("too long"), { code: "EFBIG" });
-    return readFileSync(descriptor, "utf8");
+    return readFileSync(descriptor);
   } finally {
     closeSync(descriptor);
   }
 }
 
-/** Lines `NAME=value`; a value may be in quotes, and goes on where its line ends in a backslash. */
-export function parseEnvFile(text: string): Record<string, string> {
-  const variables: Record<string, string> = {};
-  for (const line of text.replaceAll(/\\\n/g, "").split("\n")) {
-    const assignment = /^\s*([A-Za-z_]\w*)\s*=(.*)$/.exec(line);
-    if (assignment === null) continue;
-    const [, name = "", value = ""] = assignment;
-    variables[name] = unquote(value.trim());
-  }
-  return variables;
+/** What a file says. */
+export interface EnvFile {
+  readonly variables: Readonly<Record<string, string>>;
+  /** What stands before a `=` and is no name, as `export A`: systemd passes over it. */
+  readonly ignored: readonly string[];
 }
 
-function unquote(value: string): string {
-  const inner = /^(["'])(.*)\1$/.exec(value);
-  if (inner === null) return value.replaceAll(/\\(.)/g, "$1");
-  const [, quote, text = ""] = inner;
-  return quote === "'" ? text : text.replaceAll(/\\(["\\`$])/g, "$1");
+/**
+ * Lines `NAME=value`, as parse_env_file of systemd 252 has them. A value may be in quotes, in which it may have several
+ * lines, and goes on where its line ends in a backslash; so does a comment, which since systemd 254 it does not.
+ */
+export function parseEnvFile(text: string): EnvFile {
+  const variables: Record<string, string> = {};
+  const ignored: string[] = [];
+  const line = /[ \t\n\r]*(?:[#;](?:\\[^]|[^\\\n\r])*|([^=\n\r]*)(=?))/y;
+  for (let at = 0; at < text.length; at = line.lastIndex) {
+    line.lastIndex = at;
+    const [, key = "", equals] = line.exec(text) ?? [];
+    if (equals !== "=") continue;
+    const { value, end } = readValue(text, line.lastIndex);
+    line.lastIndex = end;
+    const name = key.replace(/[ \t]+$/, "");
+    if (/^[A-Za-z_]\w*$/.test(name)) variables[name] = value;
+    else ignored.push(name);
+  }
+  return { variables, ignored };
+}
+
+/** Parts in quotes, then a bare one, in which a quote is a letter like any other. */
+function readValue(text: string, from: number): { readonly value: string; readonly end: number } {
+  const part = /[ \t]*(?:'([^']*)'?|"((?:\\[^]|[^"\\])*)\\?"?)/y;
+  let value = "";
+  part.lastIndex = from;
+  let end = from;
+  for (let found = part.exec(text); found !== null; found = part.exec(text)) {
+    const [, single, double = ""] = found;
+    value += single ?? double.replaceAll(/\\(\n|["\\`$])/g, (_all, escaped: string) => escaped.trim());
+    end = part.lastIndex;
+  }
+  const bare = /[ \t]*((?:\\[^]|[^\\\n\r])*)\\?/y;
+  bare.lastIndex = end;
+  const [, rest = ""] = bare.exec(text) ?? [];
+  // Spaces at the end are no part of it, unless a backslash stands before them.
+  const trimmed = /^(?:\\[^]|[^\\ \t]|[ \t]+(?=\\[^]|[^\\ \t]))*/.exec(rest)?.[0] ?? "";
+  return {
+    value: value + trimmed.replaceAll(/\\([^])/g, (_all, escaped: string) => escaped.replace(/[\n\r]/, "")),
+    end: bare.lastIndex,
+  };
 }
