@@ -12,6 +12,7 @@ import { architectures, debianName, manifest, name, root, run, sourceDate } from
 import type { Architecture } from "./host.ts";
 import { imageArchive } from "./image.ts";
 import { makePackages } from "./packages.ts";
+import { baseFolder, nfpm, nodeFolder } from "./inputs.ts";
 import { needPrograms, oneOf, readOptions, step } from "./script.ts";
 import { sbom } from "./sbom.ts";
 
@@ -58,6 +59,12 @@ function build(time: number): void {
   console.log(`${name} ${manifest.version}, every file dated ${new Date(time * 1000).toISOString()}`);
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
+  // First, for it is here that the network may be needed.
+  step("what it is made with", () => {
+    nfpm();
+    for (const architecture of architectures) nodeFolder(architecture);
+    for (const architecture of wanted) baseFolder(architecture);
+  });
   step("the program", () => run("npm", ["run", "--silent", "build"], { cwd: root }));
   const files = [npmPackage()];
   const executables = Object.fromEntries(
