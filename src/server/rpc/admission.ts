@@ -17,7 +17,7 @@ const maxStreams = 64;
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
-/** Proven clients only get the last KMS slots, this part of all, and each at most an equal share of all. */
+/** Proven clients only get the last KMS slots, this part of all; an equal share of it is kept for each of them. */
 const reservedPart = 1 / 4;
 /** How long a good answer proves a client, in ms: kube-apiserver asks for Status each minute. */
 const provenMs = 5 * 60_000;
@@ -161,11 +161,15 @@ export class Admission {
 
   #hasKmsSlot(client: Client): boolean {
     const { maxInflight } = this.#options;
+    const reserved = maxInflight * reservedPart;
     const free = maxInflight - this.#inflight;
-    if (free > maxInflight * reservedPart) return true;
+    if (free > reserved) return true;
     if (free <= 0 || !isProven(client)) return false;
-    const sharers = [...this.#clients.values()].filter((one) => isProven(one)).length;
-    return client.inflight < maxInflight / sharers;
+    const proven = [...this.#clients.values()].filter((one) => isProven(one));
+    const share = reserved / proven.length;
+    if (client.inflight < share) return true;
+    const keptFor = (one: Client): number => (one === client ? 0 : Math.max(0, share - one.inflight));
+    return free > proven.reduce((kept, one) => kept + keptFor(one), 0);
   }
 }
 
@@ -231,16 +235,27 @@ function isProven({ servedAt }: Client): boolean {
   return servedAt !== undefined && performance.now() - servedAt < provenMs;
 }
 
-/** Of the clients that are not proven the one with most calls that wait for it; where none has any, of all. */
+/**
+ * The one with most calls that wait for it: of those with more than a fair share, not proven before proven; then of the
+ * others that are not proven.
+ */
 function mostWaiting(clients: Iterable<Client>): Client | undefined {
   let worst: Client | undefined;
-  let worstProven: Client | undefined;
+  let worstRank = 0;
   for (const client of clients) {
     if (client.waiting === 0) continue;
-    if (!isProven(client) && client.waiting >= (worst?.waiting ?? 0)) worst = client;
-    if (isProven(client) && client.waiting >= (worstProven?.waiting ?? 0)) worstProven = client;
+    const rank = displacementRank(client);
+    if (rank < worstRank || (rank === worstRank && client.waiting < (worst?.waiting ?? 0))) continue;
+    worst = client;
+    worstRank = rank;
   }
-  return worst ?? worstProven;
+  return worst;
+}
+
+/** 3: gives way first; 0: only where all others do nothing but wait, too. */
+function displacementRank(client: Client): 0 | 1 | 2 | 3 {
+  if (client.waiting > fairShare) return isProven(client) ? 2 : 3;
+  return isProven(client) ? 0 : 1;
 }
 
 /**

@@ -2,7 +2,7 @@
  * Every stream of the socket, from its headers to its end: admission, the call's budget, the fast path, and Connect's
  * handlers for what the fast path leaves over.
  */
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { ProviderError } from "../../errors.ts";
@@ -47,11 +47,13 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
   return (stream, headers, rawHeaders) => {
     // Without a listener the event would end the process; what there is to do is done on "close".
     stream.on("error", () => undefined);
-    const start = (): void => {
-      if (!isGone(stream)) begin(stream, headers, rawHeaders);
+    const start = (): boolean => {
+      const isThere = !isGone(stream);
+      if (isThere) begin(stream, headers, rawHeaders);
+      return isThere;
     };
     if (admission.isProven(stream)) start();
-    else later(start);
+    else later(stream.session, start);
   };
 
   function begin(
@@ -129,25 +131,35 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
 const beginsPerTurn = 64;
 
 /**
- * Makes what runs functions in later turns of the loop, some in each, so that thousands of calls do not delay those of
- * proven clients. By then a stream that was reset with its own headers is gone, and costs nothing.
+ * Makes what begins calls in later turns of the loop, some in each, so that thousands of calls do not delay those of proven
+ * clients. The sessions take turns. By then a stream that was reset with its own headers is gone: it costs nothing.
  */
-function createQueue(): (run: () => void) => void {
-  let queue: (() => void)[] = [];
+function createQueue(): (session: Http2Session | undefined, begin: () => boolean) => void {
+  const waiting = new Map<Http2Session | undefined, (() => boolean)[]>();
   let isScheduled = false;
-  const schedule = (): void => {
-    if (isScheduled || queue.length === 0) return;
-    isScheduled = true;
-    setImmediate(() => {
-      isScheduled = false;
-      const now = queue.slice(0, beginsPerTurn);
-      queue = queue.slice(beginsPerTurn);
-      for (const run of now) run();
-      schedule();
-    });
+  const beginSome = (): void => {
+    isScheduled = false;
+    let begun = 0;
+    // A session that is put back is at the end of the map, and is come to again.
+    for (const [session, begins] of waiting) {
+      if (begun === beginsPerTurn) break;
+      waiting.delete(session);
+      let hasBegun = false;
+      while (!hasBegun && begins.length > 0) hasBegun = begins.shift()?.() ?? false;
+      if (hasBegun) begun += 1;
+      if (begins.length > 0) waiting.set(session, begins);
+    }
+    schedule();
   };
-  return (run) => {
-    queue.push(run);
+  const schedule = (): void => {
+    if (isScheduled || waiting.size === 0) return;
+    isScheduled = true;
+    setImmediate(beginSome);
+  };
+  return (session, begin) => {
+    const begins = waiting.get(session);
+    if (begins === undefined) waiting.set(session, [begin]);
+    else begins.push(begin);
     schedule();
   };
 }

@@ -94,6 +94,27 @@ describe("when every slot is taken by calls that wait for their own clients", ()
   });
 });
 
+test("a client that has read an answer, and then leaves hundreds unread, displaces no new client", async (t) => {
+  const it = await startServer(t, { timeoutMs: 10_000 });
+  const fresh = await openSession(t, it.socketPath);
+  const stream = openStream(fresh, "Encrypt");
+  const status = replyOf(stream).then((reply) => reply.status);
+  await roundTrip(fresh);
+  const others: ClientHttp2Session[] = [];
+  for (let index = 0; index < 4; index += 1) {
+    const greedy = await provenSession(t, it);
+    others.push(greedy);
+    greedy.settings({ initialWindowSize: 0 });
+    await roundTrip(greedy);
+    for (let call = 0; call < 600; call += 1) openStream(greedy, "Status").end(statusRequest);
+    await roundTrip(greedy);
+  }
+  assert.equal(fresh.destroyed, false);
+  stream.end(encryptRequest);
+  assert.equal(await status, 0);
+  for (const other of others) other.destroy();
+});
+
 describe("the slots for calls to the KMS", () => {
   test("are left to clients that have read an answer, the last quarter of them", async (t) => {
     const it = await startServer(t, { maxInflight: 8, timeoutMs: 1000 });
@@ -109,16 +130,24 @@ describe("the slots for calls to the KMS", () => {
     assert.equal(await statusOf(kept, "Encrypt"), 0);
   });
 
-  test("of the last quarter each client that has read an answer gets its share", async (t) => {
-    const it = await startServer(t, { maxInflight: 8, timeoutMs: 1000 });
-    const [one, other] = [await provenSession(t, it), await provenSession(t, it)];
-    it.encryptor.delayMs = 60_000;
-    const codes = Array.from({ length: 20 }, () => statusOf(one, "Encrypt"));
-    assert.equal(await Promise.race(codes), OVERLOADED);
-    assert.equal(it.server.inflight(), 6);
-    it.encryptor.delayMs = 0;
-    assert.equal(await statusOf(other, "Encrypt"), 0);
-  });
+  for (const [what, greedy] of [
+    ["one other takes", 1],
+    ["three others take", 3],
+  ] as const)
+    test(`are kept for each client that has read an answer, however many ${what}`, async (t) => {
+      const it = await startServer(t, { maxInflight: 16, timeoutMs: 1000 });
+      const kept = await provenSession(t, it);
+      const others = await Promise.all(Array.from({ length: greedy }, () => provenSession(t, it)));
+      it.encryptor.delayMs = 60_000;
+      for (const other of others) {
+        const codes = Array.from({ length: 20 }, () => statusOf(other, "Encrypt"));
+        assert.equal(await Promise.race(codes), OVERLOADED);
+      }
+      // A quarter is divided among all of them.
+      assert.equal(it.server.inflight(), 16 - 4 / (greedy + 1));
+      it.encryptor.delayMs = 0;
+      assert.equal(await statusOf(kept, "Encrypt"), 0);
+    });
 });
 
 test("streams that are reset with their own headers are no calls, and delay nobody", async (t) => {
@@ -134,6 +163,20 @@ test("streams that are reset with their own headers are no calls, and delay nobo
   const canceled = /requests_total\{method="Encrypt",code="Canceled"\} \d+/.exec(await it.metrics.render());
   assert.equal(canceled?.[0], undefined);
   assert.equal(it.server.inflight(), 0);
+});
+
+test("new clients take turns: one with many calls does not delay another's first", async (t) => {
+  const it = await startServer(t, { timeoutMs: 5000 });
+  const floods = await Promise.all([1, 2, 3, 4].map(() => openSession(t, it.socketPath)));
+  const fresh = await openSession(t, it.socketPath);
+  let answered = 0;
+  for (const session of floods)
+    for (let index = 0; index < 400; index += 1)
+      openStream(session, "Status")
+        .end(statusRequest)
+        .once("response", () => (answered += 1));
+  assert.equal(await statusOf(fresh, "Status"), 0);
+  assert.ok(answered < 800, `${answered} of 1600 calls were answered before`);
 });
 
 describe("when there are more connections than the limit allows", () => {
