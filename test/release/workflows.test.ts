@@ -1,9 +1,12 @@
 /** The workflows name only what there is: scripts of package.json, files of the repository, programs that their container gets. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, globSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
+import { pins } from "../../packaging/host.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const folder = path.join(root, ".github/workflows");
@@ -15,6 +18,17 @@ interface Job {
   readonly container?: string;
   readonly steps: readonly { readonly uses?: string; readonly run?: string }[];
 }
+
+test("actionlint finds nothing, where it is installed", (t) => {
+  const files = globSync("*.yaml", { cwd: folder });
+  const { error, status, stdout } = spawnSync("actionlint", ["-no-color", ...files], {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...process.env, PATH: `${process.env["PATH"]}:${path.join(homedir(), "go/bin")}` },
+  });
+  if (error === undefined) assert.equal(status, 0, stdout);
+  else t.diagnostic(`it is not: go install github.com/rhysd/actionlint/cmd/actionlint@${pins.actionlint}`);
+});
 
 for (const file of globSync("*.yaml", { cwd: folder }))
   describe(file, () => {
