@@ -118,7 +118,7 @@ export class ProviderError extends Error {
   override readonly name: string = "ProviderError";
   readonly code: ErrorCode;
   readonly retryable: boolean;
-  readonly details: ErrorDetails;
+  #details: ErrorDetails;
   /** Set by an encryptor on KMIP_RESULT and REST_STATUS; undefined elsewhere. */
   readonly refusal: Refusal | undefined;
 
@@ -126,8 +126,19 @@ export class ProviderError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable ?? false;
-    this.details = options.details ?? {};
+    this.#details = options.details ?? {};
     this.refusal = options.refusal;
+  }
+
+  /** Facts for the log. */
+  get details(): ErrorDetails {
+    return this.#details;
+  }
+
+  /** Notes the server that it is about, `host:port`, where the details name none. @returns itself */
+  of(endpoint: string): this {
+    if (this.#details["endpoint"] === undefined) this.#details = { ...this.#details, endpoint };
+    return this;
   }
 
   /** What the failure is about. */
@@ -235,7 +246,7 @@ export class TimeoutError extends ProviderError {
 /** The REST API answered with an error, or with something that is not an answer of its. */
 export class RestError extends ProviderError {
   override readonly name = "RestError";
-  /** The HTTP status. */
+  /** The HTTP status; 0 where the reply was no HTTP. */
   readonly status: number;
   /** `request_id` of the error body, or of the reply's header; undefined where there was none. */
   readonly requestId: string | undefined;
@@ -247,7 +258,7 @@ export class RestError extends ProviderError {
   ) {
     super(code, message, {
       ...options,
-      details: { ...options.details, status: options.status, requestId: options.requestId },
+      details: { ...options.details, status: options.status || undefined, requestId: options.requestId },
     });
     this.status = options.status;
     this.requestId = options.requestId;

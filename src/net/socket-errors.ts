@@ -199,7 +199,8 @@ function reasonIn(message: string, code: string): string {
   return printable(/SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code);
 }
 
-function isParserError(error: unknown): boolean {
+/** Whether undici could not read a reply. The error keeps a part of it, which may be a plaintext: it must not be logged. */
+export function isParserError(error: unknown): boolean {
   return error instanceof Error && error.name === "HTTPParserError";
 }
 

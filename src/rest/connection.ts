@@ -9,7 +9,7 @@ import type { Client, Dispatcher } from "undici";
 import { NetworkError, ProviderError, RestError } from "../errors.ts";
 import type { RestAddress } from "../net/address.ts";
 import { dialTls } from "../net/dial.ts";
-import { describeSocketError } from "../net/socket-errors.ts";
+import { describeSocketError, isParserError } from "../net/socket-errors.ts";
 import type { Connection, DialOptions, Exchange } from "../upstream/connection.ts";
 
 /** What is sent. */
@@ -125,6 +125,9 @@ function createRestConnection(
   /** What undici reports tells only that the connection was lost; the socket knows more. */
   const describe = (error: Error): ProviderError => {
     if (error instanceof ProviderError) return error;
+    // undici keeps what it could not read in the error, and that may be a plaintext: it is no cause.
+    if (isParserError(error))
+      return new RestError("REST_BODY", `${name} answered with what is not HTTP`, { status: 0 });
     if (reason instanceof NetworkError && reason.code === "TLS") return reason;
     const described = describeSocketError(error, name, true);
     return described.code === "CLOSED" && !hasAnswered && isDrop(error)
@@ -265,8 +268,8 @@ function createReader(maxReplyBytes: number, endpoint: string): Reader {
   };
 }
 
-/** `x-request-id` of a reply, where it has one that can be printed. */
+/** `x-request-id` of a reply, where it has one that can be printed: too short for what a server may echo. */
 export function requestIdOf(headers: IncomingHttpHeaders): string | undefined {
   const value = headers["x-request-id"];
-  return typeof value === "string" && /^[\x21-\x7e]{1,128}$/.test(value) ? value : undefined;
+  return typeof value === "string" && /^[\w.:-]{1,36}$/.test(value) ? value : undefined;
 }

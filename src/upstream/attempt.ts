@@ -132,7 +132,7 @@ export class Attempt<A extends Address, C extends Connection, R> {
   };
 
   readonly #onLost = (error: unknown): void => {
-    const failure = toProviderError(error);
+    const failure = toProviderError(error).of(this.endpoint.name);
     if (this.#settle(failure.kind === "refused")) this.#owner.onFailure(this, failure);
   };
 

@@ -152,7 +152,7 @@ export class Endpoint<A extends Address, C extends Connection> {
       this.#nthAddress = nthAddress;
       return connection;
     } catch (error) {
-      const failure = this.#timedOut(toProviderError(error), waitsFor());
+      const failure = this.#timedOut(toProviderError(error), waitsFor()).of(this.name);
       if (!signal.aborted) {
         // The next address, which may answer.
         this.#nthAddress = Math.max(this.#nthAddress, nthAddress + 1);

@@ -41,17 +41,20 @@ export interface Load {
 const blockReplies = 16;
 /** Before the first measurement so many replies are enough. */
 const fewReplies = 4;
-/** A pause between two replies that is longer may be an outage: nothing is measured across it. */
+/** After a longer pause between two replies the endpoint is no longer steady. */
 const steadyGapMs = 1_000;
 /** Fewer replies say nothing of how fast a server is. */
 const steadyReplies = 8;
-/** The fastest of so many measurements counts: one of them may hold a short outage that is over. */
+/** The fastest of so many measurements counts: one of them may hold a short fault that is over. */
 const keptBlocks = 4;
 const blockLifeMs = 10_000;
 /** At the beginning; it grows by one with each quick reply while it is full. */
 const firstWindow = 16;
 const smallestWindow = 4;
-/** A round trip of less, or of less than twice the shortest one lately, is no sign of a queue in the server. */
+/**
+ * A round trip of less, or of less than twice the shortest one lately, is no sign of a queue in the server. A longer pause
+ * between two replies may be an outage: the pace is not measured across it.
+ */
 const quickMs = 250;
 /** For how long the endpoint counts as saturated after the window was made smaller. */
 const saturatedMs = 10_000;
@@ -77,16 +80,22 @@ export function createLoad(): Load {
   let lastReplyAt = 0;
   const steady = { since: 0, replies: 0 };
 
-  /** Counts from the first reply on: what came before it may have been a dial, or an outage. */
-  const count = (now: number): void => {
+  const longestQuickMs = (): number => Math.max(quickMs, 2 * shortestMs);
+
+  const countSteady = (now: number): void => {
     if (now - lastReplyAt > steadyGapMs) {
-      startedAt = undefined;
-      replies = 0;
       steady.since = now;
       steady.replies = 0;
     }
-    lastReplyAt = now;
     steady.replies += 1;
+  };
+
+  /** Counts from the first reply on: what came before it may have been a dial, or an outage. */
+  const count = (now: number): void => {
+    if (now - lastReplyAt > Math.min(steadyGapMs, longestQuickMs())) {
+      startedAt = undefined;
+      replies = 0;
+    }
     startedAt ??= now;
     replies += 1;
     if (replies <= blockReplies) return;
@@ -107,7 +116,7 @@ export function createLoad(): Load {
   const adaptWindow = (rttMs: number, leftMs: number, isWindowFull: boolean): void => {
     // The shortest time rises slowly, so that a server that became slower is known to be after a while.
     shortestMs = Math.min(rttMs, shortestMs * 1.01);
-    const isQuick = rttMs < Math.max(quickMs, 2 * shortestMs);
+    const isQuick = rttMs < longestQuickMs();
     if (!isQuick && rttMs > leftMs / 2) {
       window = Math.max(smallestWindow, window * 0.9);
       shrunkAt = performance.now();
@@ -146,7 +155,10 @@ export function createLoad(): Load {
       pending -= 1;
     },
     replied: (rttMs, leftMs, isWindowFull) => {
-      count(performance.now());
+      const now = performance.now();
+      countSteady(now);
+      count(now);
+      lastReplyAt = now;
       adaptWindow(rttMs, leftMs, isWindowFull);
       pessimism = Math.max(1, pessimism * 0.995);
     },

@@ -146,9 +146,9 @@ test("a redirect is refused, and what it points to never asked", async (t) => {
   assert.equal(asked.length, 1);
 });
 
-test("a reply that is not HTTP is CLOSED after the tries that the budget allows", async (t) => {
+test("a reply that is not HTTP is REST_BODY, after it was asked for once more", async (t) => {
   const encryptor = await start(t, (request) => request.socket.end("\u0016\u0003\u0001 not HTTP\r\n\r\n"));
-  await assert.rejects(encryptor.encrypt(seed, keyId, within(500)), withCode("CLOSED", /not HTTP/));
+  await assert.rejects(encryptor.encrypt(seed, keyId, within(500)), withCode("REST_BODY", /not HTTP/));
 });
 
 test("a body shorter than its Content-Length is CLOSED, never a value", async (t) => {

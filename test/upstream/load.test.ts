@@ -28,7 +28,7 @@ describe("The pace of an endpoint", () => {
 
   // Calls wait from before the outage to after it, so that the endpoint is never without any.
   for (const before of [3, 10, 15, 16, 40, 200])
-    for (const outageMs of [1_100, 8_000, 11_000, 60_000])
+    for (const outageMs of [400, 900, 1_100, 8_000, 11_000, 60_000])
       test(`after ${before} replies, an outage of ${outageMs} ms and 9 replies holds nothing of the outage`, () => {
         const load = createLoad();
         for (let index = 0; index < 30; index += 1) load.enter();

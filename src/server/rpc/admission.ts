@@ -17,7 +17,10 @@ const maxStreams = 64;
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
-/** Proven clients only get the last KMS slots, this part of all; an equal share of it is kept for each of them. */
+/**
+ * Proven clients only get the last KMS slots, this part of all; an equal share of it is kept for each of them. None of them
+ * gets more than an equal share of all slots.
+ */
 const reservedPart = 1 / 4;
 /** How long a good answer proves a client, in ms: kube-apiserver asks for Status each minute. */
 const provenMs = 5 * 60_000;
@@ -163,13 +166,14 @@ export class Admission {
     const { maxInflight } = this.#options;
     const reserved = maxInflight * reservedPart;
     const free = maxInflight - this.#inflight;
-    if (free > reserved) return true;
-    if (free <= 0 || !isProven(client)) return false;
+    if (free > reserved && client.inflight < fairShare) return true;
+    if (!isProven(client)) return free > reserved;
     const proven = [...this.#clients.values()].filter((one) => isProven(one));
-    const share = reserved / proven.length;
-    if (client.inflight < share) return true;
-    const keptFor = (one: Client): number => (one === client ? 0 : Math.max(0, share - one.inflight));
-    return free > proven.reduce((kept, one) => kept + keptFor(one), 0);
+    if (free <= 0 || client.inflight >= maxInflight / proven.length) return false;
+    const kept = reserved / proven.length;
+    if (client.inflight < kept) return true;
+    const others = proven.reduce((sum, { inflight }) => sum + Math.max(0, kept - inflight), 0);
+    return free > others;
   }
 }
 
