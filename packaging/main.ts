@@ -36,7 +36,9 @@ const began = performance.now();
 try {
   needPrograms(programs());
   const time = sourceDate();
+  const before = stateOfTree();
   build(time);
+  if (stateOfTree() !== before) throw new Error("the repository was changed while it was built: begin anew");
   if (values.verify === true) verify(time);
 } catch (error) {
   console.error(`\nrelease: ${error instanceof Error ? error.message : String(error)}`);
@@ -53,6 +55,13 @@ function programs(): Record<string, string> {
     mmdebstrap: "Debian package mmdebstrap",
     ...Object.fromEntries(others.map((one) => [emulator(one), "Debian package qemu-user-static"])),
   };
+}
+
+/** The same text for the same files. */
+function stateOfTree(): string {
+  return ["rev-parse HEAD", "diff HEAD", "ls-files --others --exclude-standard"]
+    .map((command) => run("git", command.split(" "), { cwd: root }))
+    .join("\n");
 }
 
 function build(time: number): void {

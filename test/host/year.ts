@@ -254,8 +254,8 @@ async function end(all: Year): Promise<void> {
     "a purge leaves keys and settings",
     (await host.run("test -f /etc/okms/key.pem && test -f /etc/okms/main.env")).code === 0,
   );
-  const units = await host.must(`systemctl list-units --all --no-legend '${name}@*'`);
-  steps.check("and no unit", units.trim() === "", units);
+  const units = `systemctl list-units --all --no-legend '${name}@*'`;
+  await steps.until("and no unit", 10, async () => (await host.must(units)).trim() === "");
   await host.must(`dpkg -i ${deb} && OKMS_PURGE_CONFIG=yes dpkg -P ${name}`);
   steps.check("unless it is told not to", (await host.run("test -e /etc/okms")).code !== 0);
   steps.check("no unit has failed", (await host.run("systemctl --failed --no-legend")).output.trim() === "");
