@@ -36,10 +36,13 @@ const began = performance.now();
 try {
   needPrograms(programs());
   const time = sourceDate();
-  const before = stateOfTree();
-  build(time);
-  if (stateOfTree() !== before) throw new Error("the repository was changed while it was built: begin anew");
-  if (values.verify === true) verify(time);
+  if (values.verify === true) {
+    const before = stateOfTree();
+    build(time);
+    if (stateOfTree() !== before)
+      throw new Error("the repository was changed while it was built: begin anew");
+    verify(time);
+  } else build(time);
 } catch (error) {
   console.error(`\nrelease: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
