@@ -6,7 +6,7 @@ import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { ConfigError } from "../config/settings.ts";
 import { readFailure } from "../net/pem.ts";
-import { quote, quotePath } from "../text/quote.ts";
+import { quotePath } from "../text/quote.ts";
 
 /** The flag, for the commands that take the flags of serve. */
 export const envFileFlag = {
@@ -25,13 +25,12 @@ export const envFileFlag = {
  */
 export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): NodeJS.ProcessEnv {
   if (file === undefined || file === "") return env;
-  const { variables, ignored } = parseEnvFile(textOf(file));
-  const ours = ignored.filter((name) => name.includes("OKMS_"));
-  if (ours.length > 0)
+  const { variables, ignoredLines } = parseEnvFile(textOf(file));
+  if (ignoredLines.length > 0)
     throw new ConfigError(
-      ours.map(
-        (name) =>
-          `--environment-file ${quotePath(file)}: systemd ignores ${quote(name)}, which is not the name of a variable`,
+      ignoredLines.map(
+        (line) =>
+          `--environment-file ${quotePath(file)}: systemd ignores line ${line}: it has NAME=value alone, without export`,
       ),
     );
   return { ...env, ...variables };
@@ -46,7 +45,13 @@ function textOf(file: string): string {
   }
   if (!isUtf8(bytes) || bytes.includes(0))
     throw new ConfigError([`--environment-file ${quotePath(file)} is not UTF-8: systemd refuses it`]);
-  return bytes.toString("utf8");
+  const text = bytes.toString("utf8");
+  if (text.startsWith("\uFEFF"))
+    throw new ConfigError([
+      `--environment-file ${quotePath(file)} begins with a byte order mark, which systemd takes for a part of the first name: ` +
+        "save it as UTF-8 without one",
+    ]);
+  return text;
 }
 
 const maxBytes = 1024 * 1024;
@@ -67,8 +72,8 @@ function readRegularFile(file: string): Buffer {
 /** What a file says. */
 export interface EnvFile {
   readonly variables: Readonly<Record<string, string>>;
-  /** What stands before a `=` and is no name, as `export A`: systemd passes over it. */
-  readonly ignored: readonly string[];
+  /** Lines, from 1, in which a variable of the program is meant and the name is none, as `export OKMS_SOCK`. */
+  readonly ignoredLines: readonly number[];
 }
 
 /**
@@ -77,19 +82,20 @@ export interface EnvFile {
  */
 export function parseEnvFile(text: string): EnvFile {
   const variables: Record<string, string> = {};
-  const ignored: string[] = [];
+  const ignoredLines: number[] = [];
   const line = /[ \t\n\r]*(?:[#;](?:\\[^]|[^\\\n\r])*|([^=\n\r]*)(=?))/y;
   for (let at = 0; at < text.length; at = line.lastIndex) {
     line.lastIndex = at;
     const [, key = "", equals] = line.exec(text) ?? [];
     if (equals !== "=") continue;
-    const { value, end } = readValue(text, line.lastIndex);
+    const keyEnd = line.lastIndex;
+    const { value, end } = readValue(text, keyEnd);
     line.lastIndex = end;
     const name = key.replace(/[ \t]+$/, "");
     if (/^[A-Za-z_]\w*$/.test(name)) variables[name] = value;
-    else ignored.push(name);
+    else if (name.includes("OKMS_")) ignoredLines.push(text.slice(0, keyEnd).split(/\r\n?|\n/).length);
   }
-  return { variables, ignored };
+  return { variables, ignoredLines };
 }
 
 /** Parts in quotes, then a bare one, in which a quote is a letter like any other. */

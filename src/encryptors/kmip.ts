@@ -200,11 +200,12 @@ function checkPlaintext(plaintext: Uint8Array): void {
 
 /**
  * Another key's ciphertext under this key's key_id could never be read again. Some servers write identifiers in another
- * case than they were asked, or leave them out: then the proof by a Decrypt has to do.
+ * case than they were asked, or leave them out: then the proof by a Decrypt has to do. Theirs is not told: the request held
+ * a plaintext, which they could echo here.
  */
 function checkIdentity(keyId: string, usedKeyId = keyId): void {
   if (usedKeyId.toLowerCase() !== keyId.toLowerCase())
-    throw broken(`Encrypt under key ${keyId} was done under key ${usedKeyId}`);
+    throw broken(`Encrypt under key ${keyId} was done under another key`);
 }
 
 /** Data ‖ tag, wherever the server put the tag: its own field has it from 1.4 on, and not in every server. */

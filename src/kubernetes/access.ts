@@ -12,9 +12,9 @@ import type { RequestContext } from "@kubernetes/client-node/dist/gen/index.js";
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
 import type { User } from "@kubernetes/client-node/dist/config_types.js";
 import { Agent, type Dispatcher } from "undici";
-import { parse } from "yaml";
 import { ProviderError } from "../errors.ts";
 import { quote, redactPem } from "../text/quote.ts";
+import { parseYaml } from "../text/yaml.ts";
 
 /** Which kubeconfig, and which of its contexts. */
 export interface AccessOptions {
@@ -149,10 +149,11 @@ function merge(config: KubeConfig, file: string): void {
   try {
     // A pipe, or a device, may never end.
     if (!statSync(file).isFile()) throw new Error("it is not a file");
-    const text = readFileSync(file, "utf8");
-    own.loadFromString(text);
+    const content = parseYaml(readFileSync(file, "utf8"));
+    // As JSON, which is YAML: what the library's own parser says of a fault quotes the lines around it, tokens and all.
+    own.loadFromString(JSON.stringify(content ?? {}));
     own.makePathsAbsolute(path.dirname(file));
-    addTokenFiles(own.users, text, path.dirname(file));
+    addTokenFiles(own.users, content as RawConfig, path.dirname(file));
   } catch (error) {
     throw wrong(`cannot read kubeconfig ${quote(file)}`, error);
   }
@@ -167,9 +168,13 @@ function addMissing<T extends { readonly name: string }>(to: T[], from: readonly
   to.push(...from.filter(({ name }) => !to.some((one) => one.name === name)));
 }
 
+/** What KubeConfig drops of a kubeconfig. */
+interface RawConfig {
+  readonly users?: readonly { readonly name?: string; readonly user?: { readonly tokenFile?: string } }[];
+}
+
 /** `tokenFile` wins over `token`, as in client-go. */
-function addTokenFiles(users: readonly User[], text: string, folder: string): void {
-  const raw = parse(text) as { users?: readonly { name?: string; user?: { tokenFile?: string } }[] };
+function addTokenFiles(users: readonly User[], raw: RawConfig, folder: string): void {
   for (const user of users as Mutable<User>[]) {
     const file = raw.users?.find(({ name }) => name === user.name)?.user?.tokenFile;
     if (file === undefined) continue;
@@ -196,6 +201,9 @@ interface Exec {
 
 /** What a library or an exec plugin says, on one line: it may hold a key that was in the wrong place. */
 function wrong(what: string, error: unknown): ProviderError {
+  // What JSON.parse says quotes the text, which may be the bare token of an exec plugin.
+  if (error instanceof SyntaxError)
+    return new ProviderError("CONFIG", `${what}: what the exec plugin printed is not JSON`);
   const said = redactPem(error instanceof Error ? error.message : String(error))
     .replaceAll(/[\s\p{Cc}]+/gu, " ")
     .trim();

@@ -93,7 +93,8 @@ function escapeControls(text: string): string {
 
 /**
  * An error as fields: `error` (its message), `code`, its details, `cause` (the messages below, each after `←`),
- * and for one that this program did not throw on purpose its `stack`. Undefined makes none.
+ * and for one that neither this program threw on purpose nor the system gave (a full disk, a port in use) its `stack`.
+ * Undefined makes none.
  */
 export function describeError(error: unknown): LogFields {
   if (error === undefined) return {};
@@ -102,8 +103,12 @@ export function describeError(error: unknown): LogFields {
     ...(error instanceof ProviderError && { ...error.details, code: error.code }),
     error: messageOf(error),
     ...(causes.length > 0 && { cause: causes.join(" ← ") }),
-    ...(error instanceof Error && !(error instanceof ProviderError) && { stack: framesOf(error) }),
+    ...(error instanceof Error && isUnexpected(error) && { stack: framesOf(error) }),
   };
+}
+
+function isUnexpected(error: Error): boolean {
+  return !(error instanceof ProviderError) && !("syscall" in error);
 }
 
 function messageOf(error: unknown): string {

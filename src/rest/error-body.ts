@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { type ErrorDetails, RestError } from "../errors.ts";
-import { withoutPayload } from "../text/untrusted.ts";
+import { shownIdentifier, withoutPayload } from "../text/untrusted.ts";
 import { type HttpReply, requestIdOf } from "./connection.ts";
 import { classOfStatus } from "./statuses.ts";
 
@@ -63,14 +63,14 @@ export function restErrorOf(reply: HttpReply, call: string, endpoint: string, pa
   if (code !== undefined) words.push(`(${code.category})`);
   return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
     status: reply.status,
-    requestId: identifier(body.request_id) ?? requestIdOf(reply.headers),
+    requestId: shownIdentifier(body.request_id) ?? shownIdentifier(requestIdOf(reply.headers)),
     retryable: reply.status >= 500 || classOfStatus(reply.status) === "not-now",
     details: { ...code, ...detailsOf(body.error_id, said), call, endpoint },
   });
 }
 
 function detailsOf(errorId: string | undefined, said: string): ErrorDetails {
-  return { errorId: identifier(errorId), errors: said === "" ? undefined : said };
+  return { errorId: shownIdentifier(errorId), errors: said === "" ? undefined : said };
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -99,12 +99,8 @@ export function pageErrorOf(reply: HttpReply, call: string, endpoint: string): R
 }
 
 function meaningOf(status: number): string {
-  return status >= 300 && status < 400 ? ", a redirect, which is never followed" : "";
-}
-
-/** An identifier for the log; undefined where it could be anything else. */
-function identifier(text: string | undefined): string | undefined {
-  return text !== undefined && /^[\w.:-]{1,128}$/.test(text) ? text : undefined;
+  if (status < 300) return ", which is no answer of the API";
+  return status < 400 ? ", a redirect, which is never followed" : "";
 }
 
 /** The messages in one line of at most 256 characters. */

@@ -2,7 +2,7 @@
 
 /**
  * `not-now`: the same request may succeed later. `unavailable`: the server cannot serve now, another may. `fault`: the server
- * is out of order, or is not the API; no wait helps. `request`: the request is refused.
+ * is out of order, or is not the API, which has no success but 200; no wait helps. `request`: the request is refused.
  */
 export type StatusClass = "not-now" | "unavailable" | "fault" | "request";
 
@@ -13,7 +13,7 @@ const unavailable: ReadonlySet<number> = new Set([502, 503, 504]);
 export function classOfStatus(status: number): StatusClass {
   if (notNow.has(status)) return "not-now";
   if (unavailable.has(status)) return "unavailable";
-  return (status >= 300 && status < 400) || status >= 500 ? "fault" : "request";
+  return status < 400 || status >= 500 ? "fault" : "request";
 }
 
 /**

@@ -165,3 +165,11 @@ export function withoutPayload(text: string, names: readonly string[] = []): str
   }
   return shown;
 }
+
+/**
+ * An identifier that a server made up, as that of a request: undefined where it may be anything else. At most as long as a
+ * UUID: no spelling of the 32 bytes of a seed is as short.
+ */
+export function shownIdentifier(text: string | undefined): string | undefined {
+  return text !== undefined && /^[\w.:-]{1,36}$/.test(text) ? text : undefined;
+}

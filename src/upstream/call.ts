@@ -365,7 +365,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     if (lease === undefined || sentAt === undefined || attempt.isDoubted) return;
     const { pool, rtt } = endpoint;
     const waitedMs = performance.now() - sentAt;
-    const isSilent = pool.lastReplyAt < this.#overdueSince(attempt) && waitedMs > this.silenceMs(endpoint);
+    const isSilent = pool.lastReplyAt < sentAt && waitedMs > this.silenceMs(endpoint);
     // The server answers others, and nothing comes on this connection.
     const isStuck = lease.member.lastReplyAt < sentAt && waitedMs > 2 * rtt.lateAfterMs();
     if (isSilent || isStuck) pool.doubt(lease.member, sentAt);
@@ -374,10 +374,12 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   /** Sends the request once more, elsewhere where its endpoint is silent; the first attempt goes on. */
   #hedge(attempt: Attempt<A, C, R>): void {
     const { endpoint, sentAt, lease } = attempt;
-    // An attempt that waits for a connection is joined only where there is another endpoint for it.
-    const isSilent = sentAt === undefined || endpoint.pool.lastReplyAt < this.#overdueSince(attempt);
+    const { lastReplyAt } = endpoint.pool;
     // Where others are answered the connection may only be slow: it is doubted once another was quicker.
-    if (isSilent && sentAt !== undefined && lease !== undefined) endpoint.pool.doubt(lease.member, sentAt);
+    if (sentAt !== undefined && lastReplyAt < sentAt && lease !== undefined)
+      endpoint.pool.doubt(lease.member, sentAt);
+    // An attempt that waits for a connection is joined only where there is another endpoint for it.
+    const isSilent = sentAt === undefined || lastReplyAt < this.#overdueSince(attempt);
     this.#isHedged = true;
     if (this.attempts.length >= mostAttempts) {
       const second = this.attempts[1];

@@ -90,7 +90,8 @@ function untilOverdue<A extends Address, C extends Connection, R>(
   const isStuck = (member?.lastReplyAt ?? 0) < sentAt && now - sentAt > 2 * lateAfterMs;
   if (untilSilent < 1 || isStuck) return 0;
   // While nobody is answered, silence alone decides: a hedge that came sooner would go to the same silent server.
-  if (heardAt <= Math.max(sentAt, now - silenceMs / 2)) return untilSilent;
+  const hasOther = shared.endpoints.all.length > 1;
+  if (heardAt <= sentAt || (hasOther && heardAt <= now - silenceMs / 2)) return untilSilent;
   if (untilLate < 1) return shared.budget.take() ? 0 : Math.min(untilSilent, askBudgetMs);
   return Math.min(untilSilent, untilLate);
 }

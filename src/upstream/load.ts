@@ -110,7 +110,8 @@ export function createLoad(): Load {
     blocks = blocks.filter(({ endedAt }) => endedAt > now - blockLifeMs);
     if (blocks.length > 0) return requests * Math.min(...blocks.map(({ msPerReply }) => msPerReply));
     if (startedAt === undefined || replies < fewReplies) return 0;
-    return (requests * (now - startedAt)) / (replies - 1);
+    // A silence that goes on now is no pace, either.
+    return (requests * (lastReplyAt - startedAt)) / (replies - 1);
   };
 
   const adaptWindow = (rttMs: number, leftMs: number, isWindowFull: boolean): void => {

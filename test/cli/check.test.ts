@@ -319,6 +319,12 @@ describe("check of the files", () => {
     assert.equal(all.get("tls")?.status, "failed");
   });
 
+  test("tells a certificate that begins tomorrow by the clock, not by a new certificate", async (t) => {
+    const all = await findings(t, await clientCertificate(t, { notBefore: inDays(1) }));
+    assert.equal(all.get("dates")?.status, "failed");
+    assert.match(all.get("dates")?.advice ?? "", /^set the clock of this host/);
+  });
+
   test("tells a chain that is in the wrong order", async (t) => {
     const files = await clientCertificate(t, {});
     const file = files["client-cert"] ?? "";
@@ -388,20 +394,33 @@ describe("check of the way to the KMS", () => {
     });
   }
 
-  const serverCertificates: readonly (readonly [what: string, Partial<CertificateOptions>, RegExp])[] = [
-    ["that has ended", { notBefore: inDays(-9), notAfter: inDays(-1) }, /has expired/],
+  const serverCertificates: readonly (readonly [
+    what: string,
+    Partial<CertificateOptions>,
+    message: RegExp,
+    advice: RegExp,
+  ])[] = [
+    [
+      "that has ended",
+      { notBefore: inDays(-9), notAfter: inDays(-1) },
+      /has expired/,
+      /a new server certificate/,
+    ],
     [
       "that is for another host",
       { dnsNames: ["other.example.com"], ipAddresses: [] },
       /is for other\.example\.com/,
+      /--serv-name/,
     ],
-    ["that does not begin before tomorrow", { notBefore: inDays(1) }, /not valid yet/],
+    ["that does not begin before tomorrow", { notBefore: inDays(1) }, /not valid yet/, /set the clock/],
   ];
-  for (const [what, options, message] of serverCertificates) {
+  for (const [what, options, message, advice] of serverCertificates) {
     test(`tells a server certificate ${what}`, async (t) => {
       await kms.setServerCertificate(options);
       t.after(() => kms.setServerCertificate());
-      assertFailed(await findings(t), "tls", message);
+      const all = await findings(t);
+      assertFailed(all, "tls", message);
+      assert.match([...all.values()].find(({ status }) => status === "failed")?.advice ?? "", advice);
     });
   }
 });

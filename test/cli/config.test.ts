@@ -643,7 +643,7 @@ describe("config", () => {
     writeFileSync(file, "");
     const { code, stderr } = await runCommand(configCommand, ["encryption-configuration", `--out=${file}/x`]);
     assert.equal(code, 1);
-    assert.match(stderr, /^Could not write to .*ENOTDIR/);
+    assert.match(stderr, /^Could not write to .*: it is not a folder\n$/);
   });
 
   const rows: readonly (readonly [what: string, argv: readonly string[], complaint: RegExp])[] = [

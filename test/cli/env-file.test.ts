@@ -17,6 +17,7 @@ describe("a file of variables", () => {
     ["quotes of both kinds", `A="1 2"\nB='3 "4"'`, { A: "1 2", B: '3 "4"' }],
     ["escapes in double quotes", String.raw`A="a\"b\\c"`, { A: String.raw`a"b\c` }],
     ["a line that goes on", "A=1\\\n2", { A: "12" }],
+    ["line ends of Windows", "A=1\r\nB='2'\r\n", { A: "1", B: "2" }],
     ["spaces around", "  A =  1  ", { A: "1" }],
     ["an empty value", "A=", { A: "" }],
     ["the last of several", "A=1\nA=2", { A: "2" }],
@@ -56,10 +57,10 @@ describe("--environment-file", () => {
   const wrong: readonly (readonly [what: string, bytes: string | Buffer, complaint: RegExp])[] = [
     [
       "with `export`",
-      "export OKMS_SOCK=/run/kms.sock\n",
-      /^--environment-file \S+\/main\.env: systemd ignores "export OKMS_SOCK", which is not the name of a variable$/,
+      "# of the unit\r\nexport OKMS_SOCK=/run/kms.sock\n",
+      /^--environment-file \S+\/main\.env: systemd ignores line 2: it has NAME=value alone, without export$/,
     ],
-    ["with a byte order mark", "\u{FEFF}OKMS_SOCK=/run/kms.sock\n", /systemd ignores "\\u\{feff\}OKMS_SOCK"/],
+    ["with a byte order mark", "\u{FEFF}OKMS_SOCK=/run/kms.sock\n", /begins with a byte order mark/],
     [
       "that is not UTF-8",
       Buffer.from("OKMS_KEY_LABEL=caf\u00e9\n", "latin1"),

@@ -163,6 +163,16 @@ describe("Encrypt fails with KMIP_UNEXPECTED where a server", () => {
     });
 });
 
+test("an identifier that a server gives to an Encrypt is not told: it may be the plaintext", async () => {
+  const uniqueIdentifier = Buffer.from(seed).toString("hex");
+  await withEncryptor(await oddServer({ authenticatedEncryptionTag: tag, uniqueIdentifier }), (encryptor) =>
+    assert.rejects(
+      encryptor.encrypt(seed, "key", within()),
+      (error) => error instanceof Error && error.message.endsWith("another key"),
+    ),
+  );
+});
+
 test("Decrypt fails with KMIP_UNEXPECTED where the plaintext is not of the ciphertext's length", async () => {
   const request = {
     keyId: "key",

@@ -57,6 +57,40 @@ test("a client certificate, by file and by value", async (t) => {
   assert.ok(api.seen.every(({ clientName }) => clientName === "jane"));
 });
 
+test("a kubeconfig that is no YAML: told by the line, without what stands there", async (t) => {
+  const api = await TestApiServer.start(t, 1);
+  const kubeconfig = path.join(api.folder, "broken");
+  const rows = [
+    ['users:\n- name: a\n  user:\n    token: "SECRET-TOKEN\n    bad: [\n', /not YAML: \w+ in line 6$/],
+    ["users:\n- name: a\n  user:\n    token: SECRET-TOKEN\n   bad: x\n", /not YAML: \w+ in line 5$/],
+    ["users: *SECRET-TOKEN\n", /not YAML/],
+  ] as const;
+  for (const [text, message] of rows) {
+    writeFileSync(kubeconfig, text);
+    await assert.rejects(reencrypt({ kubeconfig }), (error) => {
+      assert.ok(error instanceof ProviderError);
+      assert.match(error.message, message);
+      assert.doesNotMatch(error.message, /SECRET/);
+      return true;
+    });
+  }
+});
+
+test("a kubeconfig with an anchor and a merge key", async (t) => {
+  const api = await TestApiServer.start(t, 3);
+  const file = api.kubeconfig({ token: "right" });
+  const { users, ...others } = JSON.parse(readFileSync(file, "utf8")) as { users: { name: string }[] };
+  const lines = [`x: &user {token: right}`, `users: [{name: ${users[0]?.name}, user: {<<: *user}}]`];
+  writeFileSync(
+    file,
+    [...lines, ...Object.entries(others).map(([name, value]) => `${name}: ${JSON.stringify(value)}`)].join(
+      "\n",
+    ),
+  );
+  const ran = await reencrypt({ kubeconfig: file });
+  assert.equal(ran.code, 0, ran.stderr);
+});
+
 test("a token's file, by a path from the kubeconfig's folder, with a line's end", async (t) => {
   const api = await TestApiServer.start(t, 3);
   writeFileSync(path.join(api.folder, "token"), "right\n");
@@ -92,6 +126,16 @@ test("an exec plugin: run once, by a path from the kubeconfig's folder, and told
     kind: "ExecCredential",
     spec: { interactive: false },
   });
+});
+
+test("an exec plugin that prints the bare token: told without it", async (t) => {
+  const api = await TestApiServer.start(t, 1);
+  const command = path.join(api.folder, "bare.sh");
+  writeFileSync(command, "#!/bin/sh\necho SECRET-TOKEN\n", { mode: 0o700 });
+  await assert.rejects(
+    reencrypt({ kubeconfig: api.kubeconfig({ exec: { apiVersion, command } }) }),
+    (error) => error instanceof ProviderError && error.message.endsWith("printed is not JSON"),
+  );
 });
 
 test("an exec plugin's token that the API server refuses after a while: asked for another", async (t) => {

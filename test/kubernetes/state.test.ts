@@ -1,5 +1,6 @@
 /** An interruption and what comes after it: the state's file, who may read it, and when it is not gone on with. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -110,6 +111,17 @@ describe("reencrypt that is interrupted", () => {
       assert.equal(readFileSync(file, "utf8"), text);
     }
     assert.equal(other.patches, 0);
+  });
+
+  test("does not wait for a pipe, nor read a device that never ends", async (t) => {
+    const api = await TestApiServer.start(t, 1);
+    const pipe = path.join(api.folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    for (const state of [pipe, "/dev/zero", api.folder])
+      await assert.rejects(
+        reencrypt({ kubeconfig: api.kubeconfig(), state }),
+        /cannot read .*: is not a file/,
+      );
   });
 
   test("looks again at a resource in which an object failed", async (t) => {

@@ -1,7 +1,7 @@
 /** The log: both formats, what is escaped, what is redacted, errors as fields, and repeats folded by the minute. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { PassThrough, Writable } from "node:stream";
@@ -146,6 +146,19 @@ test("an error that nobody expected is written with where it came from", () => {
   logger.error("it failed", {}, new TypeError("x is not a function"));
   assert.equal(objects()[0]?.["error"], "x is not a function");
   assert.match(String(objects()[0]?.["stack"]), /^at .*log\.test\.ts/);
+});
+
+test("an error of the system is written without: its own words say what failed, on what and why", () => {
+  const { logger, objects } = createLog();
+  assert.throws(
+    () => readFileSync("/nowhere/file"),
+    (error) => {
+      logger.warn("it failed", {}, error);
+      return true;
+    },
+  );
+  assert.equal(objects()[0]?.["error"], "ENOENT: no such file or directory, open '/nowhere/file' [ENOENT]");
+  assert.equal(objects()[0]?.["stack"], undefined);
 });
 
 test("causes that go round, many errors in one, and what is no error at all are bearable", () => {

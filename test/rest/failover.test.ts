@@ -185,6 +185,7 @@ test("nor what a call is sent to again while the first server is silent", async 
 for (const [what, fault] of [
   ["says 500", { status: 500 }],
   ["redirects", { status: 302 }],
+  ["says 204, which is no success of the API", { status: 204 }],
   ["shows a page with status 404", { status: 404, page: "<html>no such page</html>" }],
   ["shows a page with status 403", { status: 403, page: "<html>forbidden</html>" }],
 ] as const)

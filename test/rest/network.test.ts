@@ -145,7 +145,7 @@ test("connections that go silent while one of the same server answers fail none 
   });
   const end = new AbortController();
   const caller = async (): Promise<void> => {
-    while (!end.signal.aborted) await encryptor.encrypt(seed, keyId, within(1_000));
+    while (!end.signal.aborted) await encryptor.encrypt(seed, keyId, within(2_500));
   };
   // More than the second chances that replies earn: the first who are answered elsewhere must free the others.
   const load = Promise.all(Array.from({ length: 40 }, caller));

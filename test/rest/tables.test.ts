@@ -72,6 +72,15 @@ test("the request id of a reply's header is used where the body has none", () =>
   assert.equal(errorOf(500, {}, { "x-request-id": "a\tb" }).requestId, undefined);
 });
 
+test("an identifier of the reply that is long enough to spell a seed is not shown", () => {
+  const seed = Buffer.alloc(32, 0x2a);
+  for (const spelling of [seed.toString("hex"), seed.toString("base64url")]) {
+    const ids = { error_id: spelling, request_id: spelling };
+    const error = errorOf(400, ids, { "x-request-id": spelling });
+    assert.ok(!JSON.stringify([error.message, error.details, error.requestId]).includes(spelling));
+  }
+});
+
 test("what an error message quotes of a payload is replaced by its length, and an id of the call's path is kept", () => {
   const id = "0b2c4a5e-1111-4222-8333-944444444444";
   const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
@@ -88,6 +97,10 @@ test("error messages are joined, cleared of control characters and cut", () => {
   assert.match(error.message, /: not yours; gone; word/);
   assert.ok(error.message.length < 400);
   assert.equal(error.retryable, false);
+});
+
+test("a success other than 200 is told as no answer of the API", () => {
+  assert.match(errorOf(204, new Uint8Array()).message, /204, which is no answer of the API/);
 });
 
 test("a redirect is told as one that is never followed", () => {

@@ -40,6 +40,14 @@ describe("The pace of an endpoint", () => {
         assert.equal(overloadOf(endpoint, 3000), undefined);
       });
 
+  test("is not slower for a silence that goes on", () => {
+    const load = createLoad();
+    load.enter();
+    reply(load, 9, 20);
+    now += 900;
+    assert.equal(Math.round(load.workMs(10)), 200);
+  });
+
   test("is steady once 8 replies have come, and no longer after a pause", () => {
     const load = createLoad();
     const beganAt = now;

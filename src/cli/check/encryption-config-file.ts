@@ -3,7 +3,7 @@
  * ignores or refuses a misspelt field, and neither is what was meant.
  */
 import * as v from "valibot";
-import { parseDocument } from "yaml";
+import { parseYaml } from "../../text/yaml.ts";
 
 /** A `kms` provider, as it is written. */
 export interface KmsProvider {
@@ -74,16 +74,11 @@ const mostComplaints = 5;
 
 /** Reads the text of a file. Never prints a value of it: it may hold keys of other providers. */
 export function readEncryptionConfiguration(text: string): ReadConfiguration {
-  const document = parseDocument(text, { prettyErrors: false });
-  const [error] = document.errors;
-  if (error !== undefined)
-    return { complaints: [`not YAML: ${error.code} in line ${lineAt(text, error.pos[0])}`] };
   let value: unknown;
   try {
-    value = document.toJS();
-  } catch {
-    // Aliases that multiply beyond all measure.
-    return { complaints: ["not YAML that can be read: too many aliases"] };
+    value = parseYaml(text);
+  } catch (error) {
+    return { complaints: [(error as Error).message] };
   }
   const parsed = v.safeParse(shape, value);
   if (!parsed.success) return { complaints: parsed.issues.slice(0, mostComplaints).map(describeIssue) };
@@ -124,8 +119,4 @@ function describeIssue(issue: v.BaseIssue<unknown>): string {
   if (issue.received === "undefined") return `${where} is missing`;
   if (issue.message.startsWith("must")) return `${where} ${issue.message}`;
   return `${where} must be ${(issue.expected ?? "").toLowerCase() || "something else"}`;
-}
-
-function lineAt(text: string, offset: number): number {
-  return text.slice(0, offset).split("\n").length;
 }

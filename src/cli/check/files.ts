@@ -58,10 +58,14 @@ function skip(names: readonly string[], because: string): Finding[] {
 }
 
 const renewAdvice = "have a new certificate issued; serve loads it without a restart";
+const clockAdvice = "set the clock of this host, or wait until the certificate is valid";
 
 function checkDates(material: TlsMaterial, now: Date): Finding {
   const problem = dateProblem(material, now);
-  if (problem.length > 0) return failed("dates", problem.join("; "), renewAdvice);
+  if (problem.length > 0) {
+    const isEarly = problem.every((one) => one.includes("not valid before"));
+    return failed("dates", problem.join("; "), isEarly ? clockAdvice : renewAdvice);
+  }
   const first = material.notAfter.toSorted((a, b) => a.notAfter.getTime() - b.notAfter.getTime())[0];
   if (first === undefined) return ok("dates", "no certificate that could expire");
   const days = Math.floor((first.notAfter.getTime() - now.getTime()) / dayMs);

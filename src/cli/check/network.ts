@@ -149,6 +149,9 @@ function adviceFor(message: string): string {
     return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
   if (message.includes("must have it issued anew"))
     return "ask the KMS's operator for a new server certificate: no TLS library of today accepts this one";
+  if (message.endsWith("has expired"))
+    return "ask the KMS's operator for a new server certificate, or set the clock of this host";
+  if (message.includes("is not valid yet")) return "set the clock that is wrong, of this host or of the KMS";
   if (message.includes("does not speak TLS"))
     return "compare the port of --serv-addr with the port of the KMS";
   return "compare --serv-addr with the address of the KMS, and read the log of the KMS";

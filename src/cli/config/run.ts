@@ -1,4 +1,5 @@
 /** Makes what `config` is asked for, and prints it or writes it into a folder. */
+import { quotePath } from "../../text/quote.ts";
 import { distributionFiles } from "./distributions.ts";
 import { encryptionConfiguration } from "./encryption-configuration.ts";
 import type { Kind } from "./kinds.ts";
@@ -62,8 +63,13 @@ export async function runConfig(
       stdout.write(isChanged ? `${file}\n` : `${file} (unchanged)\n`);
     return 0;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    stderr.write(`Could not write to ${options.out}: ${reason}\n`);
+    stderr.write(`Could not write to ${quotePath(options.out)}: ${reasonOf(error)}\n`);
     return 1;
   }
+}
+
+function reasonOf(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EEXIST" || code === "ENOTDIR") return "it is not a folder";
+  return error instanceof Error ? error.message : String(error);
 }

@@ -4,9 +4,10 @@
  * object and no name of one but what the API server has put into its token.
  */
 import { randomBytes } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import * as v from "valibot";
 import { ProviderError } from "../../errors.ts";
+import { readBounded, readFailure } from "../../net/pem.ts";
 import { quote } from "../../text/quote.ts";
 import { emptyTally, type Tally } from "./tally.ts";
 
@@ -131,15 +132,15 @@ export class RunState {
 }
 
 async function readContent(file: string): Promise<Content | undefined> {
-  let text: string;
+  let bytes: Buffer | undefined;
   try {
-    text = await readFile(file, "utf8");
+    bytes = await readBounded(file);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new ProviderError("CONFIG", `cannot read ${quote(file)}: ${(cause as Error).message}`, { cause });
+    throw new ProviderError("CONFIG", `cannot read ${quote(file)}: ${readFailure(cause)}`, { cause });
   }
   try {
-    return v.parse(shape, JSON.parse(text));
+    return v.parse(shape, JSON.parse(bytes?.toString("utf8") ?? ""));
   } catch (cause) {
     throw new ProviderError(
       "CONFIG",

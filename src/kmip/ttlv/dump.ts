@@ -2,7 +2,7 @@
  * A message as text, one line an item, in the specification's words. For people who look for a fault: nothing that
  * could be a secret is in it, only its length. What may be shown is listed; what is not listed is not shown.
  */
-import { withoutPayload } from "../../text/untrusted.ts";
+import { shownIdentifier, withoutPayload } from "../../text/untrusted.ts";
 import { enumerationName, isMask, maskNames } from "../spec/enumerations.ts";
 import { isKnownTag, Tag, tagByName, tagName } from "../spec/tags.ts";
 import { type Item, ItemType, type StructureItem } from "./item.ts";
@@ -72,6 +72,8 @@ interface Context {
   readonly depth: number;
   /** In a Credential, an extension or a custom attribute, whose content is the sender's own business. */
   readonly isPrivate: boolean;
+  /** In a Response Message: a server may echo a plaintext in any of its fields. */
+  readonly isReply: boolean;
   /** The tag that gives an Attribute Value its meaning: "State" in the Attribute Name makes 2 read "Active". */
   readonly attribute: number | undefined;
 }
@@ -122,8 +124,25 @@ function hex(bytes: Uint8Array): string {
   return bytes.length > maxTextChars / 2 ? `0x${shown}… (${bytes.length} bytes)` : `0x${shown}`;
 }
 
+/** A text of a reply: identifiers and short names as they are, of others only words; of a Result Message never more. */
+function replyText(tag: number, text: string): string {
+  const shown = tag === Tag.ResultMessage ? undefined : shownIdentifier(text);
+  return shown ?? withoutPayload(text);
+}
+
+/** The bytes of a reply that are shown at most, in an identifier of a server's own: no seed is as short. */
+const maxReplyIdBytes = 16;
+
+function isPublic(
+  { tag, value }: { readonly tag: number; readonly value: Uint8Array },
+  isReply: boolean,
+): boolean {
+  const isId = tag === Tag.UniqueBatchItemID || tag === Tag.AsynchronousCorrelationValue;
+  return publicBytes.has(tag) && !(isReply && isId && value.length > maxReplyIdBytes);
+}
+
 /** A value on one line. `tag` is what the value means, which for an Attribute Value is the attribute. */
-function valueText(item: Exclude<Item, StructureItem>, tag: number): string {
+function valueText(item: Exclude<Item, StructureItem>, tag: number, isReply: boolean): string {
   switch (item.type) {
     case ItemType.Enumeration:
       return enumerationName(tag, item.value);
@@ -134,9 +153,9 @@ function valueText(item: Exclude<Item, StructureItem>, tag: number): string {
     case ItemType.Interval:
       return `${item.value} s`;
     case ItemType.TextString:
-      return quoted(item.tag === Tag.ResultMessage ? withoutPayload(item.value) : item.value);
+      return quoted(isReply || item.tag === Tag.ResultMessage ? replyText(item.tag, item.value) : item.value);
     case ItemType.ByteString:
-      return publicBytes.has(item.tag) ? hex(item.value) : lengthOnly(item);
+      return isPublic(item, isReply) ? hex(item.value) : lengthOnly(item);
     case ItemType.BigInteger:
       return lengthOnly(item);
     default:
@@ -161,7 +180,8 @@ function attributeContext(item: StructureItem, context: Context): Context {
 /** What the items in a Structure are to be read as. */
 function inside(item: StructureItem, context: Context): Context {
   const isPrivate = context.isPrivate || item.tag === Tag.Credential || !isKnownTag(item.tag);
-  const next: Context = { depth: context.depth + 1, isPrivate, attribute: undefined };
+  const isReply = context.isReply || item.tag === Tag.ResponseMessage;
+  const next: Context = { depth: context.depth + 1, isPrivate, isReply, attribute: undefined };
   return item.tag === Tag.Attribute ? attributeContext(item, next) : next;
 }
 
@@ -173,7 +193,7 @@ function* lines(item: Item, context: Context): Generator<string> {
   if (sealed.has(tag)) return yield `${indent}${name}: ${lengthOnly(item)}`;
   if (item.type !== ItemType.Structure) {
     const isHidden = (context.isPrivate || !isKnownTag(tag)) && !isHarmless(item);
-    return yield `${indent}${name}: ${isHidden ? lengthOnly(item) : valueText(item, tag)}`;
+    return yield `${indent}${name}: ${isHidden ? lengthOnly(item) : valueText(item, tag, context.isReply)}`;
   }
   yield `${indent}${name}`;
   if (context.depth >= maxDumpDepth) return yield `${indent}  …`;
@@ -183,12 +203,13 @@ function* lines(item: Item, context: Context): Generator<string> {
 
 /**
  * The text of an item and of all in it, lines separated by a newline. Keys, data, nonces, tags, credentials, what is in
- * extensions and custom attributes, and every Byte String that is not known to be public appear as their length.
+ * extensions and custom attributes, and every Byte String that is not known to be public appear as their length. So does
+ * what a reply has in a text or an identifier that is longer than a UUID, and is no word.
  */
 export function dumpItem(item: Item, options: DumpOptions = {}): string {
   const maxChars = options.maxChars ?? defaultMaxChars;
   let text = "";
-  for (const line of lines(item, { depth: 0, isPrivate: false, attribute: undefined })) {
+  for (const line of lines(item, { depth: 0, isPrivate: false, isReply: false, attribute: undefined })) {
     const longer = text === "" ? line : `${text}\n${line}`;
     if (longer.length > maxChars) return `${longer.slice(0, maxChars)}…`;
     text = longer;

@@ -82,20 +82,19 @@ function logDate(logger: Logger, { keyId, warning }: KeyDateNearEvent): void {
   else logger.warn(warning.message, fields);
 }
 
-function logSampleFile(logger: Logger, { path, change, error }: SampleFileEvent): void {
+function logSampleFile(logger: Logger, { path, change, error: failure }: SampleFileEvent): void {
+  const error = failure instanceof Error ? failure.message : String(failure);
   switch (change) {
     case "unreadable":
-      logger.warn(
-        "cannot read the file of --state-dir; the deep probe starts without earlier test values",
-        { path },
+      logger.warn("cannot read the file of --state-dir; the deep probe starts without earlier test values", {
+        path,
         error,
-      );
+      });
       break;
     case "unwritable":
       logger.warn(
         "cannot write the file of --state-dir; the deep probe's test values are lost with this process",
-        { path },
-        error,
+        { path, error },
       );
       break;
     default:

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import * as v from "valibot";
 import { maxSamples } from "./samples.ts";
@@ -65,9 +65,18 @@ function render(samples: readonly Sample[]): string {
 
 /** @throws Error where it is damaged */
 function parse(text: string): readonly Sample[] {
-  const { checksum, samples } = v.parse(content, JSON.parse(text));
+  const { checksum, samples } = v.parse(content, parseJson(text));
   if (checksum !== checksumOf(samples)) throw new Error("the file is damaged: its checksum does not match");
   return v.parse(v.pipe(v.array(sample), v.maxLength(maxSamples)), samples);
+}
+
+/** What JSON.parse says of the text is not repeated: it quotes it, and the text may be another file's. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("the file is damaged: it is not JSON");
+  }
 }
 
 /** Over the list as JSON: bytes that changed on the disk must not pass for a key that changed. */
@@ -102,11 +111,17 @@ async function replace(folder: string, file: string, text: string): Promise<void
   const aside = path.join(folder, `.${sampleFileName}.${process.pid}.new`);
   const handle = await open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
   try {
-    await handle.chmod(0o600);
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    try {
+      await handle.chmod(0o600);
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(aside, file);
+  } catch (error) {
+    // Each process has a name of its own for it: on a full disk each start would leave one.
+    await rm(aside, { force: true }).catch(() => undefined);
+    throw error;
   }
-  await rename(aside, file);
 }

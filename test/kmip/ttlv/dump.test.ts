@@ -122,6 +122,27 @@ describe("a dump", () => {
     );
   });
 
+  test("shows nothing of a plaintext that a reply echoes in a text or an identifier, and a UUID as it is", () => {
+    const seed = Buffer.alloc(32, 0x2a);
+    const uuid = "0b2c4a5e-1111-4222-8333-944444444444";
+    const echoes = [
+      ...["hex", "base64"].map((spelling) => seed.toString(spelling as "hex" | "base64")),
+      seed.toString("latin1"),
+    ];
+    const fields = [
+      Tag.UniqueIdentifier,
+      Tag.ResultMessage,
+      Tag.ServerCorrelationValue,
+      Tag.VendorIdentification,
+    ];
+    const items = echoes.flatMap((echo) => fields.map((tag) => text(tag, echo)));
+    const ids = [Tag.UniqueBatchItemID, Tag.AsynchronousCorrelationValue].map((tag) => bytes(tag, seed));
+    const reply = structure(Tag.ResponseMessage, ...items, ...ids, text(Tag.UniqueIdentifier, uuid));
+    const dump = dumpItem(reply);
+    for (const echo of echoes) assert.ok(!dump.includes(echo), dump);
+    assert.match(dump, new RegExp(`Unique Identifier: "${uuid}"$`));
+  });
+
   test("cannot be made to forge a line, or to turn its text around", () => {
     const dump = dumpItem(text(Tag.VendorIdentification, 'a"\nOperation: Get\r\u2028\u202E\u0085'));
     assert.equal(dump, String.raw`Vendor Identification: "a\"\nOperation: Get\r\u2028\u202e\u0085"`);

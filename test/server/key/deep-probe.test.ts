@@ -1,6 +1,14 @@
 /** The deep probe: what an earlier one wrapped has to open, in memory and across restarts. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import type { TestContext } from "node:test";
 import { proveEncrypts } from "../../../src/encryptors/prove-encrypts.ts";
@@ -447,6 +455,13 @@ describe("a file of --state-dir that", () => {
     await file.write([sampleOf("a")]);
     assert.equal(readFileSync(target, "utf8"), "mine");
     assert.deepEqual(await file.read(), [sampleOf("a")]);
+  });
+
+  test("a write that fails leaves nothing behind", async (t) => {
+    const folder = temporaryFolder(t);
+    mkdirSync(path.join(folder, sampleFileName));
+    await assert.rejects(createSampleFile(folder).write([sampleOf("a")]), { syscall: "rename" });
+    assert.deepEqual(readdirSync(folder), [sampleFileName]);
   });
 
   test("is missing is no failure", async (t) => {
