@@ -30,7 +30,7 @@ export const templateSocket = socketUnit({ name: instance, sock: socket, mode: "
 export const sysusers = `u okms - "KMS plugin of Kubernetes" /nonexistent /usr/sbin/nologin\n`;
 
 /** An example of /etc/okms/INSTANCE.env: systemd.exec(5), EnvironmentFile=. */
-export const exampleEnvironment = `# /etc/okms/main.env: settings of ${name}@main.service, a variable a line.
+export const exampleEnvironment = `# /etc/okms/main.env: settings of ${name}@main.service, one variable per line.
 # Every flag of \`${name} serve --help\` has its variable. After a change:
 #   systemctl restart ${name}@main.service
 
@@ -41,7 +41,7 @@ OKMS_CLIENT_CERT=/etc/okms/cert.pem
 OKMS_CLIENT_KEY=/etc/okms/key.pem
 OKMS_CA_CERT=/etc/okms/ca.pem
 
-# Remembers across restarts what tells that a key was exchanged. The unit makes the folder.
+# Test values with which a start verifies that the key is still the same. The unit creates the folder.
 OKMS_STATE_DIR=/var/lib/${name}/main
 
 # The socket of the unit, for the commands that read this file; the unit has this one in any case.

@@ -58,7 +58,7 @@ export interface Metrics {
   certificates(list: TlsMaterial["notAfter"]): void;
   /** Certificate files were read again, and accepted or refused. */
   reload(outcome: "ok" | "refused"): void;
-  /** The socket file was gone and was made again. */
+  /** The socket file was missing and was created again. */
   socketRebind(): void;
   /** From now on `lost` is asked how many lines of the log could not be written. */
   logLines(lost: () => number): void;
@@ -71,20 +71,46 @@ export interface Metrics {
 /** Makes metrics of their own registry: two of them in one process do not meet. */
 export function createMetrics(options: MetricsOptions): Metrics {
   const register = new Registry();
-  describeProcess(register);
-  describeBuild(register, options);
+  const make = createMaker(register);
+  describeProcess(register, make);
+  describeBuild(make, options);
   return {
-    ...createRequestMetrics(register),
-    ...createKeyMetrics(register),
-    ...createUpkeepMetrics(register),
-    ...createKmsMetrics(register, options.protocol),
+    ...createRequestMetrics(make),
+    ...createKeyMetrics(make),
+    ...createUpkeepMetrics(make),
+    ...createKmsMetrics(make, options.protocol),
     render: () => register.metrics(),
     contentType: register.contentType,
   };
 }
 
+type Labels = readonly string[];
+
+/** Makes the metrics of a registry: names get the prefix; `collect` sets the values just before they are read. */
+interface Maker {
+  counter(name: string, help: string, labels?: Labels, collect?: () => void): Counter<string>;
+  gauge(name: string, help: string, labels?: Labels, collect?: () => void): Gauge<string>;
+  /** A histogram with {@link durationBuckets}. */
+  duration(name: string, help: string, labels?: Labels): Histogram<string>;
+}
+
+function createMaker(register: Registry): Maker {
+  const optionsOf = (name: string, help: string, labels: Labels = [], collect?: () => void) => ({
+    name: `${prefix}${name}`,
+    help,
+    labelNames: [...labels],
+    registers: [register],
+    ...(collect === undefined ? {} : { collect }),
+  });
+  return {
+    counter: (...given) => new Counter(optionsOf(...given)),
+    gauge: (...given) => new Gauge(optionsOf(...given)),
+    duration: (...given) => new Histogram({ ...optionsOf(...given), buckets: [...durationBuckets] }),
+  };
+}
+
 /** CPU, memory, open files, garbage collection: the library's own, under their usual names. And the event loop. */
-function describeProcess(register: Registry): void {
+function describeProcess(register: Registry, make: Maker): void {
   // The histogram of the event loop's delay wakes the process 100 times a second, and its values begin at the 10 ms between.
   const never = 86_400_000;
   collectDefaultMetrics({
@@ -98,56 +124,45 @@ function describeProcess(register: Registry): void {
   for (const figure of ["min", "max", "mean", "stddev", "p50", "p90", "p99"])
     register.removeSingleMetric(`nodejs_eventloop_lag_${figure}_seconds`);
   let last = performance.eventLoopUtilization();
-  const utilization = new Gauge({
-    name: `${prefix}event_loop_utilization`,
-    help: "Part of the time since the last scrape, 0 to 1, in which the event loop was busy.",
-    registers: [register],
-    collect() {
+  const utilization = make.gauge(
+    "event_loop_utilization",
+    "Part of the time since the last scrape, 0 to 1, in which the event loop was busy.",
+    [],
+    () => {
       const now = performance.eventLoopUtilization();
       utilization.set(performance.eventLoopUtilization(now, last).utilization);
       last = now;
     },
-  });
+  );
   // Gauges that are named as counters, which `promtool check metrics` complains about; each is there by type too.
   for (const what of ["handles", "requests", "resources"])
     register.removeSingleMetric(`nodejs_active_${what}_total`);
 }
 
-function describeBuild(register: Registry, { version, protocol }: MetricsOptions): void {
-  new Gauge({
-    name: `${prefix}build_info`,
-    help: "Always 1; the version of the program, of Node.js, and the protocol spoken to the KMS.",
-    labelNames: ["version", "node_version", "protocol"],
-    registers: [register],
-  }).set({ version, node_version: process.version, protocol }, 1);
+function describeBuild(make: Maker, { version, protocol }: MetricsOptions): void {
+  make
+    .gauge(
+      "build_info",
+      "Always 1; the version of the program, of Node.js, and the protocol spoken to the KMS.",
+      ["version", "node_version", "protocol"],
+    )
+    .set({ version, node_version: process.version, protocol }, 1);
 }
 
-function createRequestMetrics(register: Registry): Pick<Metrics, "request" | "inflight" | "rejected"> {
-  const registers = [register];
-  const total = new Counter({
-    name: `${prefix}requests_total`,
-    help: "Calls answered on the socket, by method and gRPC code.",
-    labelNames: ["method", "code"],
-    registers,
-  });
-  const duration = new Histogram({
-    name: `${prefix}request_duration_seconds`,
-    help: "Time from a call's headers to its answer, by method and gRPC code.",
-    labelNames: ["method", "code"],
-    buckets: [...durationBuckets],
-    registers,
-  });
-  const inflight = new Gauge({
-    name: `${prefix}inflight_requests`,
-    help: "Calls to the KMS that are inside now.",
-    registers,
-  });
-  const rejected = new Counter({
-    name: `${prefix}rejected_total`,
-    help: "Calls, connections and sessions turned away, by reason.",
-    labelNames: ["reason"],
-    registers,
-  });
+function createRequestMetrics(make: Maker): Pick<Metrics, "request" | "inflight" | "rejected"> {
+  const total = make.counter("requests_total", "Calls answered on the socket, by method and gRPC code.", [
+    "method",
+    "code",
+  ]);
+  const duration = make.duration(
+    "request_duration_seconds",
+    "Time from a call's headers to its answer, by method and gRPC code.",
+    ["method", "code"],
+  );
+  const inflight = make.gauge("inflight_requests", "Calls in progress that need the KMS.");
+  const rejected = make.counter("rejected_total", "Calls, connections and sessions refused, by reason.", [
+    "reason",
+  ]);
   const codes = boundedLabel();
   const seriesOf = cached((method: string, code: string) => {
     const labels = { method, code };
@@ -168,46 +183,34 @@ function createRequestMetrics(register: Registry): Pick<Metrics, "request" | "in
   };
 }
 
-function createKmsMetrics(
-  register: Registry,
-  protocol: "kmip" | "rest",
-): Pick<Metrics, "kms" | "connections"> {
-  const registers = [register];
-  const total = new Counter({
-    name: `${prefix}kms_requests_total`,
-    help: "Requests to the KMS, by protocol, operation and outcome: ok, or the error code of docs/troubleshooting.md.",
-    labelNames: ["protocol", "operation", "outcome"],
-    registers,
-  });
-  const duration = new Histogram({
-    name: `${prefix}kms_request_duration_seconds`,
-    help: "Time from the sending of a request to the KMS to its reply or failure.",
-    labelNames: ["protocol", "operation", "outcome"],
-    buckets: [...durationBuckets],
-    registers,
-  });
+function createKmsMetrics(make: Maker, protocol: "kmip" | "rest"): Pick<Metrics, "kms" | "connections"> {
+  const total = make.counter(
+    "kms_requests_total",
+    "Requests to the KMS, by protocol, operation and outcome: ok, or the error code of docs/troubleshooting.md.",
+    ["protocol", "operation", "outcome"],
+  );
+  const duration = make.duration(
+    "kms_request_duration_seconds",
+    "Time from the sending of a request to the KMS to its reply or failure.",
+    ["protocol", "operation", "outcome"],
+  );
   let source: (() => ConnectionCounts) | undefined;
-  const connections = new Gauge({
-    name: `${prefix}kms_connections`,
-    help: "Connections to the KMS, by state: idle, busy, connecting.",
-    labelNames: ["state"],
-    registers,
-    collect() {
+  const connections = make.gauge(
+    "kms_connections",
+    "Connections to the KMS, by state: idle, busy, connecting.",
+    ["state"],
+    () => {
       for (const [state, count] of Object.entries(source?.() ?? {})) connections.set({ state }, count);
     },
-  });
-  const up = new Gauge({
-    name: `${prefix}kms_endpoint_up`,
-    help: "1 where the server answered when last tried, 0 where it did not.",
-    labelNames: ["endpoint"],
-    registers,
-  });
-  const inUse = new Gauge({
-    name: `${prefix}kms_endpoint_in_use`,
-    help: "1 for the server that requests go to now, 0 for the others.",
-    labelNames: ["endpoint"],
-    registers,
-  });
+  );
+  const up = make.gauge("kms_endpoint_up", "1 if the server answered at the last attempt, 0 if it did not.", [
+    "endpoint",
+  ]);
+  const inUse = make.gauge(
+    "kms_endpoint_in_use",
+    "1 for the server that requests go to now, 0 for the others.",
+    ["endpoint"],
+  );
   const operations = boundedLabel();
   const seriesOf = cached((operation: string, outcome: string) => {
     const labels = { protocol, operation, outcome };
@@ -248,42 +251,29 @@ function createKmsMetrics(
   };
 }
 
-function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "keyState" | "keyDates"> {
-  const registers = [register];
-  const total = new Counter({
-    name: `${prefix}probe_total`,
-    help: "Probes of the key, by kind (light, deep) and outcome (ok, transient, permanent).",
-    labelNames: ["kind", "outcome"],
-    registers,
-  });
-  const duration = new Histogram({
-    name: `${prefix}probe_duration_seconds`,
-    help: "Time that a probe of the key took, by kind.",
-    labelNames: ["kind"],
-    buckets: [...durationBuckets],
-    registers,
-  });
-  const lastGood = new Gauge({
-    name: `${prefix}last_successful_probe_timestamp_seconds`,
-    help: "When a probe of the key last succeeded, in seconds since 1970; 0 where none has.",
-    registers,
-  });
-  const lastDeep = new Gauge({
-    name: `${prefix}last_successful_deep_probe_timestamp_seconds`,
-    help: "When a deep probe of the key last succeeded, in seconds since 1970; 0 where none has.",
-    registers,
-  });
-  const hashInfo = new Gauge({
-    name: `${prefix}key_id_hash_info`,
-    help: "Always 1; the key in use, as the hash in kube-apiserver's apiserver_envelope_encryption_key_id_hash metrics.",
-    labelNames: ["key_id_hash"],
-    registers,
-  });
-  const changes = new Counter({
-    name: `${prefix}key_changes_total`,
-    help: "How often another key came into use.",
-    registers,
-  });
+function createKeyMetrics(make: Maker): Pick<Metrics, "probe" | "key" | "keyState" | "keyDates"> {
+  const total = make.counter(
+    "probe_total",
+    "Probes of the key, by kind (light, deep) and outcome (ok, transient, permanent).",
+    ["kind", "outcome"],
+  );
+  const duration = make.duration("probe_duration_seconds", "Time that a probe of the key took, by kind.", [
+    "kind",
+  ]);
+  const lastGood = make.gauge(
+    "last_successful_probe_timestamp_seconds",
+    "When a probe of the key last succeeded, in seconds since 1970; 0 where none has.",
+  );
+  const lastDeep = make.gauge(
+    "last_successful_deep_probe_timestamp_seconds",
+    "When a deep probe of the key last succeeded, in seconds since 1970; 0 where none has.",
+  );
+  const hashInfo = make.gauge(
+    "key_id_hash_info",
+    "Always 1; the key in use, as the hash in kube-apiserver's apiserver_envelope_encryption_key_id_hash metrics.",
+    ["key_id_hash"],
+  );
+  const changes = make.counter("key_changes_total", "How often another key came into use.");
   for (const kind of ["light", "deep"]) {
     for (const outcome of ["ok", "transient", "permanent"]) total.inc({ kind, outcome }, 0);
   }
@@ -303,30 +293,26 @@ function createKeyMetrics(register: Registry): Pick<Metrics, "probe" | "key" | "
       hashInfo.reset();
       hashInfo.set({ key_id_hash: keyIdHash(keyId) }, 1);
     },
-    ...createKeyStateMetrics(register),
+    ...createKeyStateMetrics(make),
   };
 }
 
-function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "keyDates"> {
-  const registers = [register];
-  const states = new Gauge({
-    name: `${prefix}key_state`,
-    help: "1 for the state of the key, 0 for the others: unknown, ok, grace, transient, permanent.",
-    labelNames: ["state"],
-    registers,
-  });
-  const failures = new Gauge({
-    name: `${prefix}key_failure`,
-    help: "Always 1; the error code of docs/troubleshooting.md with which the key fails now. No series while it is ok.",
-    labelNames: ["code"],
-    registers,
-  });
-  const dates = new Gauge({
-    name: `${prefix}key_date_timestamp_seconds`,
-    help: "Dates of the key in use, in seconds since 1970: process-start, protect-stop, deactivation.",
-    labelNames: ["date"],
-    registers,
-  });
+function createKeyStateMetrics(make: Maker): Pick<Metrics, "keyState" | "keyDates"> {
+  const states = make.gauge(
+    "key_state",
+    "1 for the state of the key, 0 for the others: unknown, ok, grace, transient, permanent.",
+    ["state"],
+  );
+  const failures = make.gauge(
+    "key_failure",
+    "Always 1; the error code of docs/troubleshooting.md with which the key fails now. No series while it is ok.",
+    ["code"],
+  );
+  const dates = make.gauge(
+    "key_date_timestamp_seconds",
+    "Dates of the key in use, in seconds since 1970: process-start, protect-stop, deactivation.",
+    ["date"],
+  );
   for (const state of keyStates) states.set({ state }, state === "unknown" ? 1 : 0);
   return {
     keyState(now, code) {
@@ -344,36 +330,32 @@ function createKeyStateMetrics(register: Registry): Pick<Metrics, "keyState" | "
 }
 
 function createUpkeepMetrics(
-  register: Registry,
+  make: Maker,
 ): Pick<Metrics, "certificates" | "reload" | "socketRebind" | "logLines"> {
-  const registers = [register];
-  const notAfter = new Gauge({
-    name: `${prefix}certificate_not_after_timestamp_seconds`,
-    help: "When the certificate that ends first in the file ends, in seconds since 1970.",
-    labelNames: ["file"],
-    registers,
-  });
-  const reloads = new Counter({
-    name: `${prefix}reload_total`,
-    help: "Changed certificate files read again, by outcome: ok, refused.",
-    labelNames: ["outcome"],
-    registers,
-  });
-  const rebinds = new Counter({
-    name: `${prefix}socket_rebinds_total`,
-    help: "How often the socket file was gone and was made again.",
-    registers,
-  });
+  const notAfter = make.gauge(
+    "certificate_not_after_timestamp_seconds",
+    "When the first certificate of the file expires, in seconds since 1970.",
+    ["file"],
+  );
+  const reloads = make.counter(
+    "reload_total",
+    "Changed certificate files read again, by outcome: ok, refused.",
+    ["outcome"],
+  );
+  const rebinds = make.counter(
+    "socket_rebinds_total",
+    "How often the socket file was missing and was created again.",
+  );
   let lostLines: (() => number) | undefined;
-  const lost = new Counter({
-    name: `${prefix}log_lines_lost_total`,
-    help: "Lines of the log that could not be written: a full disk, a reader that is gone or does not keep up.",
-    registers,
-    collect() {
+  const lost = make.counter(
+    "log_lines_lost_total",
+    "Lines of the log that could not be written: a full disk, a reader that has exited or is too slow.",
+    [],
+    () => {
       lost.reset();
       lost.inc(lostLines?.() ?? 0);
     },
-  });
+  );
   for (const outcome of ["ok", "refused"]) reloads.inc({ outcome }, 0);
   return {
     certificates(list) {

@@ -1,5 +1,5 @@
 /**
- * `audit`: says of what etcd holds which key it is under, and what is not as it should be. Needs no KMS but for --verify.
+ * `audit`: reports which key each object in etcd is under, and what is wrong. Needs a KMS for --verify only.
  * The work is in audit/, loaded only when it is asked for.
  */
 import { existsSync } from "node:fs";
@@ -11,7 +11,7 @@ import { kmsFlags, listOf, liveFlags, sourceFlags, stdinWord } from "./etcd/flag
 /** See the file's head. */
 export const auditCommand = defineCliCommand({
   name: "audit",
-  description: "say of what etcd holds which key it is under, and whether an old key may be destroyed",
+  description: "report which key each object in etcd is under, and whether an old key can be destroyed",
   words: [stdinWord],
   otherDefaults: serveFlags,
   flags: {
@@ -20,7 +20,7 @@ export const auditCommand = defineCliCommand({
       type: "string",
       list: true,
       valueHint: "ID[,…]",
-      description: "say whether this key of the KMS may be destroyed: whether any source still needs it",
+      description: "say whether this key of the KMS can be destroyed: whether any source still needs it",
     },
     verify: {
       group: "AUDIT",
@@ -31,7 +31,8 @@ export const auditCommand = defineCliCommand({
       group: "AUDIT",
       type: "string",
       valueHint: "FILE",
-      description: "kube-apiserver's EncryptionConfiguration: what it wants encrypted, and by which provider",
+      description:
+        "kube-apiserver's EncryptionConfiguration: which resources must be encrypted, and by which provider",
     },
     json: { group: "AUDIT", type: "boolean", description: "print JSON" },
     textfile: {
@@ -50,13 +51,13 @@ export const auditCommand = defineCliCommand({
     },
     ...kmsFlags,
   },
-  epilog: `Nothing is written, in etcd or in the KMS. Nothing decrypted is printed or kept.
+  epilog: `It writes nothing, in etcd or in the KMS, and does not print or keep what it decrypts.
 
 Examples
   okms-k8s-encryption-provider audit --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt \\
     --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key
   okms-k8s-encryption-provider audit --key-id d5b56080-33f6-45bc-9fca-df4dadadde16 --snapshot a.db --snapshot b.db
-  okms-k8s-encryption-provider audit --verify --sock /run/okms/kms.sock --snapshot backup.db
+  okms-k8s-encryption-provider audit --verify --sock /run/okms-k8s-encryption-provider/main.sock --snapshot backup.db
 
 Exit code: 0 everything is as it should be (with --key-id: the key may be destroyed), 1 something is not or a source
 cannot be read, 2 the command line is wrong.`,

@@ -9,26 +9,27 @@ import { serveFlags } from "./serve-flags.ts";
 /** See the file's head. */
 export const checkCommand = defineCliCommand({
   name: "check",
-  description: "with the flags of serve: try everything that serve needs, and report what is wrong",
+  description: "with the flags of serve: test everything that serve needs, and report what is wrong",
   flags: {
     "encryption-config": {
       group: "CHECK",
       type: "string",
       valueHint: "FILE",
-      description: "kube-apiserver's EncryptionConfiguration, to be checked too",
+      description: "also check this EncryptionConfiguration of kube-apiserver",
     },
     "encryption-config-sock": {
       group: "CHECK",
       type: "string",
       valueHint: "PATH",
       fallback: "--sock",
-      description: "the socket's path as kube-apiserver has it, where it is mounted at another one",
+      description: "path of the socket in kube-apiserver, if it is mounted at another path there",
     },
     user: {
       group: "CHECK",
       type: "string",
       valueHint: "USER",
-      description: "judge as a unit with this user: with its groups, without capabilities; needs root",
+      description:
+        "check as this user, with its groups and without capabilities, as a unit runs; requires root",
     },
     "as-unit": {
       group: "CHECK",
@@ -41,8 +42,13 @@ export const checkCommand = defineCliCommand({
     ...serveFlags,
   },
   epilog: `Each check is a line: ✔ passed, ! a warning, ✖ failed (with what to do), — skipped since an earlier one failed.
-Nothing is changed, here or in the KMS, and no key material is asked for. Run it as the user that serve runs as, or as
-root with --user.
+It changes nothing, on this host or in the KMS, and never asks for key material. Run it as the user that serve runs as,
+or as root with --user.
+
+Examples
+  okms-k8s-encryption-provider check --environment-file /etc/okms/main.env --user okms
+  okms-k8s-encryption-provider check --environment-file /etc/okms/main.env --user okms \\
+    --encryption-config /etc/kubernetes/okms/encryption-configuration.yaml
 
 Exit code: 0 no check failed, 1 one did, 2 the command line is wrong.`,
   async run({ read, settings, env, stdout, stderr }) {

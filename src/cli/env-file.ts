@@ -15,7 +15,7 @@ export const envFileFlag = {
     type: "string",
     valueHint: "FILE",
     description:
-      "read OKMS_… variables from this file too, as the packaged unit reads /etc/okms/INSTANCE.env",
+      "also read OKMS_… variables from this file, as the unit of the package reads /etc/okms/INSTANCE.env",
   },
 } as const;
 

@@ -8,8 +8,7 @@ import { quote } from "../text/quote.ts";
 import { asksFor, readArgv } from "./argv.ts";
 import { auditCommand } from "./audit.ts";
 import { checkCommand } from "./check.ts";
-import { runCliCommand } from "./command.ts";
-import type { CliCommand, CommandIo } from "./command.ts";
+import { runCliCommand, type CliCommand, type CommandIo } from "./command.ts";
 import { configCommand } from "./config.ts";
 import { programName, renderHelp } from "./help.ts";
 import { initCommand } from "./init.ts";
@@ -44,6 +43,7 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
   if (argv.length === 0) return print(io.stderr, programHelp(), 0);
 
   const [word = ""] = argv;
+  if (word === "help") return runCli([...argv.slice(1), "--help"], io);
   const named = commands.get(word);
   const rest = named === undefined ? argv : argv.slice(1);
   if (asksFor(rest, "help", "h"))
@@ -90,6 +90,6 @@ function endWithReader(stdout: NodeJS.WritableStream): void {
 }
 
 function unknownCommand(word: string): string {
-  const near = nearest(word, [...commands.keys()]);
+  const near = nearest(word, [...commands.keys(), "--version"]);
   return `Unknown command ${quote(word)}${near === undefined ? "" : `: did you mean ${near}?`}`;
 }

@@ -1,6 +1,6 @@
 /**
- * `probe`: speaks to a running plugin as kube-apiserver does, and says whether kube-apiserver would be content.
- * Fit for a systemd or Pod probe. The work is in probe/, loaded only when it is asked for.
+ * `probe`: calls a running plugin as kube-apiserver does, and says whether kube-apiserver would accept its answers.
+ * Suits a systemd or Pod probe. The work is in probe/, loaded only when it is asked for.
  */
 import { quote } from "../text/quote.ts";
 import { defineCliCommand } from "./command.ts";
@@ -18,33 +18,33 @@ export const probeCommand = defineCliCommand({
       ...serveFlags.sock,
       group: "PROBE",
       description:
-        "Unix socket of the plugin: a path, @name, or the endpoint as kube-apiserver has it (unix://…)",
+        "Unix socket of the plugin: a path, @name, or an endpoint of an EncryptionConfiguration (unix://…)",
     },
     count: {
       group: "PROBE",
       type: "string",
       valueHint: "N",
       default: "1",
-      description: "rounds of Status, Encrypt and Decrypt, each with fresh random bytes",
+      description: "number of rounds of Status, Encrypt and Decrypt, each with new random bytes",
     },
     concurrency: {
       group: "PROBE",
       type: "string",
       valueHint: "N",
       default: "1",
-      description: "rounds at once",
+      description: "number of rounds at the same time",
     },
     timeout: {
       group: "PROBE",
       type: "string",
       valueHint: "DURATION",
       default: "3s",
-      description: "longest time of a call: the timeout of the EncryptionConfiguration",
+      description: "maximum time of a call: use the timeout of the EncryptionConfiguration",
     },
     watch: {
       group: "PROBE",
       type: "boolean",
-      description: "go on until interrupted, with a line for each run",
+      description: "repeat until interrupted, with a line for each run",
     },
     interval: {
       group: "PROBE",
@@ -55,8 +55,11 @@ export const probeCommand = defineCliCommand({
     },
     json: { group: "PROBE", type: "boolean", description: "print JSON, one object a run" },
   },
-  epilog:
-    "Exit code: 0 every call succeeded, 1 one failed (with --watch: in any run), 2 the command line is wrong.",
+  epilog: `Examples
+  okms-k8s-encryption-provider probe --sock /run/okms-k8s-encryption-provider/main.sock
+  okms-k8s-encryption-provider probe --sock /run/okms-k8s-encryption-provider/main.sock --count 300 --concurrency 8
+
+Exit code: 0 every call succeeded, 1 one failed (with --watch: in any run), 2 the command line is wrong.`,
   async run({ read, stdout }) {
     const { checkSockLength, parseEndpoint } = await import("./kms-endpoint.ts");
     const day = 86_400_000;

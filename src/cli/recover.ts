@@ -9,7 +9,7 @@ import { kmsFlags, listOf, sourceFlags, stdinWord } from "./etcd/flags.ts";
 /** See the file's head. */
 export const recoverCommand = defineCliCommand({
   name: "recover",
-  description: "get objects out of etcd or a backup, decrypted, as YAML or JSON for kubectl apply",
+  description: "decrypt objects from etcd or a backup, as YAML or JSON for kubectl apply",
   words: [stdinWord],
   otherDefaults: serveFlags,
   flags: {
@@ -18,7 +18,7 @@ export const recoverCommand = defineCliCommand({
       type: "string",
       list: true,
       valueHint: "RESOURCE[,…]",
-      description: "only these resources, as secrets, configmaps, widgets.example.com",
+      description: "only these resources, such as secrets, configmaps, widgets.example.com",
     },
     namespace: {
       group: "RECOVER",
@@ -34,14 +34,18 @@ export const recoverCommand = defineCliCommand({
       valueHint: "NAME[,…]",
       description: "only objects of these names",
     },
-    all: { group: "RECOVER", type: "boolean", description: "everything; one of these four must be given" },
+    all: {
+      group: "RECOVER",
+      type: "boolean",
+      description: "every object; one of these four flags must be given",
+    },
     output: {
       group: "RECOVER",
       type: "string",
       valueHint: "yaml|json",
       default: "yaml",
       description:
-        "the form, also -o; JSON is a List, or the object itself where all three of the above are given",
+        "output format, also -o; JSON is a List, or the object itself if --resource, --namespace and --name name one",
     },
     o: { group: "RECOVER", type: "string", hidden: true, description: "the same as --output" },
     out: {
@@ -53,7 +57,7 @@ export const recoverCommand = defineCliCommand({
     show: {
       group: "RECOVER",
       type: "boolean",
-      description: "print to a terminal; to a pipe or a file it is not needed",
+      description: "allow standard output to be a terminal; not needed for a pipe or a file",
     },
     raw: {
       group: "RECOVER",
@@ -65,12 +69,12 @@ export const recoverCommand = defineCliCommand({
       group: "RECOVER",
       type: "boolean",
       description:
-        "keep uid, ownerReferences, managedFields and what else the API server sets; kubectl apply stumbles over it",
+        "keep uid, ownerReferences, managedFields and the other fields that the API server sets, which kubectl apply refuses",
     },
     ...sourceFlags,
     ...kmsFlags,
   },
-  epilog: `What is printed or written is secret. Nothing of it reaches a log or an error message. Values in plaintext need no KMS.
+  epilog: `The output is secret. No part of it is written to a log or an error message. Values in plaintext need no KMS.
 
 Examples
   okms-k8s-encryption-provider recover --snapshot backup.db --resource secrets --namespace shop --out ./secrets FLAGS

@@ -13,7 +13,7 @@ const mostQps = 10_000;
 /** See the file's head. */
 export const reencryptCommand = defineCliCommand({
   name: "reencrypt",
-  description: "after a rotation: have the API server rewrite everything that is under an older key",
+  description: "after a rotation: have the API server rewrite every object that is under an old key",
   flags: {
     "encryption-config": {
       group: "WHAT",
@@ -56,36 +56,41 @@ export const reencryptCommand = defineCliCommand({
       valueHint: "METHOD",
       default: "auto",
       description:
-        "migration: StorageVersionMigration; patch: a PATCH of each object without change; auto: the first, where it works",
+        "migration: StorageVersionMigration; patch: a PATCH of each object without a change; auto: migration if it works, else patch",
     },
     qps: {
       group: "HOW",
       type: "string",
       valueHint: "N",
       default: "50",
-      description: "most requests a second; a StorageVersionMigration has a rate of its own",
+      description: "maximum number of requests per second; a StorageVersionMigration has its own rate",
     },
     state: {
       group: "HOW",
       type: "string",
       valueHint: "FILE",
       description:
-        "note here how far it is: after an interruption the same command goes on; deleted at the end",
+        "file for the progress: after an interruption the same command continues there; deleted at the end",
     },
-    "dry-run": { group: "HOW", type: "boolean", description: "write nothing: check the rights, and count" },
+    "dry-run": {
+      group: "HOW",
+      type: "boolean",
+      description: "write nothing: check the rights, and count the objects",
+    },
     "print-rbac": {
       group: "HOW",
       type: "boolean",
-      description: "print the role that this needs, for kubectl apply, and end",
+      description: "print the role that this needs, for kubectl apply, and exit",
     },
     ...liveFlags,
   },
-  epilog: `Objects are read by their metadata only, and nothing that somebody writes meanwhile is overwritten.
-After a rotation wait a minute: by then every API server knows the new key. With --endpoints it ends with an audit
+  epilog: `It reads the metadata of objects only, and overwrites nothing that is changed in the meantime.
+After a rotation wait two minutes: by then every API server knows the new key. With --endpoints it ends with an audit
 of etcd.
 
 Examples
-  okms-k8s-encryption-provider reencrypt --encryption-config /etc/kubernetes/encryption-configuration.yaml --dry-run
+  okms-k8s-encryption-provider reencrypt --encryption-config /etc/kubernetes/okms/encryption-configuration.yaml \\
+    --dry-run
   okms-k8s-encryption-provider reencrypt --resource secrets,configmaps --state reencrypt.json
 
 Exit code: 0 everything is rewritten (and the audit is clean), 1 something is not, 2 the command line is wrong, 130 interrupted.`,

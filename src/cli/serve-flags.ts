@@ -7,7 +7,7 @@ const addressFlags = {
     type: "string",
     valueHint: "PROTOCOL",
     env: "OKMS_PROTOCOL",
-    description: "how to speak to the KMS: kmip or rest",
+    description: "protocol of the KMS: kmip or rest",
   },
   "serv-addr": {
     group: "SERVER",
@@ -15,7 +15,7 @@ const addressFlags = {
     valueHint: "ADDRESS[,…]",
     env: "OKMS_SERV_ADDR",
     description:
-      "where the KMS is: host:5696 for kmip, https://host for rest; several: the first that answers is used",
+      "address of the KMS: host:5696 for kmip, https://host for rest; of several, the first that answers is used",
   },
   "serv-name": {
     group: "SERVER",
@@ -23,8 +23,7 @@ const addressFlags = {
     valueHint: "NAME",
     env: "OKMS_SERV_NAME",
     fallback: "the host of --serv-addr",
-    description:
-      "name that the server's certificate is for, where --serv-addr has another one (an IP address, a tunnel)",
+    description: "name in the server's certificate, if --serv-addr has another one (an IP address, a tunnel)",
   },
 } as const satisfies FlagSet;
 
@@ -37,14 +36,15 @@ export const connectionFlags = {
     valueHint: "DURATION",
     env: "OKMS_TIMEOUT",
     default: "10s",
-    description: "longest time of a call, as 10s, 1m30s, 500ms; a shorter deadline of the client wins",
+    description:
+      "maximum time of a call, such as 10s, 1m30s, 500ms; a shorter deadline of the client takes precedence",
   },
   "encryption-key-id": {
     group: "KEY",
     type: "string",
     valueHint: "ID",
     env: "OKMS_KEY_ID",
-    description: "identifier of the key; this or the label, exactly one",
+    description: "identifier of the key; give this or the label, not both",
   },
   "encryption-key-label": {
     group: "KEY",
@@ -110,7 +110,7 @@ export const connectionFlags = {
     valueHint: "N",
     env: "OKMS_KMIP_CONNECTIONS",
     default: "8",
-    description: "most connections to a KMIP server, 1 to 128",
+    description: "maximum number of connections to each KMIP server, 1 to 128",
   },
   "insecure-http": {
     group: "ADVANCED",
@@ -160,7 +160,8 @@ export const serveFlags = {
     valueHint: "HOST:PORT",
     env: "OKMS_HTTP_ADDR",
     fallback: "none",
-    description: "serve /livez, /readyz and /metrics here, as 127.0.0.1:8088; without a host: loopback",
+    description:
+      "serve /livez, /readyz and /metrics on this address, such as 127.0.0.1:8088; without a host: loopback",
   },
   "sock-mode": {
     group: "ADVANCED",
@@ -182,7 +183,7 @@ export const serveFlags = {
     group: "ADVANCED",
     type: "boolean",
     env: "OKMS_REPLACE",
-    description: "take over the socket from a process that still answers on it, without a gap",
+    description: "take over the socket from a process that still listens on it, without an interruption",
   },
   "sock-insecure-dir": {
     group: "ADVANCED",
@@ -220,7 +221,7 @@ export const serveFlags = {
     valueHint: "FOLDER",
     env: "OKMS_STATE_DIR",
     fallback: "memory only",
-    description: "folder for what a later start compares the key with",
+    description: "folder for test values with which a later start verifies the key",
   },
   "max-inflight": {
     group: "ADVANCED",
@@ -228,6 +229,6 @@ export const serveFlags = {
     valueHint: "N",
     env: "OKMS_MAX_INFLIGHT",
     default: "512",
-    description: "most calls in flight; one more is refused at once",
+    description: "maximum number of calls in flight; further calls are refused at once",
   },
 } as const satisfies FlagSet;

@@ -18,8 +18,7 @@ import { logLevels, type LogLevel } from "../log/levels.ts";
 import { type ProxyEnvironment, proxyFor } from "../net/proxy.ts";
 import type { TlsFiles } from "../net/tls.ts";
 import { quote } from "../text/quote.ts";
-import { formatDuration } from "./settings.ts";
-import type { Setting, SettingsReader } from "./settings.ts";
+import { formatDuration, type Setting, type SettingsReader } from "./settings.ts";
 import { parseUuid } from "../text/uuid.ts";
 
 /** The configuration of `serve`, and of `check`. */

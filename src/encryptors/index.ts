@@ -21,7 +21,7 @@ export interface EncryptorConfig {
   /** OKMS domain; rest only. */
   readonly okmsId: string | undefined;
   readonly kmipConnections: number;
-  /** User name and password, where the KMS wants them beside the client certificate; kmip only. */
+  /** User name and password, if the KMS requires them besides the client certificate; kmip only. */
   readonly kmipCredential?: KmipCredential | undefined;
 }
 

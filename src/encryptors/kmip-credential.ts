@@ -4,7 +4,7 @@
  */
 import { CredentialType, type Item, ItemType, type RequestOptions, Tag } from "../kmip/index.ts";
 
-/** Who this client says that it is. Read anew for each message: the password may change with its file. */
+/** The user name and password of this client. Read again for each message: the password may change with its file. */
 export interface KmipCredential {
   readonly username: string;
   /** Never printed: dumps of messages show its length only. */

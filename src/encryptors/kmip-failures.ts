@@ -23,7 +23,7 @@ const denied: Meaning = {
 const notAuthenticated: Meaning = {
   code: "KEY_ACCESS_DENIED",
   advice:
-    "the KMS does not accept the identity of this client: check the client certificate (--client-cert), and where the KMS wants a user name and password, --kmip-username and --kmip-password-file",
+    "the KMS does not accept the identity of this client: check the client certificate (--client-cert), and if the KMS requires a user name and password, --kmip-username and --kmip-password-file",
 };
 const notActive: Meaning = {
   code: "KEY_NOT_ACTIVE",

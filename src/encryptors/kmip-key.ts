@@ -2,56 +2,27 @@
  * Finds the configured key in a KMIP server and checks that it can be used, by Locate and Get Attributes (KMIP 1.4
  * sections 4.9 and 4.12). Never asks for key material.
  */
-import { randomUUID } from "node:crypto";
-import { type ErrorCode, KmipResultError, ProviderError } from "../errors.ts";
+import { type ErrorCode, ProviderError } from "../errors.ts";
 import {
   type Attribute,
-  attribute,
   type AttributeName,
   attributeValue,
-  attributeValues,
-  call,
+  type CallContext,
   CryptographicAlgorithm,
   CryptographicUsageMask,
   enumerationName,
-  getAttributesOperation,
   type KmipClient,
-  locateOperation,
   maskNames,
-  NameType,
   ObjectType,
-  type CallContext,
   State,
   Tag,
 } from "../kmip/index.ts";
-import { quote } from "../text/quote.ts";
 import type { KeyDates, KeyInfo, KeySelector } from "./encryptor.ts";
-import { asKeyFailure } from "./kmip-failures.ts";
+import { AttributeReader, type FoundKey, stateOf } from "./kmip-attribute-reader.ts";
+import { LabelSearch } from "./kmip-label-search.ts";
 
 /** Finds the configured key, and is called again and again: a label may lead to another key by then. */
 export type KeyResolver = (context: CallContext) => Promise<KeyInfo>;
-
-/** What is asked of a key. */
-const attributeNames = [
-  "Unique Identifier",
-  "Name",
-  "Object Type",
-  "Cryptographic Algorithm",
-  "Cryptographic Length",
-  "Cryptographic Usage Mask",
-  "State",
-  "Process Start Date",
-  "Protect Stop Date",
-  "Deactivation Date",
-] as const;
-
-/** Of how many keys with one name the attributes are read, to see whether only one of them is active. */
-const mostNamesakes = 8;
-
-interface FoundKey {
-  readonly keyId: string;
-  readonly attributes: readonly Attribute[];
-}
 
 /** Makes a resolver for one key. */
 export function createKeyResolver(client: KmipClient, key: KeySelector): KeyResolver {
@@ -107,224 +78,6 @@ function outsideDates(
       facts,
     );
   return undefined;
-}
-
-/**
- * Get Attributes, by name; or without names where the server refuses that, since one of them is unset, unknown to it, or
- * not to be shown to this client. Servers do so with any Result Reason.
- */
-class AttributeReader {
-  readonly #client: KmipClient;
-
-  constructor(client: KmipClient) {
-    this.#client = client;
-  }
-
-  /** @throws KEY_* for what a refusal means. */
-  async read(keyId: string, context: CallContext): Promise<FoundKey> {
-    try {
-      return await this.#ask(keyId, false, context);
-    } catch (error) {
-      if (!(error instanceof KmipResultError)) throw error;
-      return this.#readOtherwise(keyId, error, context);
-    }
-  }
-
-  async #readOtherwise(keyId: string, refused: KmipResultError, context: CallContext): Promise<FoundKey> {
-    try {
-      return await this.#ask(keyId, true, context);
-    } catch (error) {
-      throw asKeyFailure(error instanceof KmipResultError ? refused : error, keyId);
-    }
-  }
-
-  /** As the server is known to take it, or the other way. What works is kept in the record of the server. */
-  async #ask(keyId: string, isOtherWay: boolean, context: CallContext): Promise<FoundKey> {
-    const { uniqueIdentifier, attributes } = await this.#client.send((_version, learned) => {
-      const byName = (learned.get("attributes") !== "unnamed") !== isOtherWay;
-      const request = { uniqueIdentifier: keyId, attributeNames: byName ? attributeNames : [] };
-      return {
-        calls: [call(getAttributesOperation, request)],
-        read: (reply) => {
-          const found = reply.payload(0, getAttributesOperation);
-          if (isOtherWay) learned.set("attributes", byName ? "by name" : "unnamed");
-          return found;
-        },
-      };
-    }, context);
-    if (uniqueIdentifier.toLowerCase() !== keyId.toLowerCase())
-      throw new ProviderError(
-        "KMIP_UNEXPECTED",
-        `Get Attributes was asked of key ${keyId} and answered by key ${uniqueIdentifier}`,
-      );
-    return { keyId: uniqueIdentifier, attributes };
-  }
-}
-
-/** What rules a key out: after a rotation the old one may be archived, denied or gone. */
-const rulesOut: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "KEY_NOT_FOUND",
-  "KEY_ACCESS_DENIED",
-  "KEY_NOT_ACTIVE",
-]);
-
-/** Finds the key with a label: Locate, then Get Attributes of what it found, whose Name must be the label. */
-class LabelSearch {
-  readonly #client: KmipClient;
-  readonly #reader: AttributeReader;
-  readonly #label: string;
-  /** Keys without a Name in their attributes that Locate did not find under another name. */
-  readonly #confirmed = new Set<string>();
-
-  constructor(client: KmipClient, reader: AttributeReader, label: string) {
-    this.#client = client;
-    this.#reader = reader;
-    this.#label = label;
-  }
-
-  /** @throws KEY_NOT_FOUND, KEY_AMBIGUOUS, KEY_NOT_ACTIVE, KEY_ACCESS_DENIED. */
-  async find(context: CallContext): Promise<FoundKey> {
-    const keyIds = await this.#locate(this.#label, context);
-    const [keyId] = keyIds;
-    if (keyId === undefined) throw notFound(this.#label);
-    if (keyIds.length > 1) return this.#onlyActive(keyIds, context);
-    const found = await this.#reader.read(keyId, context);
-    await this.#checkName(found, context);
-    return found;
-  }
-
-  /** Symmetric keys by Name, in whatever state: a label whose only key is not active is not a label without a key. */
-  async #locate(name: string, context: CallContext): Promise<string[]> {
-    const { uniqueIdentifiers } = await this.#client
-      .send((version) => {
-        const request = {
-          maximumItems: mostNamesakes + 1,
-          attributes: [
-            attribute("Name", { value: name, type: NameType.UninterpretedTextString }, version),
-            attribute("Object Type", ObjectType.SymmetricKey, version),
-          ],
-        };
-        return {
-          calls: [call(locateOperation, request)],
-          read: (reply) => reply.payload(0, locateOperation),
-        };
-      }, context)
-      .catch((error: unknown) => {
-        if (error instanceof ProviderError && error.code === "KMIP_FRAME_TOO_LARGE")
-          throw tooManyToRead(this.#label, error);
-        throw asKeyFailure(error, `with the label "${this.#label}"`);
-      });
-    return [...new Set(uniqueIdentifiers)].filter((id) => id !== "");
-  }
-
-  /**
-   * Some servers ignore the Name in a Locate, and give a key that has nothing to do with it.
-   * @throws KEY_NOT_FOUND
-   */
-  async #checkName({ keyId, attributes }: FoundKey, context: CallContext): Promise<void> {
-    const names = attributeValues(attributes, "Name").map(({ value }) => value);
-    if (names.includes(this.#label)) return;
-    if (names.length > 0) throw anotherName(this.#label, keyId, names);
-    if (this.#confirmed.has(keyId)) return;
-    // The server reports no names: then a Locate by a name that no key can have must find nothing.
-    const others = await this.#locate(`${this.#label}-${randomUUID()}`, context).catch((error: unknown) => {
-      if (error instanceof ProviderError && error.code === "KEY_NOT_FOUND") return [] as string[];
-      throw error;
-    });
-    if (others.includes(keyId)) throw anotherName(this.#label, keyId, []);
-    this.#confirmed.add(keyId);
-  }
-
-  /**
-   * Of several keys with one name the only active one: after a rotation the old key may keep its name.
-   * @throws KEY_AMBIGUOUS where there are several; where there is none, why the attributes of one cannot be read, or
-   *   KEY_NOT_ACTIVE.
-   */
-  async #onlyActive(keyIds: readonly string[], context: CallContext): Promise<FoundKey> {
-    if (keyIds.length > mostNamesakes) throw await this.#tooMany(keyIds, context);
-    const ruledOut: ProviderError[] = [];
-    const results = await Promise.all(
-      keyIds.map(async (keyId) => {
-        try {
-          const key = await this.#reader.read(keyId, context);
-          await this.#checkName(key, context);
-          return key;
-        } catch (error) {
-          if (!(error instanceof ProviderError) || !rulesOut.has(error.code)) throw error;
-          ruledOut.push(error);
-          return undefined;
-        }
-      }),
-    );
-    const found = results.filter((key) => key !== undefined);
-    const active = found.filter(({ attributes }) => stateOf(attributes) === State.Active);
-    const [only, ...others] = active;
-    if (only === undefined) throw ruledOut[0] ?? noneActive(this.#label, keyIds);
-    if (others.length > 0) throw ambiguous(this.#label, keyIds);
-    return only;
-  }
-
-  /** A server that ignores the Name gives all that it has: the first one's Name shows it. */
-  async #tooMany(keyIds: readonly string[], context: CallContext): Promise<ProviderError> {
-    const [first = ""] = keyIds;
-    const found = await this.#reader.read(first, context).catch((error: unknown) => {
-      if (error instanceof ProviderError && rulesOut.has(error.code)) return undefined;
-      throw error;
-    });
-    if (found !== undefined) await this.#checkName(found, context);
-    return ambiguous(this.#label, keyIds);
-  }
-}
-
-/** A server that reports no state may have only keys that can be used. */
-function stateOf(attributes: readonly Attribute[]): number {
-  return attributeValue(attributes, "State") ?? State.Active;
-}
-
-function noneActive(label: string, keyIds: readonly string[]): ProviderError {
-  return new ProviderError(
-    "KEY_NOT_ACTIVE",
-    `none of the ${keyIds.length} keys with the label "${label}" is active: activate the one that is meant`,
-    { details: { label, keyIds: keyIds.join(", ") } },
-  );
-}
-
-function notFound(label: string): ProviderError {
-  return new ProviderError(
-    "KEY_NOT_FOUND",
-    `the KMS shows no symmetric key with the label "${label}" to this client certificate`,
-    { details: { label } },
-  );
-}
-
-function anotherName(label: string, keyId: string, names: readonly string[]): ProviderError {
-  const itsNames = names.length === 0 ? "no name" : `the name ${names.map((name) => quote(name)).join(", ")}`;
-  const isSameInAnyCase = names.some((name) => name.toLowerCase() === label.toLowerCase());
-  const why = isSameInAnyCase
-    ? "capital and small letters count, give the label as the KMS has it"
-    : "the KMS ignores names; give the key by its identifier (--encryption-key-id)";
-  return new ProviderError(
-    "KEY_NOT_FOUND",
-    `the KMS was asked for the label "${label}" and gave key ${keyId}, which has ${itsNames}: ${why}`,
-    { details: { label, keyId } },
-  );
-}
-
-function tooManyToRead(label: string, cause: ProviderError): ProviderError {
-  return new ProviderError(
-    "KEY_AMBIGUOUS",
-    `the KMS was asked for the label "${label}" and gave more keys than can be read: it ignores names; give the key by its identifier (--encryption-key-id)`,
-    { details: { label }, cause },
-  );
-}
-
-function ambiguous(label: string, keyIds: readonly string[]): ProviderError {
-  const most = keyIds.length > mostNamesakes ? `more than ${mostNamesakes}` : String(keyIds.length);
-  return new ProviderError(
-    "KEY_AMBIGUOUS",
-    `${most} keys have the label "${label}": take it off all but one, or give the key by its identifier`,
-    { details: { label, keyIds: keyIds.slice(0, mostNamesakes).join(", ") } },
-  );
 }
 
 /**

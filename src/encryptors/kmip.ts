@@ -32,7 +32,7 @@ import { maxCiphertextBytes, maxKeyIdBytes } from "./limits.ts";
 /** How the driver is made. What is not given is as in the client's options. */
 export interface KmipEncryptorOptions extends Omit<KmipClientOptions, "onEvent"> {
   readonly key: KeySelector;
-  /** User name and password, where the KMS wants them beside the client certificate. Default: none. */
+  /** User name and password, if the KMS requires them besides the client certificate. Default: none. */
   readonly credential?: KmipCredential | undefined;
   readonly onEvent?: KmsObserver | undefined;
 }

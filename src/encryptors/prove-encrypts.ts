@@ -8,7 +8,7 @@ import { ProviderError, toProviderError } from "../errors.ts";
 import type { CallContext, Encryptor, UnwrapRequest } from "./encryptor.ts";
 
 /**
- * How often an Encrypt that fails its proof is made anew: a reply that slipped is a matter of one connection, and after
+ * How often an Encrypt that fails its proof is repeated: a reply that slipped is a matter of one connection, and after
  * a failover the server that is active then both encrypts and decrypts.
  */
 const attempts = 2;

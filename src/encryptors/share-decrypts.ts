@@ -16,7 +16,7 @@ interface SharedDecrypt {
   /** Aborted when the last waiter has left. */
   readonly control: AbortController;
   readonly waiters: Waiters;
-  /** Nobody joins it any more. */
+  /** No further call joins it. */
   readonly forget: () => void;
 }
 

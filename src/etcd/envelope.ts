@@ -4,8 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { EncryptedObjectSchema } from "../../gen/k8s/v1/storage_pb.ts";
-import type { EncryptedObject } from "../../gen/k8s/v1/storage_pb.ts";
+import { EncryptedObjectSchema, type EncryptedObject } from "../../gen/k8s/v1/storage_pb.ts";
 
 /** The providers that need a key of the EncryptionConfiguration, and no KMS. Their name is that of the key. */
 export type LocalProvider = "aescbc" | "aesgcm" | "secretbox";

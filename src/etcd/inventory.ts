@@ -90,13 +90,6 @@ export function createInventoryTaker(prefix: string): InventoryTaker {
   };
 }
 
-/** Counts a whole source. @throws ProviderError as its read does */
-export async function takeInventory(entries: AsyncIterable<Entry>, prefix: string): Promise<Inventory> {
-  const taker = createInventoryTaker(prefix);
-  for await (const entry of entries) taker.add(entry);
-  return taker.take();
-}
-
 /**
  * How often kube-apiserver asks the KMS at its next cold start: once for each DEK source under KMS v2. Under KMS v1 each
  * value has one of its own.

@@ -6,8 +6,7 @@ import type { SecureContext } from "node:tls";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { KV, Maintenance } from "../../gen/etcd/rpc_pb.ts";
-import type { RangeResponse, ResponseHeader } from "../../gen/etcd/rpc_pb.ts";
+import { KV, Maintenance, type RangeResponse, type ResponseHeader } from "../../gen/etcd/rpc_pb.ts";
 import { NetworkError, ProviderError } from "../errors.ts";
 import { serverVerification } from "../net/tls.ts";
 import { quoteReply } from "../text/quote.ts";
@@ -165,7 +164,7 @@ class Cluster {
     this.#onNote = onNote;
   }
 
-  /** Of the member that answered first; undefined where it does not tell. */
+  /** Of the member that answered first; undefined where it does not say. */
   get version(): string | undefined {
     return this.#version;
   }

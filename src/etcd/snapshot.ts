@@ -6,9 +6,9 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { fromBinary } from "@bufbuild/protobuf";
-import { KeyValueSchema } from "../../gen/etcd/kv_pb.ts";
-import type { KeyValue } from "../../gen/etcd/kv_pb.ts";
+import { KeyValueSchema, type KeyValue } from "../../gen/etcd/kv_pb.ts";
 import { ProviderError } from "../errors.ts";
+import { readFailure } from "../net/pem.ts";
 import { type Bbolt, type BboltFile, type Element, looksLikeBbolt, openBbolt } from "./bbolt.ts";
 import { digestOf, KeySet } from "./key-set.ts";
 import { type Entry, keyRange, type ReadObserver, type Source, type SourceFacts } from "./source.ts";
@@ -63,7 +63,7 @@ function openFile(path: string, name: string): number {
     if (fstatSync(descriptor).isFile()) return descriptor;
     closeSync(descriptor);
   } catch (error) {
-    throw new ProviderError("ETCD_DATA", `${name} cannot be opened: ${(error as Error).message}`, {
+    throw new ProviderError("ETCD_DATA", `${name}: ${readFailure(error)}`, {
       cause: error,
     });
   }

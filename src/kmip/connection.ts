@@ -75,7 +75,7 @@ function createConnection(socket: Socket, options: ConnectionOptions): MessageCo
   };
   const onData = (chunk: Buffer): void => {
     hasReceived = true;
-    if (current === undefined) return fail(unexpected(endpoint, "sent bytes that nobody had asked for"));
+    if (current === undefined) return fail(unexpected(endpoint, "sent bytes without a request"));
     let messages: Uint8Array[];
     try {
       messages = framer.push(chunk);

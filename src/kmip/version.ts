@@ -46,11 +46,6 @@ export function isAtLeast(version: ProtocolVersion, minimum: ProtocolVersion): b
   return compareVersions(version, minimum) >= 0;
 }
 
-/** Whether `version` is one of {@link supportedVersions}. */
-export function isSupportedVersion(version: ProtocolVersion): boolean {
-  return supportedVersions.some((supported) => compareVersions(supported, version) === 0);
-}
-
 /**
  * Checks that a part of the specification exists in a version.
  * @param what its specification name, for the message.

@@ -34,7 +34,7 @@ export interface RetryOptions {
   /** From the first failure on, while the API server is away or overloaded. */
   readonly retryForMs: number;
   /** Tries of a request that the API server fails with a 5xx other than 503: it is there, and the request is at fault. */
-  readonly tries: number;
+  readonly attempts: number;
   readonly backoffMs: { readonly first: number; readonly most: number };
   /** Of one try, and then between two parts of its answer: lists of large objects take the API server some time. */
   readonly replyWithinMs: number;
@@ -42,7 +42,7 @@ export interface RetryOptions {
 
 const defaultRetry: RetryOptions = {
   retryForMs: 120_000,
-  tries: 5,
+  attempts: 5,
   backoffMs: { first: 250, most: 15_000 },
   replyWithinMs: 60_000,
 };
@@ -69,16 +69,16 @@ export function createApiClient(
   return {
     async request(request, signal) {
       let firstFailureAt: number | undefined;
-      for (let tries = 1; ; tries += 1) {
+      for (let count = 1; ; count += 1) {
         try {
           return await attempt(request, signal);
         } catch (error) {
           signal.throwIfAborted();
           if (!(error instanceof ProviderError) || !error.retryable) throw error;
           firstFailureAt ??= performance.now();
-          const waitMs = waitAfter(error, tries, retry);
+          const waitMs = waitAfter(error, count, retry);
           const isOver = performance.now() + waitMs - firstFailureAt > retry.retryForMs;
-          if (isOver || (isOwnFailure(error) && tries >= retry.tries)) throw error;
+          if (isOver || (isOwnFailure(error) && count >= retry.attempts)) throw error;
           onRetry?.(error, waitMs);
           await pause(waitMs, signal);
         }
@@ -101,10 +101,10 @@ function isOwnFailure(error: ProviderError): boolean {
 }
 
 /** Exponential back-off with full jitter; Retry-After, with a jitter of its own, where the API server has sent one. */
-function waitAfter(error: ProviderError, tries: number, { backoffMs }: RetryOptions): number {
-  const told = error instanceof ApiError ? error.retryAfterMs : undefined;
-  if (told !== undefined) return Math.min(told, longestRetryAfterMs) + Math.random() * backoffMs.first;
-  return Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** tries);
+function waitAfter(error: ProviderError, count: number, { backoffMs }: RetryOptions): number {
+  const asked = error instanceof ApiError ? error.retryAfterMs : undefined;
+  if (asked !== undefined) return Math.min(asked, longestRetryAfterMs) + Math.random() * backoffMs.first;
+  return Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** count);
 }
 
 async function exchange(

@@ -88,7 +88,7 @@ export class Migrations {
     return isSeen ? { kind: "running" } : { kind: "unseen" };
   }
 
-  /** Deletes one that has ended or that nobody acts on; one that is gone is no failure. */
+  /** Deletes one that has ended or that no controller acts on; a missing one is no failure. */
   async remove(name: string, signal: AbortSignal): Promise<void> {
     try {
       await this.#client.request({ method: "DELETE", path: `${this.#path}/${name}` }, signal);

@@ -57,7 +57,7 @@ export function readClientCertificate(
 /** @throws Error where it cannot be parsed, or where OpenSSL parses it although its dates are none */
 function readCertificate(content: string | Buffer): X509Certificate {
   const certificate = new X509Certificate(content);
-  // Node makes any date of what is none: OpenSSL's text tells.
+  // Node turns an invalid date into some date: OpenSSL's text shows it.
   const { validFrom, validTo } = certificate;
   if ([validFrom, validTo].some((date) => Number.isNaN(Date.parse(date))))
     throw new Error("a date in it is none");
@@ -150,7 +150,7 @@ function clientKey(file: ReadFile, password: string | undefined): KeyObject {
     const [from, to] = [shellWord(file.path), shellWord(`${file.path}.new`)];
     throw filesError(
       isUnknown
-        ? `${name}: the private key is encrypted with an obsolete cipher: encrypt it anew with "openssl pkcs8 -topk8 -v2 aes-256-cbc -provider legacy -provider default -in ${from} -out ${to}"`
+        ? `${name}: the private key is encrypted with an obsolete cipher: encrypt it again with "openssl pkcs8 -topk8 -v2 aes-256-cbc -provider legacy -provider default -in ${from} -out ${to}"`
         : `${name}: the password of --client-key-password-file does not open the private key`,
     );
   }

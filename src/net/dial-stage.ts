@@ -1,6 +1,6 @@
 /**
  * What a dial that hangs is waiting for, by its socket's events: name service, network and TLS are three different
- * people's responsibility, and each looks like a server that does not answer.
+ * people's responsibility, and each seems to be a server that does not answer.
  */
 import { isIP, type Socket } from "node:net";
 

@@ -10,7 +10,7 @@ type Answer = Parameters<Parameters<LookupFunction>[2]>;
 
 /**
  * Makes a look-up for the option of that name of `net.connect` and `tls.connect`.
- * @param ask what looks up. Default: Node's own, which asks as the system does.
+ * @param ask the function that resolves. Default: Node's own, which resolves as the system does.
  */
 export function createSharedLookup(ask: LookupFunction = lookup as LookupFunction): LookupFunction {
   const waiting = new Map<string, ((...answer: Answer) => void)[]>();
@@ -35,10 +35,10 @@ export function createSharedLookup(ask: LookupFunction = lookup as LookupFunctio
 export const sharedLookup: LookupFunction = createSharedLookup();
 
 /**
- * The same look-up with the addresses of a name in turn, for `net.connect` begins with the first and passes on only
+ * The same look-up with the addresses of a name in turn, for `net.connect` begins with the first and goes on only
  * where it takes no TCP: one that takes it and then hangs would be tried for ever.
  * @param nth which of them comes first, counted from 0 and round again; those before it come last.
- * @param ask what looks up. Default: {@link sharedLookup}.
+ * @param ask the function that resolves. Default: {@link sharedLookup}.
  */
 export function lookupInTurn(nth: number, ask: LookupFunction = sharedLookup): LookupFunction {
   return (hostname, options, done) => {

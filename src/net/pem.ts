@@ -59,7 +59,7 @@ export function readFailure(error: unknown): string {
   return readFailures[code] ?? `cannot be read (${code})`;
 }
 
-/** Of a file that may not be read: whose it is. Root without capabilities is refused too. Empty where it cannot be told. */
+/** Of a file that may not be read: whose it is. Root without capabilities is refused too. Empty where it is not known. */
 async function ownerOf(file: string, error: unknown): Promise<string> {
   if (!(error instanceof Error && "code" in error && error.code === "EACCES")) return "";
   const stats = await stat(file).catch(() => undefined);

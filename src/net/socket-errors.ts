@@ -124,7 +124,7 @@ const weakCertificates: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 const reissue =
-  "the operator of the KMS must have it issued anew, with RSA of 2048 bits or EC P-256, and SHA-256";
+  "the operator of the KMS must have it reissued, with RSA of 2048 bits or EC P-256, and SHA-256";
 
 /** What else OpenSSL's verification of a chain can come to (node:crypto, X509_V_ERR_*). */
 const otherVerification =

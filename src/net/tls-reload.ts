@@ -1,6 +1,6 @@
 /**
  * Watches the files of mutual TLS: by content, for Kubernetes swaps symbolic links and editors rename; every
- * 10 s, and at once when told to. A valid new set is handed on; a bad one is refused with its reason, and the old set stays.
+ * 10 s, and at once when asked to. A valid new set is handed on; a bad one is refused with its reason, and the old set stays.
  */
 import { ProviderError, toProviderError } from "../errors.ts";
 import { checkTlsBytes, dateProblem, readTlsFiles } from "./tls.ts";
@@ -47,9 +47,9 @@ export interface TlsWatch {
 /** Why the set that is there now is refused. */
 interface Refusal {
   readonly reason: string;
-  readonly isTold: boolean;
+  readonly isReported: boolean;
   /** How often a refused set was seen in a row. */
-  readonly looks: number;
+  readonly reads: number;
 }
 
 /** How soon a set that was refused is read again, in ms, doubling: it may be half written. */
@@ -61,21 +61,21 @@ const dayMs = 86_400_000;
 /** Makes a watch; `start` begins it. */
 export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): TlsWatch {
   const intervalMs = options.intervalMs ?? 10_000;
-  const tellExpiry = createExpiryTeller(options.onExpiry);
+  const reportExpiry = createExpiryReporter(options.onExpiry);
   let current: TlsMaterial | undefined;
   let refusal: Refusal | undefined;
-  let looking: Promise<unknown> = Promise.resolve();
+  let reading: Promise<unknown> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
 
-  async function look(isAsked: boolean): Promise<ReloadResult> {
+  async function readOnce(isAsked: boolean): Promise<ReloadResult> {
     if (isStopped) return "unchanged";
     clearTimeout(timer);
     let seen: ReloadResult = "unchanged";
     try {
       const bytes = await readInTime();
       if (bytes.fingerprint !== current?.fingerprint) {
-        await takeUp(bytes);
+        await load(bytes);
         seen = "loaded";
       }
       refusal = undefined;
@@ -83,12 +83,12 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
       seen = toProviderError(error);
       refuse(seen, isAsked);
     }
-    if (current !== undefined) tellExpiry(current);
-    if (!isStopped) timer = setTimeout(lookAgain, delayMs()).unref();
+    if (current !== undefined) reportExpiry(current);
+    if (!isStopped) timer = setTimeout(() => void enqueue(false), delayMs()).unref();
     return seen;
   }
 
-  /** Reads the files however long it takes, and reports where that is too long. */
+  /** Reads the files, however long that takes, and reports it if it takes too long. */
   async function readInTime(): Promise<TlsBytes> {
     const late = setTimeout(() => {
       const all = Object.values(files).join(", ");
@@ -101,20 +101,16 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
     }
   }
 
-  function lookAgain(): void {
-    void enqueue(false);
-  }
-
   /** One read at a time. */
   function enqueue(isAsked: boolean): Promise<ReloadResult> {
-    const seen = looking.then(() => look(isAsked));
-    looking = seen;
+    const seen = reading.then(() => readOnce(isAsked));
+    reading = seen;
     return seen;
   }
 
-  async function takeUp(bytes: TlsBytes): Promise<void> {
+  async function load(bytes: TlsBytes): Promise<void> {
     const material = checkTlsBytes(files, bytes);
-    // At start the server is left to judge; what works is not given up for what doesn't.
+    // At the start the server decides; later a working set is not replaced by one that does not work.
     if (current !== undefined && dateProblem(current).length === 0) {
       const [problem] = dateProblem(material);
       if (problem !== undefined) throw new ProviderError("TLS_FILES", problem);
@@ -130,13 +126,17 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   function refuse(error: ProviderError, isAsked: boolean): void {
     const before = refusal?.reason === error.message ? refusal : undefined;
     const isCertain = isAsked || current === undefined || before !== undefined;
-    const isTold = before?.isTold === true;
-    refusal = { reason: error.message, isTold: isTold || isCertain, looks: (refusal?.looks ?? 0) + 1 };
-    if (isAsked || (isCertain && !isTold)) options.onRefused(error);
+    const isReported = before?.isReported === true;
+    refusal = {
+      reason: error.message,
+      isReported: isReported || isCertain,
+      reads: (refusal?.reads ?? 0) + 1,
+    };
+    if (isAsked || (isCertain && !isReported)) options.onRefused(error);
   }
 
   function delayMs(): number {
-    return refusal === undefined ? intervalMs : Math.min(firstRetryMs * 2 ** (refusal.looks - 1), intervalMs);
+    return refusal === undefined ? intervalMs : Math.min(firstRetryMs * 2 ** (refusal.reads - 1), intervalMs);
   }
 
   return {
@@ -151,16 +151,16 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
   };
 }
 
-/** Tells of each certificate once for each step on its way to the end. */
-function createExpiryTeller(onExpiry: TlsWatchOptions["onExpiry"]): (material: TlsMaterial) => void {
-  const told = new Map<string, string>();
+/** Reports each certificate once at 30 days before its end, then once a day from 7 days on. */
+function createExpiryReporter(onExpiry: TlsWatchOptions["onExpiry"]): (material: TlsMaterial) => void {
+  const reported = new Map<string, string>();
   return ({ notAfter: list }) => {
     for (const { file, notAfter } of list) {
       const days = Math.floor((notAfter.getTime() - Date.now()) / dayMs);
       if (days >= 30) continue;
       const step = `${notAfter.getTime()} ${days >= 7 ? "weeks" : days}`;
-      if (told.get(file) === step) continue;
-      told.set(file, step);
+      if (reported.get(file) === step) continue;
+      reported.set(file, step);
       onExpiry({ file, notAfter, days });
     }
   };

@@ -253,7 +253,7 @@ const unusable: Readonly<Record<string, string>> = {
   "ee key too small":
     "its key is too weak for TLS: have one issued with an RSA key of 2048 bits, or EC P-256",
   "ca key too small":
-    "a CA in it has a key that is too weak for TLS: leave it out, or have the chain issued anew",
+    "a CA in it has a key that is too weak for TLS: leave it out, or have the chain reissued",
   "ca md too weak": "it is signed with a digest too weak for TLS, as SHA-1: have it issued with SHA-256",
 };
 

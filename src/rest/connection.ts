@@ -10,6 +10,7 @@ import { NetworkError, ProviderError, RestError } from "../errors.ts";
 import type { RestAddress } from "../net/address.ts";
 import { dialTls } from "../net/dial.ts";
 import { describeSocketError, isParserError } from "../net/socket-errors.ts";
+import { shownIdentifier } from "../text/untrusted.ts";
 import type { Connection, DialOptions, Exchange } from "../upstream/connection.ts";
 
 /** What is sent. */
@@ -268,8 +269,8 @@ function createReader(maxReplyBytes: number, endpoint: string): Reader {
   };
 }
 
-/** `x-request-id` of a reply, where it has one that can be printed: too short for what a server may echo. */
+/** `x-request-id` of a reply, where it can be shown. */
 export function requestIdOf(headers: IncomingHttpHeaders): string | undefined {
   const value = headers["x-request-id"];
-  return typeof value === "string" && /^[\w.:-]{1,36}$/.test(value) ? value : undefined;
+  return typeof value === "string" ? shownIdentifier(value) : undefined;
 }

@@ -63,7 +63,7 @@ export function restErrorOf(reply: HttpReply, call: string, endpoint: string, pa
   if (code !== undefined) words.push(`(${code.category})`);
   return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
     status: reply.status,
-    requestId: shownIdentifier(body.request_id) ?? shownIdentifier(requestIdOf(reply.headers)),
+    requestId: shownIdentifier(body.request_id) ?? requestIdOf(reply.headers),
     retryable: reply.status >= 500 || classOfStatus(reply.status) === "not-now",
     details: { ...code, ...detailsOf(body.error_id, said), call, endpoint },
   });

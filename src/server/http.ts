@@ -135,7 +135,7 @@ function createEndpointServer(options: HttpEndpointOptions): Server {
   return server;
 }
 
-/** The result of `make`, made anew once it is older than `ms`. */
+/** The result of `make`, made again once it is older than `ms`. */
 function shared(ms: number, make: () => Promise<string>): () => Promise<string> {
   let made: { readonly at: number; readonly page: Promise<string> } | undefined;
   return () => {

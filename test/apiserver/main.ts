@@ -78,7 +78,7 @@ function startPlugin(...more: readonly string[]): ChildProcess {
   return spawn(process.execPath, [...nodeOptions, dist, ...flags, ...more], { stdio: ["ignore", log, log] });
 }
 const health = (): Promise<Answer> => cluster.request("GET", "/readyz/kms-providers");
-const isWell = async (): Promise<boolean> => (await health()).status === 200;
+const isHealthy = async (): Promise<boolean> => (await health()).status === 200;
 const isUnwell = (pattern: RegExp) => async (): Promise<boolean> => {
   const { status, text } = await health();
   return status === 500 && pattern.test(text);
@@ -116,7 +116,7 @@ const name = (keyId: string, labels: readonly string[]): void =>
 cluster.startApiServer();
 await step("the API server starts before the plugin, and misses its socket", 30, isUnwell(/no such file/));
 let plugin = startPlugin();
-await step("the plugin is found", 130, isWell);
+await step("the plugin is found", 130, isHealthy);
 await step(
   "the API server is ready",
   60,
@@ -139,7 +139,7 @@ if (!values.rotation) {
   );
   await step("writes and reads go on meanwhile", 0, async () => (await writes()) && (await readsAll()));
   await relay.start();
-  await step("it comes back: all is well", 30, isWell);
+  await step("it comes back: all is healthy", 30, isHealthy);
 
   plugin.kill("SIGKILL");
   await sleep(3000);
@@ -149,7 +149,7 @@ if (!values.rotation) {
     async () => (await writes()) && (await readsAll()),
   );
   plugin = startPlugin();
-  await step("it is started again, and found", 60, async () => (await isWell()) && (await writes()));
+  await step("it is started again, and found", 60, async () => (await isHealthy()) && (await writes()));
 
   const next = startPlugin("--replace");
   const old = plugin;
@@ -158,7 +158,7 @@ if (!values.rotation) {
   await ended(old);
   await step("another takes its place: no check and no write fails", 0, async () => {
     for (let round = 0; round < 8; round += 1) {
-      if (!(await isWell()) || !(await writes())) return false;
+      if (!(await isHealthy()) || !(await writes())) return false;
       await sleep(1000);
     }
     return true;
@@ -183,7 +183,7 @@ if (!values.rotation) {
   );
   await step("writes and reads go on", 0, async () => (await writes()) && (await readsAll()));
   name(second.id, [label]);
-  await step("the label is back: all is well", 60, isWell);
+  await step("the label is back: all is healthy", 60, isHealthy);
 
   kms.keys.update(second.id, { state: "Deactivated" });
   await step(
@@ -195,9 +195,9 @@ if (!values.rotation) {
   await step("what is cached is read", 0, readsAll);
   kms.keys.update(second.id, { state: "Active" });
   await step(
-    "it is active again: all is well, and writes go on",
+    "it is active again: all is healthy, and writes go on",
     90,
-    async () => (await isWell()) && (await writes()),
+    async () => (await isHealthy()) && (await writes()),
   );
 }
 await rotateToTheEnd({

@@ -232,15 +232,15 @@ function rewrittenIn(state: string): number {
 /** Does `work` so many times, 16 at once. @returns whether it was well each time */
 async function times(total: number, work: () => Promise<boolean>): Promise<boolean> {
   let begun = 0;
-  let isWell = true;
+  let hasPassed = true;
   const worker = async (): Promise<void> => {
     while (begun < total) {
       begun += 1;
-      isWell = (await work()) && isWell;
+      hasPassed = (await work()) && hasPassed;
     }
   };
   await Promise.all(Array.from({ length: 16 }, worker));
-  return isWell;
+  return hasPassed;
 }
 
 /** A service account of kube-system, and a kubeconfig with its token in a file of its own. */

@@ -220,7 +220,7 @@ describe("audit with an EncryptionConfiguration", () => {
       audit(...snapshot, "--encryption-config", config),
       /--encryption-config .*kind must be/,
     );
-    await assert.rejects(audit(...snapshot, "--encryption-config", "/no/such"), /cannot be read/);
+    await assert.rejects(audit(...snapshot, "--encryption-config", "/no/such"), /there is no such file/);
   });
 });
 

@@ -1,11 +1,9 @@
 /** `check` and the encryptors before servers of many names, chains and certificates, and behind a proxy. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, afterEach, before, describe, test, type TestContext } from "node:test";
 import { connect } from "node:tls";
 import { checkCommand } from "../../src/cli/check.ts";
@@ -16,7 +14,7 @@ import { loadTlsMaterial } from "../../src/net/tls.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { startConnectProxy } from "../support/connect-proxy.ts";
-import { openssl, withoutOpenssl } from "../support/openssl.ts";
+import { openssl, startOpensslServer, withoutOpenssl } from "../support/openssl.ts";
 import { runCommand } from "./run-command.ts";
 
 let kms: DevKms;
@@ -115,26 +113,14 @@ test("a zone id of IPv6 is dialled, and is no part of the name that is verified"
   assert.match(all.get("tcp")?.message ?? "", /\[::1%lo\]:\d+/);
 });
 
-/** A TLS server of openssl that shows these files. */
-async function startOpenssl(t: TestContext, folder: string, ...args: readonly string[]): Promise<string> {
-  const child = spawn(
-    "openssl",
-    ["s_server", "-accept", "127.0.0.1:0", "-cipher", "DEFAULT@SECLEVEL=0", ...args],
-    {
-      cwd: folder,
-      stdio: ["pipe", "pipe", "ignore"],
-    },
-  );
-  const ended = once(child, "close");
-  t.after(async () => {
-    child.kill();
-    await ended;
-  });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const address = /^ACCEPT (\S+)$/.exec(line)?.[1];
-    if (address !== undefined) return address;
-  }
-  throw new Error("openssl s_server did not listen");
+/** A TLS server of openssl with these files, however weak. */
+function startOpenssl(t: TestContext, folder: string, ...args: readonly string[]): Promise<string> {
+  return startOpensslServer(t, folder, "-cipher", "DEFAULT@SECLEVEL=0", ...args);
+}
+
+/** That of {@link makeChain}. */
+function startWithChain(t: TestContext, folder: string): Promise<string> {
+  return startOpenssl(t, folder, "-cert", "leaf.pem", "-key", "leaf.key", "-cert_chain", "mid.pem");
 }
 
 /** Makes a root, an intermediate and a server's certificate of 127.0.0.1, all RSA, as told. */
@@ -197,16 +183,7 @@ describe("a server of openssl", { skip: withoutOpenssl }, () => {
   test("whose issuing intermediate alone is given with --ca is trusted", async (t) => {
     const folder = temporaryFolder(t);
     makeChain(folder);
-    const address = await startOpenssl(
-      t,
-      folder,
-      "-cert",
-      "leaf.pem",
-      "-key",
-      "leaf.key",
-      "-cert_chain",
-      "mid.pem",
-    );
+    const address = await startWithChain(t, folder);
     const all = await check(t, "kmip", {
       "serv-addr": address,
       ca: path.join(folder, "mid.pem"),
@@ -268,16 +245,7 @@ describe("a server of openssl", { skip: withoutOpenssl }, () => {
     test(`with ${what} fails at once as TLS, with the certificate that is meant`, async (t) => {
       const folder = temporaryFolder(t);
       makeChain(folder, change);
-      const address = await startOpenssl(
-        t,
-        folder,
-        "-cert",
-        "leaf.pem",
-        "-key",
-        "leaf.key",
-        "-cert_chain",
-        "mid.pem",
-      );
+      const address = await startWithChain(t, folder);
       const ca = path.join(folder, "root.pem");
       const all = await check(t, "kmip", { "serv-addr": address, ca, timeout: "1s" });
       assert.match(all.get("tls")?.message ?? "", message);

@@ -9,7 +9,6 @@ import { generateKeyPairSync, randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { Writable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import * as fc from "fast-check";
 import type { CliCommand, Flag } from "../../src/cli/command.ts";
@@ -19,6 +18,7 @@ import { TestApiServer } from "../kubernetes/api-server.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { findSecrets, type Secret } from "../support/secret-search.ts";
 import type { ServeEnded, ServeLine } from "./serve-lines.ts";
+import { createCollector } from "../support/collector.ts";
 
 interface Ended {
   readonly code: number;
@@ -29,16 +29,9 @@ interface Ended {
 /** Runs the program: in this process, but `serve` in its own (serve-lines.ts), where it is ended once it serves. */
 async function run(argv: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   if (argv[0] === "serve") return runServe(argv.slice(1), env);
-  let text = "";
-  const stream = (): Writable =>
-    new Writable({
-      write(chunk, _encoding, done) {
-        text += String(chunk);
-        done();
-      },
-    });
-  const code = await runCli(argv, { env, stdout: stream(), stderr: stream() });
-  return { code, text };
+  const { stream, text } = createCollector();
+  const code = await runCli(argv, { env, stdout: stream, stderr: stream });
+  return { code, text: text() };
 }
 
 let serving: ChildProcess | undefined;
@@ -108,6 +101,7 @@ const odd = [
   "/dev/null",
   "/dev/zero",
   "/proc/self/mem",
+  "/proc/nothere/a",
   "@",
   "@a",
   "unix://",

@@ -44,7 +44,7 @@ describe("init over KMIP", () => {
     assert.equal(code, 0, stdout);
     assert.match(
       stdout,
-      /^✔ make +"etcd" is \S+: AES, 256 bits, for Encrypt and Decrypt alone, Sensitive, not Extractable, active$/m,
+      /^✔ create +"etcd" is \S+: AES, 256 bits, for Encrypt and Decrypt only, Sensitive, not Extractable, active$/m,
     );
     assert.match(stdout, /^✔ usage +Encrypt and Decrypt$/m);
     assert.match(stdout, /^✔ round trip +/m);
@@ -65,9 +65,12 @@ describe("init over KMIP", () => {
     const { id } = kms.keys.create({ name: "etcd" });
     const { code, stdout } = await init(t, "kmip");
     assert.equal(code, 0, stdout);
-    assert.match(stdout, /^✔ make +the key is there already, and left as it is$/m);
+    assert.match(stdout, /^✔ create +the key exists, and is not changed$/m);
     assert.ok(stdout.includes(id));
-    assert.match(stdout, /^! spare +this certificate may make and destroy keys, which serve does not need$/m);
+    assert.match(
+      stdout,
+      /^! excess +this certificate may create and destroy keys, which serve does not need$/m,
+    );
     assert.equal(keys().length, 1);
   });
 
@@ -76,20 +79,20 @@ describe("init over KMIP", () => {
     kms.faults.refuse = { operation: "Create", reason: "PermissionDenied" };
     const { code, stdout } = await init(t, "kmip", "--prove-only");
     assert.equal(code, 0, stdout);
-    assert.match(stdout, /^✔ spare +this certificate may not make keys$/m);
+    assert.match(stdout, /^✔ excess +this certificate may not create keys$/m);
   });
 
   test("says what to do where the certificate may not make the key", async (t) => {
     kms.faults.refuse = { operation: "Create", reason: "PermissionDenied" };
     const { code, stdout } = await init(t, "kmip");
     assert.equal(code, 1);
-    assert.match(stdout, /^✖ make .*\n +→ make the key in the KMS: AES, 256 bits/m);
+    assert.match(stdout, /^✖ create .*\n +→ create the key in the KMS: AES, 256 bits/m);
   });
 
   test("makes nothing with --prove-only", async (t) => {
     const { code, stdout } = await init(t, "kmip", "--prove-only");
     assert.equal(code, 1);
-    assert.match(stdout, /^✖ make /m);
+    assert.match(stdout, /^✖ create /m);
     assert.equal(kms.keys.list().length, 0);
   });
 });
@@ -100,7 +103,7 @@ describe("init over REST", () => {
     assert.equal(code, 1);
     assert.match(
       stdout,
-      /^✖ make .*\n +→ make the key in the console of the KMS: a service key of the type oct/m,
+      /^✖ create .*\n +→ create the key in the console of the KMS: a service key of type oct/m,
     );
     assert.equal(kms.keys.list().length, 0);
   });
@@ -110,6 +113,6 @@ describe("init over REST", () => {
     const { code, stdout } = await init(t, "rest");
     assert.equal(code, 0, stdout);
     assert.match(stdout, /^✔ round trip +/m);
-    assert.match(stdout, /The least rights .*: to read its description, encrypt, decrypt\./);
+    assert.match(stdout, /The rights that serve needs, .*: read its description, encrypt, decrypt\./);
   });
 });

@@ -5,7 +5,7 @@ import { writeFileSync } from "node:fs";
 import { createServer as createHttp2Server } from "node:http2";
 import { createServer } from "node:net";
 import path from "node:path";
-import { PassThrough, Writable } from "node:stream";
+import { PassThrough } from "node:stream";
 import { describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { createConnectRouter } from "@connectrpc/connect";
@@ -19,6 +19,7 @@ import { ProviderError } from "../../src/errors.ts";
 import { keyIdHash } from "../../src/text/key-id-hash.ts";
 import { startServer, temporaryFolder } from "../server/harness.ts";
 import { runCommand } from "./run-command.ts";
+import { createCollector } from "../support/collector.ts";
 
 interface Ended {
   readonly code: number;
@@ -26,13 +27,7 @@ interface Ended {
 }
 
 async function probe(sock: string, change: Partial<ProbeOptions> = {}): Promise<Ended> {
-  let text = "";
-  const stdout = new Writable({
-    write(chunk, _encoding, done) {
-      text += String(chunk);
-      done();
-    },
-  });
+  const { stream: stdout, text } = createCollector();
   const options = {
     sock,
     count: 1,
@@ -43,7 +38,7 @@ async function probe(sock: string, change: Partial<ProbeOptions> = {}): Promise<
     isJson: false,
   };
   const code = await runProbe({ ...options, ...change }, stdout);
-  return { code, text };
+  return { code, text: text() };
 }
 
 /** A plugin that answers as it is told; what is not told is right. */

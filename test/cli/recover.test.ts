@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { PassThrough, Writable } from "node:stream";
+import { PassThrough } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { parse, parseAllDocuments } from "yaml";
 import { readArgv } from "../../src/cli/argv.ts";
@@ -17,6 +17,7 @@ import { flagList, kmipFlagsOf, serving } from "../e2e/serving.ts";
 import { damaged, expectedObjects, fixture, liveValues, startFixtureKms } from "../etcd/fixture.ts";
 import { temporaryFolder } from "../server/harness.ts";
 import { runCommand, type Ran } from "./run-command.ts";
+import { createCollector } from "../support/collector.ts";
 
 interface Recovered {
   readonly apiVersion: string;
@@ -226,20 +227,14 @@ describe("recover", () => {
 
 /** Runs it with a standard output that says it is a terminal. */
 async function onTerminal(args: readonly string[]): Promise<string> {
-  let text = "";
-  const stdout = new Writable({
-    write(chunk, _encoding, done) {
-      text += String(chunk);
-      done();
-    },
-  });
+  const { stream: stdout, text } = createCollector();
   const io = {
     env: {},
     stdout: Object.assign(stdout, { isTTY: true }),
     stderr: new PassThrough().resume(),
   };
   await runCliCommand(recoverCommand, io, readArgv(args, recoverCommand.flags, 1));
-  return text;
+  return text();
 }
 
 describe("recover before a terminal", () => {
@@ -267,6 +262,8 @@ describe("The YAML of recover", () => {
       "0o17",
       "1:30",
       "1e3",
+      "e0",
+      "E+3",
       "2001-01-01",
       "=",
       "<<",

@@ -3,8 +3,8 @@
  * after it began. A process of its own: serve takes over the signals and the failures that nobody caught. Talks by IPC:
  * {@link ServeLine} in, {@link ServeEnded} out.
  */
-import { Writable } from "node:stream";
 import { runCli } from "../../src/cli/index.ts";
+import { createCollector } from "../support/collector.ts";
 
 /** A command line, and how long after it listens for SIGTERM it gets that, in ms. */
 export interface ServeLine {
@@ -23,14 +23,7 @@ export interface ServeEnded {
 }
 
 async function run({ argv, env, endAfterMs }: ServeLine): Promise<ServeEnded> {
-  let text = "";
-  const stream = (): Writable =>
-    new Writable({
-      write(chunk, _encoding, done) {
-        text += String(chunk);
-        done();
-      },
-    });
+  const { stream, text } = createCollector();
   let hasServed = false;
   let timer: NodeJS.Timeout | undefined;
   const onListener = (name: string | symbol): void => {
@@ -39,13 +32,13 @@ async function run({ argv, env, endAfterMs }: ServeLine): Promise<ServeEnded> {
     timer = setTimeout(() => process.emit("SIGTERM", "SIGTERM"), endAfterMs);
   };
   process.on("newListener", onListener);
-  const code = await runCli(["serve", ...argv], { env, stdout: stream(), stderr: stream() });
+  const code = await runCli(["serve", ...argv], { env, stdout: stream, stderr: stream });
   process.off("newListener", onListener);
   // It may have ended by itself: a second signal would end the process at once.
   clearTimeout(timer);
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "uncaughtException", "warning"] as const)
     process.removeAllListeners(name);
-  return { code, text, hasServed };
+  return { code, text: text(), hasServed };
 }
 
 process.on("message", async (line: ServeLine) => {

@@ -33,7 +33,7 @@ async function open(t: TestContext): Promise<BareClient> {
   return client;
 }
 
-async function isWell(client: BareClient): Promise<boolean> {
+async function answers(client: BareClient): Promise<boolean> {
   const reply = await client.exchange(ping);
   return reply !== undefined && decodeResponse(reply).items[0]?.resultStatus === ResultStatus.Success;
 }
@@ -115,14 +115,14 @@ test("a refusal names its reason, befalls its operation only, and ends with its 
   const { items } = await client.batch("1.4", [call(discoverVersionsOperation, {})]);
   assert.equal(items[0]?.resultReason, ResultReason.PermissionDenied);
   assert.equal(items[0]?.resultMessage, "not you");
-  assert.ok(await isWell(client));
+  assert.ok(await answers(client));
 });
 
 test("a delay comes before the answer", async (t) => {
   const client = await open(t);
   kms.faults.delayMs = 60;
   const begin = performance.now();
-  assert.ok(await isWell(client));
+  assert.ok(await answers(client));
   assert.ok(performance.now() - begin >= 55);
 });
 
@@ -131,7 +131,7 @@ test("a silent KMS reads a request, answers nothing and keeps the connection", a
   kms.faults.silent = true;
   kms.faults.count = 1;
   client.socket.write(ping);
-  assert.ok(await isWell(client), "the next request is answered, and only it");
+  assert.ok(await answers(client), "the next request is answered, and only it");
   assert.equal(client.socket.closed, false);
 });
 
@@ -175,7 +175,7 @@ for (const [what, bytes] of [
     const reply = await everythingFor(t, bytes);
     const { items } = decodeResponse(reply);
     assert.equal(items[0]?.resultReason, ResultReason.InvalidMessage);
-    assert.ok(await isWell(await open(t)), "and others are served");
+    assert.ok(await answers(await open(t)), "and others are served");
   });
 
 test("no bytes end the KMS: random ones, and requests with bytes changed", async (t) => {
@@ -194,7 +194,7 @@ test("no bytes end the KMS: random ones, and requests with bytes changed", async
     }),
     { numRuns: 60 },
   );
-  assert.ok(await isWell(client));
+  assert.ok(await answers(client));
 });
 
 test("a client that leaves in the middle of a message costs nothing but its connection", async (t) => {
@@ -202,5 +202,5 @@ test("a client that leaves in the middle of a message costs nothing but its conn
   const leaving = await open(t);
   leaving.socket.write(Buffer.concat([ping, ping.subarray(0, 20), randomBytes(0)]));
   leaving.socket.destroy();
-  assert.ok(await isWell(client));
+  assert.ok(await answers(client));
 });

@@ -113,6 +113,13 @@ for (const command of ["serve", "check", "probe", "config"])
     assert.match(stdout, /^ {2}--sock /m);
   });
 
+for (const command of ["help", "help probe"])
+  test(`${command} prints what --help prints`, async (t) => {
+    const { code, stdout } = await runProgram(t, command.split(" "));
+    const asked = await runProgram(t, [...command.split(" ").slice(1), "--help"]);
+    assert.deepEqual([code, stdout], [0, asked.stdout]);
+  });
+
 for (const args of [
   "--help",
   "--version",
@@ -132,6 +139,7 @@ for (const [word, complaint] of [
   ["prob", 'Unknown command "prob": did you mean probe?'],
   ["chek", 'Unknown command "chek": did you mean check?'],
   ["kmip", 'Unknown command "kmip"'],
+  ["version", 'Unknown command "version": did you mean --version?'],
 ] as const)
   test(`"${word}" is no command: that alone is said, and the one that it resembles`, async (t) => {
     const { code, stdout, stderr } = await runProgram(t, [word, "--protocl", "kmip"]);

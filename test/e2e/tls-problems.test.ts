@@ -3,12 +3,9 @@
  * in the log; a plain error to the caller; and service as soon as the problem is solved, without a restart.
  */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, afterEach, before, describe, test, type TestContext } from "node:test";
 import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
 import {
@@ -20,6 +17,7 @@ import {
 } from "../devkms/certificates.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { temporaryFolder } from "../server/harness.ts";
+import { startOpensslServer, withoutOpenssl } from "../support/openssl.ts";
 import { startProgram } from "./program.ts";
 import { flagList, roundTrip, type Serving, serving } from "./serving.ts";
 
@@ -201,22 +199,8 @@ async function startOpenssl(t: TestContext, authority: Authority): Promise<strin
   const { cert, key, ca } = await writeCertificateFiles(temporaryFolder(t), issued, authority.caPem);
   const files = ["-cert", cert, "-key", key, "-CAfile", ca];
   const verify = ["-Verify", "1", "-verify_return_error"];
-  const child = spawn("openssl", ["s_server", "-accept", "127.0.0.1:0", ...files, ...verify], {
-    stdio: ["pipe", "pipe", "ignore"],
-  });
-  const ended = once(child, "close");
-  t.after(async () => {
-    child.kill();
-    await ended;
-  });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const address = /^ACCEPT (\S+)$/.exec(line)?.[1];
-    if (address !== undefined) return address;
-  }
-  throw new Error("openssl s_server did not listen");
+  return startOpensslServer(t, ".", ...files, ...verify);
 }
-
-const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
 
 for (const protocol of ["kmip", "rest"] as const)
   for (const [why, dates, isStranger] of [
@@ -225,7 +209,7 @@ for (const protocol of ["kmip", "rest"] as const)
   ] as const)
     test(
       `${protocol}: a server that refuses the client certificate because ${why} is quoted, and the call fails at once`,
-      { skip: !hasOpenssl && "there is no openssl" },
+      { skip: withoutOpenssl },
       async (t) => {
         const authority = await createAuthority();
         const issuer = isStranger ? await createAuthority({ name: "stranger" }) : authority;

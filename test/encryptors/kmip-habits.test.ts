@@ -198,7 +198,7 @@ describe("a server that wants a user name and a password", () => {
       const { encryptor } = await encryptorWith(undefined, id);
       await assert.rejects(encryptor.resolveKey(within()), {
         code: "KEY_ACCESS_DENIED",
-        message: /wants a user name and password, --kmip-username and --kmip-password-file/,
+        message: /requires a user name and password, --kmip-username and --kmip-password-file/,
       });
       await encryptor.close();
     });

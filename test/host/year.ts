@@ -170,7 +170,8 @@ async function rotationById(all: Year): Promise<void> {
   const settings = await host.must("cat /etc/okms/main.env");
   const other = settings
     .replace("OKMS_KEY_LABEL=etcd", `OKMS_KEY_ID=${next.id}`)
-    .replace("main.sock", "next.sock");
+    .replace("main.sock", "next.sock")
+    .replace(/\/main$/m, "/next");
   writeFileSync(path.join(host.root, "etc/okms/next.env"), other);
   await host.must(`systemctl enable --now ${name}@next.socket ${name}@next.service`);
   await steps.until(

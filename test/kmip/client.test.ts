@@ -228,7 +228,7 @@ describe("a request survives", () => {
             return formatVersion(spoken);
           },
         };
-      }, within(1000));
+      }, within(3000));
       assert.equal(version, "1.4");
       assert.deepEqual(makings, [0, 1], "the request is made anew for the second try");
     });
@@ -243,8 +243,8 @@ describe("a request survives", () => {
   test("a server that is slower than half the caller's time", async () => {
     const client = await clientOf();
     await query(client);
-    kms.faults.delayMs = 250;
-    assert.equal(await query(client, within(400)), "1.4");
+    kms.faults.delayMs = 800;
+    assert.equal(await query(client, within(1500)), "1.4");
   });
 
   test("an outage shorter than the caller's time, under load", async () => {
@@ -269,7 +269,7 @@ describe("a request survives", () => {
     await Promise.all(Array.from({ length: 8 }, () => query(client)));
     relay.hang();
     relay.resume();
-    const versions = await Promise.all(Array.from({ length: 12 }, () => query(client, within(1000))));
+    const versions = await Promise.all(Array.from({ length: 12 }, () => query(client, within(3000))));
     assert.deepEqual(new Set(versions), new Set(["1.4"]));
     await client.close();
     await relay.close();

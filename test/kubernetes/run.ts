@@ -1,13 +1,13 @@
 /** Runs `reencrypt` in this process against a {@link TestApiServer}, with its output kept. */
-import { Writable } from "node:stream";
 import type { ReencryptOptions } from "../../src/cli/reencrypt/options.ts";
 import { type ReencryptIo, runReencrypt } from "../../src/cli/reencrypt/run.ts";
 import type { RetryOptions } from "../../src/kubernetes/client.ts";
+import { createCollector } from "../support/collector.ts";
 
 /** Time for the retries of a test. */
 export const quickRetry: RetryOptions = {
   retryForMs: 2000,
-  tries: 3,
+  attempts: 3,
   backoffMs: { first: 5, most: 20 },
   replyWithinMs: 20_000,
 };
@@ -24,9 +24,8 @@ export async function reencrypt(
   options: Partial<ReencryptOptions> & { readonly kubeconfig: string | undefined },
   io: Partial<ReencryptIo> = {},
 ): Promise<Ran> {
-  const texts = { stdout: "", stderr: "" };
-  const stdout = keptIn((text) => (texts.stdout += text));
-  const stderr = keptIn((text) => (texts.stderr += text));
+  const stdout = createCollector();
+  const stderr = createCollector();
   const code = await runReencrypt(
     {
       context: undefined,
@@ -43,22 +42,13 @@ export async function reencrypt(
       ...options,
     },
     {
-      stdout,
-      stderr,
+      stdout: stdout.stream,
+      stderr: stderr.stream,
       env: {},
       waits: { unseenMs: 50, pollMs: 5 },
       retry: quickRetry,
       ...io,
     },
   );
-  return { code, ...texts };
-}
-
-function keptIn(keep: (text: string) => void): Writable {
-  return new Writable({
-    write(chunk, _encoding, done) {
-      keep(String(chunk));
-      done();
-    },
-  });
+  return { code, stdout: stdout.text(), stderr: stderr.text() };
 }

@@ -142,7 +142,7 @@ describe("reencrypt that is interrupted", () => {
     assert.equal(api.patches, 0);
   });
 
-  test("tells without --state that another run begins anew", async (t) => {
+  test("says without --state that another run starts from the beginning", async (t) => {
     const api = await TestApiServer.start(t, 3);
     api.onPatch = () => {
       process.emit("SIGINT");
@@ -150,6 +150,6 @@ describe("reencrypt that is interrupted", () => {
     };
     const ran = await reencrypt({ kubeconfig: api.kubeconfig() });
     assert.equal(ran.code, 130);
-    assert.match(ran.stderr, /another run begins anew \(--state FILE lets it go on\)/);
+    assert.match(ran.stderr, /another run starts from the beginning \(with --state FILE it continues\)/);
   });
 });

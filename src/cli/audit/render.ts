@@ -1,6 +1,5 @@
 /** An audit for people: a table of what is encrypted by what, then what is not as it should be. */
-import type { Count, Group, Holdings } from "../../etcd/inventory.ts";
-import { coldStartDecrypts } from "../../etcd/inventory.ts";
+import { coldStartDecrypts, type Count, type Group, type Holdings } from "../../etcd/inventory.ts";
 import { failureText } from "../etcd/failure.ts";
 import { printable } from "../etcd/printable.ts";
 import { deletionCommand } from "./deletion.ts";

@@ -1,7 +1,8 @@
-/** What an EncryptionConfiguration wants of each resource: who writes, and who can be read (k8s.io/apiserver's rules). */
+/** What an EncryptionConfiguration says of each resource: which provider writes, and which can be read (k8s.io/apiserver's rules). */
 import { internalResources } from "../../etcd/builtin-resources.ts";
 import type { Group } from "../../etcd/inventory.ts";
 import { ProviderError } from "../../errors.ts";
+import { readFailure } from "../../net/pem.ts";
 import { readBounded } from "../../net/pem.ts";
 import { readEncryptionConfiguration, type Resource } from "../check/encryption-config-file.ts";
 
@@ -31,10 +32,7 @@ const plaintext: Provider = { kind: "plaintext", name: "" };
  */
 export async function readRules(file: string): Promise<Rules> {
   const bytes = await readBounded(file).catch((error: unknown) => {
-    throw new ProviderError(
-      "CONFIG",
-      `--encryption-config ${file} cannot be read: ${(error as Error).message}`,
-    );
+    throw new ProviderError("CONFIG", `--encryption-config ${file}: ${readFailure(error)}`);
   });
   if (bytes === undefined)
     throw new ProviderError("CONFIG", `--encryption-config ${file} is longer than 1 MiB`);

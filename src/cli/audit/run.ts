@@ -1,8 +1,7 @@
 /** Runs an audit: every source in turn, then the report as a table, as JSON, and as metrics. */
 import { createOpener } from "../../etcd/opener.ts";
 import type { KmsSettings } from "../etcd/kms.ts";
-import { openKms, type Kms } from "../etcd/open-kms.ts";
-import { failureText } from "../etcd/failure.ts";
+import { withKms } from "../etcd/open-kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openSources, type SourceSettings } from "../etcd/sources.ts";
 import { renderJson } from "./json.ts";
@@ -11,7 +10,6 @@ import { renderHeadline, renderReport, renderVerdict } from "./render.ts";
 import { type Audit, auditSource, type FailedSource, type SourceReport } from "./report.ts";
 import { readRules } from "./rules.ts";
 import { writeTextfile } from "./textfile.ts";
-import { toProviderError } from "../../errors.ts";
 
 /** What `audit` is run with. */
 export interface AuditOptions {
@@ -42,9 +40,7 @@ export interface AuditIo {
 export async function runAudit(options: AuditOptions, io: AuditIo): Promise<number> {
   const rules =
     options.encryptionConfig === undefined ? undefined : await readRules(options.encryptionConfig);
-  let kms: Kms | undefined;
-  try {
-    kms = options.kms === undefined ? undefined : await openKms(options.kms);
+  return withKms(options.kms, io.stderr, async (kms) => {
     const opener = kms === undefined ? undefined : createOpener(kms.unwrap);
     const sources = await openSources(options.sources, io.stdin);
     const { prefix } = options.sources;
@@ -64,14 +60,7 @@ export async function runAudit(options: AuditOptions, io: AuditIo): Promise<numb
     else for (const verdict of audit.verdicts) io.stdout.write(renderVerdict(verdict));
     if (options.textfile !== undefined) await writeTextfile(options.textfile, audit);
     return audit.isGood ? 0 : 1;
-  } catch (error) {
-    const known = toProviderError(error);
-    if (known.code === "CONFIG") throw error;
-    io.stderr.write(`✖ ${failureText(known)}\n`);
-    return 1;
-  } finally {
-    await kms?.close();
-  }
+  });
 }
 
 function judge(sources: readonly (SourceReport | FailedSource)[], keyIds: readonly string[]): Audit {

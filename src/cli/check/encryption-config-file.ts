@@ -69,7 +69,7 @@ const shape = v.object({
   ),
 });
 
-/** Most complaints told at once. */
+/** Maximum number of complaints reported at once. */
 const mostComplaints = 5;
 
 /** Reads the text of a file. Never prints a value of it: it may hold keys of other providers. */

@@ -1,8 +1,7 @@
 /** The `resources` lists of an EncryptionConfiguration, by kube-apiserver's rules for them. */
 import { looksLikeKey, quote } from "../../text/quote.ts";
 import type { Resource } from "./encryption-config-file.ts";
-import { failed, ok, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, warning, type Finding } from "./finding.ts";
 
 const name = "api resources";
 

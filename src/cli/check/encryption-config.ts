@@ -7,11 +7,9 @@ import { readBounded, readFailure } from "../../net/pem.ts";
 import { formatDuration, parseGoDuration } from "../../config/settings.ts";
 import { quote, quotePath } from "../../text/quote.ts";
 import { absoluteSock, endpointOf, parseEndpoint } from "../kms-endpoint.ts";
-import { readEncryptionConfiguration } from "./encryption-config-file.ts";
-import type { KmsProvider, Resource } from "./encryption-config-file.ts";
+import { readEncryptionConfiguration, type KmsProvider, type Resource } from "./encryption-config-file.ts";
 import { checkResources } from "./encryption-config-resources.ts";
-import { failed, ok, skipped, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 
 /** The checks that need a file that can be read and a provider that leads here. */
 const later = [
@@ -135,18 +133,18 @@ function checkTimeout({ timeout }: KmsProvider, plugin: Plugin): Finding {
   const ms = timeout === undefined ? defaultTimeoutMs : parseGoDuration(timeout);
   if (ms === undefined || ms <= 0)
     return failed(name, `${quote(timeout ?? "")} is not a positive duration`, "write timeout: 3s");
-  const told = timeout ?? `${formatDuration(ms)}, kube-apiserver's default`;
+  const shown = timeout ?? `${formatDuration(ms)}, kube-apiserver's default`;
   if (ms < sensibleTimeoutMs.min)
-    return failed(name, `${told} is too short for a KMS over the network`, "write timeout: 3s");
+    return failed(name, `${shown} is too short for a KMS over the network`, "write timeout: 3s");
   if (ms > sensibleTimeoutMs.max)
-    return warning(name, `${told}: kube-apiserver's health probes may hang as long`, "write timeout: 3s");
+    return warning(name, `${shown}: kube-apiserver's health probes may hang as long`, "write timeout: 3s");
   if (ms > plugin.timeoutMs)
     return warning(
       name,
-      `${told} is longer than the plugin's --timeout ${formatDuration(plugin.timeoutMs)}, which ends a call first`,
+      `${shown} is longer than the plugin's --timeout ${formatDuration(plugin.timeoutMs)}, which ends a call first`,
       "make --timeout at least as long",
     );
-  return ok(name, `${told}, within the plugin's --timeout ${formatDuration(plugin.timeoutMs)}`);
+  return ok(name, `${shown}, within the plugin's --timeout ${formatDuration(plugin.timeoutMs)}`);
 }
 
 function checkNames(providers: readonly KmsProvider[]): Finding {

@@ -7,8 +7,7 @@ import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
 import { isVersion1, missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
 import { selinuxAdvice } from "../selinux.ts";
-import { failed, ok, skipped, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 
 const dayMs = 86_400_000;
 /** From here on a certificate's end is worth a warning, as in docs/alerts.yaml. */

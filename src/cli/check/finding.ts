@@ -35,7 +35,7 @@ export function skipped(name: string, because: string): Finding {
 }
 
 /** Whether nothing is wrong. */
-export function isWell(findings: readonly Finding[]): boolean {
+export function hasPassed(findings: readonly Finding[]): boolean {
   return findings.every(({ status }) => status !== "failed");
 }
 
@@ -71,5 +71,5 @@ export function renderTotal(findings: readonly Finding[]): string {
 
 /** All findings as one JSON object on a line. */
 export function renderJson(findings: readonly Finding[]): string {
-  return `${JSON.stringify({ ok: isWell(findings), checks: findings })}\n`;
+  return `${JSON.stringify({ ok: hasPassed(findings), checks: findings })}\n`;
 }

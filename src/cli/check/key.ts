@@ -1,18 +1,16 @@
 /**
  * The key, through the encryptor that serve uses: protocol version, found, kind, state, usage, and a round trip of
- * random bytes. The encryptor's error codes tell which of them failed; what comes after it has not been checked.
+ * random bytes. The encryptor's error codes show which of them failed; the later ones have not been checked.
  */
 import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
 import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
-import { toProviderError } from "../../errors.ts";
-import type { ProviderError } from "../../errors.ts";
+import { toProviderError, type ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
-import { failed, ok, skipped, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 import { checkEarlierValue } from "./earlier-value.ts";
 
 /** The checks of this file, in the order in which they build on one another. */
@@ -188,7 +186,7 @@ async function roundTrip(
     const opened = await encryptor.decrypt({ ...wrapped, keyId }, contextFor(config));
     const ended = performance.now();
     if (!seed.equals(opened))
-      return { finding: failed(name, otherBytes, "do not use this KMS, and tell its operator") };
+      return { finding: failed(name, otherBytes, "do not use this KMS, and inform its operator") };
     const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`;
     return { finding: ok(name, message), sample: { by, keyId, wrapped, seed } };
   } catch (error) {

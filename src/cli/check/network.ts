@@ -2,10 +2,8 @@
  * The connection to each server, made here and not by the encryptor, so that it is clear which step fails: name and
  * TCP (or the proxy's tunnel), then TLS with the client certificate and the server's name verified.
  */
-import { connect as connectTcp } from "node:net";
-import type { Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
-import type { TLSSocket } from "node:tls";
+import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { Config } from "../../config/config.ts";
 import { isRestAddress, type Proxy, type ServerAddress } from "../../net/address.ts";
 import { toProviderError } from "../../errors.ts";
@@ -13,8 +11,7 @@ import { watchDial } from "../../net/dial-stage.ts";
 import { openTunnel } from "../../net/proxy.ts";
 import { describeDialError, describeSocketError } from "../../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../../net/tls.ts";
-import { failed, ok, skipped } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, skipped, type Finding } from "./finding.ts";
 
 /**
  * How long a server has to refuse the client certificate after a handshake, in round trips and at least and most
@@ -147,7 +144,7 @@ function adviceFor(message: string): string {
   if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
   if (message.includes("is for "))
     return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
-  if (message.includes("must have it issued anew"))
+  if (message.includes("must have it reissued"))
     return "ask the KMS's operator for a new server certificate: no TLS library of today accepts this one";
   if (message.endsWith("has expired"))
     return "ask the KMS's operator for a new server certificate, or set the clock of this host";

@@ -2,8 +2,7 @@
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { checkEncryptionConfig } from "./encryption-config.ts";
 import { checkFiles } from "./files.ts";
-import { isWell, renderFinding, renderJson, renderTotal } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { hasPassed, renderFinding, renderJson, renderTotal, type Finding } from "./finding.ts";
 import { checkKey, skipKey, type Sample } from "./key.ts";
 import { checkServer } from "./network.ts";
 import { checkSocket } from "./socket.ts";
@@ -32,7 +31,7 @@ export async function runCheck(options: CheckOptions, stdout: NodeJS.WritableStr
     if (!options.isJson) stdout.write(renderFinding(finding, width));
   }
   stdout.write(options.isJson ? renderJson(findings) : renderTotal(findings));
-  return isWell(findings) ? 0 : 1;
+  return hasPassed(findings) ? 0 : 1;
 }
 
 async function* check(options: CheckOptions): AsyncGenerator<Finding> {

@@ -10,8 +10,7 @@ import {
   SocketPathError,
   type SocketState,
 } from "../../server/socket/socket-path.ts";
-import { failed, ok, warning } from "./finding.ts";
-import type { Finding } from "./finding.ts";
+import { failed, ok, warning, type Finding } from "./finding.ts";
 
 const name = "socket";
 

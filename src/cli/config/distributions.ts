@@ -15,23 +15,23 @@ export function distributionFiles(
   distribution: Distribution,
   options: EncryptionConfigurationOptions,
 ): OutputFile[] {
-  const place = places[distribution];
+  const location = locations[distribution];
   const sockets = options.providers.map(({ sock }) => sock).filter((sock) => !sock.startsWith("@"));
   const socketFolders = [...new Set(sockets.map((sock) => path.dirname(sock)))].toSorted();
   return [
-    encryptionConfiguration(options, { path: place.file, head: place.head }),
-    place.make(place.file, socketFolders),
+    encryptionConfiguration(options, { path: location.file, head: location.head }),
+    location.make(location.file, socketFolders),
   ];
 }
 
-interface Place {
+interface Location {
   readonly file: string;
   /** The comment of the EncryptionConfiguration. */
   readonly head: string;
   readonly make: (file: string, socketFolders: readonly string[]) => OutputFile;
 }
 
-const places: Readonly<Record<Distribution, Place>> = {
+const locations: Readonly<Record<Distribution, Location>> = {
   kubeadm: {
     file: installPath,
     head: " On every control-plane host, before kube-apiserver gets its new flags: docs/kubeadm.md has the order.",

@@ -10,7 +10,7 @@ import type { Instance, OutputFile } from "./output.ts";
 /** What of an instance the API server has to know. */
 export type Provider = Pick<Instance, "providerName" | "sock">;
 
-/** What kube-apiserver is told. */
+/** The content of the file. */
 export interface EncryptionConfigurationOptions {
   /** The first writes. */
   readonly providers: readonly Provider[];

@@ -1,10 +1,8 @@
 /** One plugin process of what `config` makes, put together from its settings. */
 import type { ListenAddress } from "../../net/address.ts";
 import type { Invocation } from "../command.ts";
-import { defaults, runsPod } from "./kinds.ts";
-import type { Kind } from "./kinds.ts";
-import { materialFiles, serveArguments, stateFolder } from "./output.ts";
-import type { InstanceOptions } from "./output.ts";
+import { defaults, runsPod, type Kind } from "./kinds.ts";
+import { materialFiles, serveArguments, stateFolder, type InstanceOptions } from "./output.ts";
 
 /** An instance with the arguments of serve that make it; `overrides` take the place of what was given. */
 export function instanceOf(

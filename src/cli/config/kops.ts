@@ -4,12 +4,9 @@
  * nodeup/pkg/model/kube_apiserver.go for the one folder of the host that its kube-apiserver has.
  */
 import { Document } from "yaml";
-import { encryptionConfiguration } from "./encryption-configuration.ts";
-import type { EncryptionConfigurationOptions } from "./encryption-configuration.ts";
-import type { Instance, OutputFile } from "./output.ts";
-import { materialFiles } from "./output.ts";
-import { staticPod } from "./static-pod.ts";
-import type { StaticPodOptions } from "./static-pod.ts";
+import { encryptionConfiguration, type EncryptionConfigurationOptions } from "./encryption-configuration.ts";
+import { materialFiles, type Instance, type OutputFile } from "./output.ts";
+import { staticPod, type StaticPodOptions } from "./static-pod.ts";
 
 /** The folder that kOps mounts into its kube-apiserver: the socket has to be in it. */
 export const kopsSocketFolder = "/srv/kubernetes/kube-apiserver";
@@ -21,10 +18,11 @@ export function kopsFiles(
   pod: StaticPodOptions,
 ): OutputFile[] {
   const head = " kops create secret encryptionconfig -f THIS-FILE --name CLUSTER (--force to replace it)";
-  const document = new Document({ spec: { encryptionConfig: true, fileAssets: assetsOf(instances, pod) } });
+  const spec = { encryptionConfig: true, fileAssets: assetsOf(instances, pod) };
+  const document = new Document({ spec }, { aliasDuplicateObjects: false });
   document.commentBefore = ` Merge it into the cluster's specification: kops edit cluster. docs/kops.md has the order.
- fileAssets are not secret: who reads the state store reads them. Replace each PASTE by the file's own lines, or
- leave the private key out and put it on the hosts in another way.`;
+ fileAssets are not secret: anyone who can read the state store can read them. Replace each PASTE by the content of the
+ file, or leave the private key out and copy it to the hosts in another way.`;
   return [
     encryptionConfiguration(encryption, { path: "encryption-configuration.yaml", head }),
     { path: "kops-cluster.yaml", text: document.toString({ lineWidth: 0 }) },

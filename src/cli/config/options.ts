@@ -1,20 +1,17 @@
-/** Reads and checks the flags of `config`. Everything that is wrong with them is told at once. */
+/** Reads and checks the flags of `config`. All errors are reported at once. */
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
 import { isSea } from "node:sea";
-import type { Config } from "../../config/config.ts";
-import { parseServeConfig } from "../../config/config.ts";
+import { parseServeConfig, type Config } from "../../config/config.ts";
 import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
 import { checkResources } from "../check/encryption-config-resources.ts";
 import type { Invocation } from "../command.ts";
 import { absoluteSock, checkSockLength } from "../kms-endpoint.ts";
-import { defaults, installsPlugin, kinds, runsPod } from "./kinds.ts";
-import type { Kind } from "./kinds.ts";
+import { defaults, installsPlugin, kinds, runsPod, type Kind } from "./kinds.ts";
 import { instanceOf } from "./instance.ts";
 import { kopsSocketFolder } from "./kops.ts";
-import { materialFiles } from "./output.ts";
-import type { InstanceOptions } from "./output.ts";
+import { materialFiles, type InstanceOptions } from "./output.ts";
 import { checkNext, nextInstance, readRotation } from "./rotation.ts";
 import type { ConfigOptions } from "./run.ts";
 import { readMatching, readName } from "./words.ts";

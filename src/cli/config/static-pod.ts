@@ -5,8 +5,7 @@
 import path from "node:path";
 import { Document } from "yaml";
 import { programName } from "../help.ts";
-import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders, stateFolder } from "./output.ts";
+import { materialFolders, stateFolder, type Instance, type OutputFile } from "./output.ts";
 
 /** What the Pod needs beyond the plugin's own flags. */
 export interface StaticPodOptions {

@@ -3,8 +3,7 @@
  * the service restarts; the service may do little but speak to the KMS. Source: systemd.exec(5), systemd.socket(5).
  */
 import path from "node:path";
-import type { Instance, OutputFile } from "./output.ts";
-import { materialFolders, nodeOptions, stateFolder } from "./output.ts";
+import { materialFolders, nodeOptions, stateFolder, type Instance, type OutputFile } from "./output.ts";
 
 /** What the units need beyond the plugin's own flags. */
 export interface SystemdOptions {

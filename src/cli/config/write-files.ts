@@ -1,12 +1,13 @@
 /**
  * Writes files into a folder that another program watches, as the kubelet watches its manifests: each is written
  * whole under a hidden name, which the kubelet and systemd pass over, and renamed. One with the same content is not
- * touched, for a static Pod restarts when its manifest changes.
+ * written again, for a static Pod restarts when its manifest changes.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, unlink } from "node:fs/promises";
+import { open, readFile, rename, unlink } from "node:fs/promises";
 import path from "node:path";
 import type { OutputFile } from "./output.ts";
+import { makeFolder } from "../../process/make-folder.ts";
 
 /** A file that is in its place. */
 export interface WrittenFile {
@@ -17,7 +18,7 @@ export interface WrittenFile {
 
 /** Writes the files by their names into `folder`, which is made where it is missing. @throws the file system's errors */
 export async function writeFiles(folder: string, files: readonly OutputFile[]): Promise<WrittenFile[]> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const written: WrittenFile[] = [];
   for (const { path: place, text } of files) {
     const file = path.join(folder, path.basename(place));

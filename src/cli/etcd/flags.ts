@@ -10,7 +10,7 @@ export const liveFlags = {
     list: true,
     valueHint: "URL[,…]",
     env: "ETCDCTL_ENDPOINTS",
-    description: "a running etcd, as https://127.0.0.1:2379; several: the next is asked where one fails",
+    description: "a running etcd, such as https://127.0.0.1:2379; of several, the next is used if one fails",
   },
   cacert: {
     group: "ETCD",
@@ -51,7 +51,7 @@ export const sourceFlags = {
     type: "string",
     list: true,
     valueHint: "FILE[,…]",
-    description: "a snapshot of etcd (etcdctl snapshot save); may be given several times",
+    description: "a snapshot of etcd (etcdctl snapshot save); can be given several times",
   },
   "skip-hash-check": {
     group: "FILES",
@@ -63,7 +63,7 @@ export const sourceFlags = {
     type: "string",
     list: true,
     valueHint: "FILE[,…]",
-    description: "the SQLite database of k3s or RKE2 (server/db/state.db); also while it is in use",
+    description: "the SQLite database of k3s or RKE2 (server/db/state.db), which may be in use",
   },
   value: {
     group: "FILES",
@@ -75,7 +75,7 @@ export const sourceFlags = {
     group: "FILES",
     type: "string",
     valueHint: "KEY",
-    description: "the key of --value in etcd, as /registry/secrets/default/name",
+    description: "the key of --value in etcd, such as /registry/secrets/default/name",
   },
 } as const satisfies FlagSet;
 

@@ -1,6 +1,5 @@
 /** From flags to who decrypts DEK sources: the KMS itself, or a plugin that runs. open-kms.ts makes it ready. */
-import { parseServeConfig, plainSock } from "../../config/config.ts";
-import type { Config } from "../../config/config.ts";
+import { parseServeConfig, plainSock, type Config } from "../../config/config.ts";
 import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
 import { checkSockLength, parseEndpoint } from "../kms-endpoint.ts";

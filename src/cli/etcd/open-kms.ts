@@ -8,12 +8,12 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
-import { errorKinds, NetworkError, ProviderError, toProviderError } from "../../errors.ts";
-import type { ErrorCode } from "../../errors.ts";
+import { errorKinds, NetworkError, ProviderError, toProviderError, type ErrorCode } from "../../errors.ts";
 import type { Unwrap } from "../../etcd/opener.ts";
 import { loadTlsMaterial } from "../../net/tls.ts";
 import { quoteReply } from "../../text/quote.ts";
 import { createPluginClient, type PluginClient } from "../probe/client.ts";
+import { failureText } from "./failure.ts";
 import type { KmsSettings } from "./kms.ts";
 
 /** A way to decrypt DEK sources. */
@@ -24,7 +24,7 @@ export interface Kms {
   close(): Promise<void>;
 }
 
-const tries = 4;
+const attempts = 4;
 const firstPauseMs = 250;
 
 /** Makes ready to decrypt. @throws TLS_FILES */
@@ -32,6 +32,30 @@ export async function openKms(settings: KmsSettings): Promise<Kms> {
   return settings.by === "socket"
     ? openSocket(settings.sock, settings.timeoutMs)
     : openDirect(settings.config);
+}
+
+/**
+ * Does a command's work, with the KMS that it names.
+ * @returns its exit code; 1 where it fails, with the reason on `stderr`
+ * @throws CONFIG
+ */
+export async function withKms(
+  settings: KmsSettings | undefined,
+  stderr: NodeJS.WritableStream,
+  work: (kms: Kms | undefined) => Promise<number>,
+): Promise<number> {
+  let kms: Kms | undefined;
+  try {
+    kms = settings === undefined ? undefined : await openKms(settings);
+    return await work(kms);
+  } catch (error) {
+    const known = toProviderError(error);
+    if (known.code === "CONFIG") throw error;
+    stderr.write(`✖ ${failureText(known)}\n`);
+    return 1;
+  } finally {
+    await kms?.close();
+  }
 }
 
 async function openDirect(config: Config): Promise<Kms> {
@@ -113,7 +137,7 @@ function withRetries(unwrap: Unwrap): Unwrap {
         return await unwrap(source);
       } catch (error) {
         const known = toProviderError(error);
-        if (!known.retryable || attempt === tries) throw known;
+        if (!known.retryable || attempt === attempts) throw known;
         await sleep(firstPauseMs * 2 ** attempt);
       }
   };

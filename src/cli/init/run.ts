@@ -1,14 +1,12 @@
-/** What `init` does, a line a step: the files, the key, its proofs, what is granted beyond the need. */
+/** What `init` does, one line for each step: the files, the key, its tests, the rights that are not needed. */
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import type { CallContext } from "../../encryptors/encryptor.ts";
-import { createEncryptor, createKmipKeyMaker } from "../../encryptors/index.ts";
-import type { KmipKeyMaker } from "../../encryptors/index.ts";
-import { toProviderError } from "../../errors.ts";
-import type { ProviderError } from "../../errors.ts";
+import { createEncryptor, createKmipKeyMaker, type KmipKeyMaker } from "../../encryptors/index.ts";
+import { toProviderError, type ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { quote } from "../../text/quote.ts";
 import { checkFiles } from "../check/files.ts";
-import { failed, isWell, ok, renderFinding, renderTotal, skipped, warning } from "../check/finding.ts";
+import { failed, hasPassed, ok, renderFinding, renderTotal, skipped, warning } from "../check/finding.ts";
 import type { Finding } from "../check/finding.ts";
 import { checkKey } from "../check/key.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
@@ -16,7 +14,7 @@ import { encryptorConfigOf } from "../encryptor-config.ts";
 /** What `init` is run with. */
 export interface InitOptions {
   readonly config: Config;
-  /** Whether to leave a key that is not there unmade. */
+  /** Whether to create no key. */
   readonly isProofOnly: boolean;
 }
 
@@ -29,7 +27,7 @@ export async function runInit(options: InitOptions, stdout: NodeJS.WritableStrea
   }
   stdout.write(renderTotal(findings));
   stdout.write(`\n${leastRights[options.config.protocol]}\n`);
-  return isWell(findings) ? 0 : 1;
+  return hasPassed(findings) ? 0 : 1;
 }
 
 const nameWidth = "round trip".length;
@@ -46,8 +44,8 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
     const server = config.servers[0]?.name ?? "";
     yield* (await checkKey(config, material, server)).findings;
     yield maker === undefined
-      ? skipped("spare", "REST has no call to make a key")
-      : await spareRights(maker, config);
+      ? skipped("excess", "REST has no call to create a key")
+      : await excessRights(maker, config);
   } finally {
     await maker?.close();
   }
@@ -64,27 +62,28 @@ function contextFor({ timeoutMs }: Config): CallContext {
   return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
 }
 
-/** Finds the key, or makes it. */
+/** Finds the key, or creates it. */
 async function keyStep(
   config: Config,
   material: TlsMaterial,
   maker: KmipKeyMaker | undefined,
 ): Promise<Finding> {
   const missing = await whyMissing(config, material);
-  if (missing === undefined) return ok("make", "the key is there already, and left as it is");
-  if (missing.code !== "KEY_NOT_FOUND") return failed("make", missing.message, "see `check` for what to do");
+  if (missing === undefined) return ok("create", "the key exists, and is not changed");
+  if (missing.code !== "KEY_NOT_FOUND")
+    return failed("create", missing.message, "see `check` for what to do");
   const label = "label" in config.key ? config.key.label : undefined;
   if (maker === undefined || label === undefined)
-    return failed("make", missing.message, byHand[config.protocol]);
+    return failed("create", missing.message, byHand[config.protocol]);
   try {
     const { keyId, staysInside } = await maker.create(label, contextFor(config));
     await maker.activate(keyId, contextFor(config));
     const protection = staysInside ? ", Sensitive, not Extractable" : "";
-    const what = `${quote(label)} is ${keyId}: AES, 256 bits, for Encrypt and Decrypt alone${protection}, active`;
-    if (staysInside) return ok("make", what);
-    return warning("make", what, "the KMS speaks an older KMIP: forbid in it that the key is read");
+    const what = `${quote(label)} is ${keyId}: AES, 256 bits, for Encrypt and Decrypt only${protection}, active`;
+    if (staysInside) return ok("create", what);
+    return warning("create", what, "the KMS speaks an older KMIP: forbid the export of the key in the KMS");
   } catch (error) {
-    return failed("make", toProviderError(error).message, byHand.kmip);
+    return failed("create", toProviderError(error).message, byHand.kmip);
   }
 }
 
@@ -105,41 +104,45 @@ async function whyMissing(config: Config, material: TlsMaterial): Promise<Provid
   }
 }
 
-/** Whether the certificate may make and destroy keys, which serve never does. */
-async function spareRights(maker: KmipKeyMaker, config: Config): Promise<Finding> {
+/** Whether the certificate may create and destroy keys, which serve never does. */
+async function excessRights(maker: KmipKeyMaker, config: Config): Promise<Finding> {
   let keyId: string;
   try {
     ({ keyId } = await maker.create(undefined, contextFor(config)));
   } catch (error) {
     const { code, message } = toProviderError(error);
-    if (code === "KMIP_RESULT") return ok("spare", "this certificate may not make keys");
-    return failed("spare", message, "run it again");
+    if (code === "KMIP_RESULT") return ok("excess", "this certificate may not create keys");
+    return failed("excess", message, "run it again");
   }
-  const advice = "give serve another certificate, with the rights below alone";
+  const advice = "give serve another certificate, with only the rights below";
   try {
     await maker.destroy(keyId, contextFor(config));
-    return warning("spare", "this certificate may make and destroy keys, which serve does not need", advice);
+    return warning(
+      "excess",
+      "this certificate may create and destroy keys, which serve does not need",
+      advice,
+    );
   } catch (error) {
     const why = toProviderError(error).message;
     return warning(
-      "spare",
-      `this certificate may make keys, which serve does not need; the one made to see that is left: ${keyId} (${why})`,
+      "excess",
+      `this certificate may create keys, which serve does not need; the test key cannot be destroyed: ${keyId} (${why})`,
       `${advice}, and destroy ${keyId}`,
     );
   }
 }
 
 const byHand = {
-  kmip: "make the key in the KMS: AES, 256 bits, for Encrypt and Decrypt alone, not to be read, with this name, active",
-  rest: "make the key in the console of the KMS: a service key of the type oct, 256 bits, for encrypt and decrypt, with this name",
+  kmip: "create the key in the KMS: AES, 256 bits, for Encrypt and Decrypt only, not extractable, with this name, active",
+  rest: "create the key in the console of the KMS: a service key of type oct, 256 bits, for encrypt and decrypt, with this name",
 } as const;
 
 const leastRights = {
-  kmip: `The least rights that serve needs, on this key alone, as KMIP operations:
+  kmip: `The rights that serve needs, for this key only, as KMIP operations:
   Locate, Get Attributes, Encrypt, Decrypt
-and on no key: Discover Versions, Query. Not: Create, Get, Export, Revoke, Destroy, nor any right to change attributes.
+and, for no key, Discover Versions. Not: Query, Create, Get, Export, Revoke, Destroy, nor any right to change attributes.
 On an OVHcloud KMS: a policy for the identity of the certificate with these KMIP operations, limited to this key.`,
-  rest: `The least rights that serve needs, on this key alone: to read its description, encrypt, decrypt.
-Not: to create, activate, deactivate, delete or read out keys.
+  rest: `The rights that serve needs, for this key only: read its description, encrypt, decrypt.
+With --encryption-key-label it also lists the service keys of the domain. Not: create, activate, deactivate, delete or export keys.
 On an OVHcloud KMS: a policy for the identity of the certificate with these actions, limited to this key.`,
 } as const;

@@ -38,7 +38,7 @@ export interface Explanation {
 }
 
 /**
- * Makes a client; it connects with its first call, where it has not been told to before.
+ * Makes a client; it connects with its first call, or earlier with `connect`.
  * @param sock a path, `@name`, or an endpoint as kube-apiserver has it (`unix:///path`, `unix:///@name`)
  */
 export function createPluginClient(sock: string, timeoutMs: number): PluginClient {

@@ -1,10 +1,8 @@
 /** Runs the rounds of a probe, some at once, once or repeatedly, and prints what they add up to. */
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createPluginClient } from "./client.ts";
-import type { PluginClient } from "./client.ts";
-import { runRound } from "./round.ts";
-import type { Round } from "./round.ts";
+import { createPluginClient, type PluginClient } from "./client.ts";
+import { runRound, type Round } from "./round.ts";
 import { renderJson, renderLine, renderSummary, summarize } from "./summary.ts";
 
 /** What `probe` is run with. */
@@ -61,17 +59,17 @@ async function watch(
   };
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
-  let isWell = true;
+  let hasPassed = true;
   while (!interrupt.signal.aborted) {
     const rounds = await Promise.race([runRounds(client, options), interrupted]);
     if (rounds === undefined) break;
     const summary = summarize(rounds);
-    isWell &&= summary.ok;
+    hasPassed &&= summary.ok;
     const now = new Date();
     stdout.write(options.isJson ? renderJson(summary, now) : renderLine(summary, now));
     await sleep(options.intervalMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
   }
   process.off("SIGINT", onSignal);
   process.off("SIGTERM", onSignal);
-  return isWell ? 0 : 1;
+  return hasPassed ? 0 : 1;
 }

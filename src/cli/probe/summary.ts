@@ -3,8 +3,7 @@
  * printed.
  */
 import { keyIdHash } from "../../text/key-id-hash.ts";
-import { steps } from "./round.ts";
-import type { Round, Step } from "./round.ts";
+import { steps, type Round, type Step } from "./round.ts";
 
 /** Times of one call over all rounds, in ms. */
 export interface Times {

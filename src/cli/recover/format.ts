@@ -7,7 +7,8 @@ import type { JsonObject } from "../../etcd/stored-object.ts";
 
 /** A string that every reader of YAML takes for itself without quotes, or that may stand as a block. */
 const plain = /^[A-Za-z_/][\w ./@=+-]*$/;
-const words = /^(?:y|n|yes|no|on|off|true|false|null|nan|inf)$/i;
+/** Words that some readers take for something else, and `e0`, which some take for a number. */
+const words = /^(?:y|n|yes|no|on|off|true|false|null|nan|inf|e[-+]?\d+)$/i;
 /** Line breaks for some readers only, byte order marks, and what is not printable. */
 // oxlint-disable-next-line no-control-regex -- they are what is looked for
 const odd = /[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u2028\u2029\uFEFF\uFFFE\uFFFF]/;

@@ -4,9 +4,7 @@ import { parseObjectKey, type ObjectKey } from "../../etcd/object-key.ts";
 import { createOpener, type Opener } from "../../etcd/opener.ts";
 import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
-import { toProviderError } from "../../errors.ts";
-import { openKms, type Kms } from "../etcd/open-kms.ts";
-import { failureText } from "../etcd/failure.ts";
+import { withKms } from "../etcd/open-kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { printable } from "../etcd/printable.ts";
 import { openSources } from "../etcd/sources.ts";
@@ -26,23 +24,14 @@ const mostAtOnce = 32;
 
 /** Recovers. @returns the exit code: 0 where everything asked for was handed on, else 1 */
 export async function runRecover(options: RecoverOptions, io: RecoverIo): Promise<number> {
-  let kms: Kms | undefined;
-  try {
-    kms = options.kms === undefined ? undefined : await openKms(options.kms);
+  return withKms(options.kms, io.stderr, async (kms) => {
     const opener = createOpener(kms?.unwrap);
     const sink = await createSink(options, io.stdout);
     const recovery = new Recovery(options, opener, sink);
     await recover(options, io, recovery);
     opener.close();
     return recovery.report(io.stderr, opener.decryptCalls());
-  } catch (error) {
-    const known = toProviderError(error);
-    if (known.code === "CONFIG") throw error;
-    io.stderr.write(`✖ ${failureText(known)}\n`);
-    return 1;
-  } finally {
-    await kms?.close();
-  }
+  });
 }
 
 /** In the order of the source: the next are opened while one is written. */

@@ -1,13 +1,14 @@
 /** Where recovered objects go: standard output as one stream, or a folder with a file for each. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { ProviderError } from "../../errors.ts";
 import type { ObjectKey } from "../../etcd/object-key.ts";
 import type { JsonObject } from "../../etcd/stored-object.ts";
 import { renderJsonObject, renderYaml } from "./format.ts";
 import type { RecoverOptions } from "./options.ts";
+import { makeFolder } from "../../process/make-folder.ts";
 
 /** Takes objects. */
 export interface Sink {
@@ -24,7 +25,7 @@ type SinkOptions = Pick<RecoverOptions, "out" | "format" | "filter">;
 export async function createSink(options: SinkOptions, stdout: NodeJS.WritableStream): Promise<Sink> {
   if (options.out === undefined) return createStreamSink(options, stdout);
   try {
-    await mkdir(options.out, { recursive: true, mode: 0o700 });
+    await makeFolder(options.out, 0o700);
   } catch (error) {
     throw new ProviderError("ETCD_DATA", `--out ${options.out} cannot be made: ${(error as Error).message}`);
   }

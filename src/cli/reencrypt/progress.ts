@@ -27,7 +27,7 @@ export class Progress {
   #isDrawn = false;
 
   /**
-   * @param total how many objects there are; undefined where nobody knows
+   * @param total how many objects there are; undefined where it is not known
    * @param done how many of them an earlier run has done
    */
   constructor(stream: ProgressStream, total: number | undefined, done: number) {
@@ -39,7 +39,7 @@ export class Progress {
     this.#timer = setInterval(() => this.#show(), this.#isTerminal ? redrawMs : lineMs).unref();
   }
 
-  /** Says what is in work, at the line's beginning; the rate is counted anew. */
+  /** Says what is in work, at the line's beginning; the rate is counted from there. */
   begin(label: string): void {
     this.#label = label;
     this.#samples.splice(0);

@@ -5,7 +5,7 @@ import { quote } from "../../text/quote.ts";
 import { ApiError } from "../../kubernetes/api-error.ts";
 import type { ApiClient } from "../../kubernetes/client.ts";
 import { discover, resourceName, type ServedResource } from "../../kubernetes/discovery.ts";
-import { migrationGroup, migrationResource, servedMigration } from "../../kubernetes/migration.ts";
+import { servedMigration } from "../../kubernetes/migration.ts";
 import { listPage } from "../../kubernetes/objects.ts";
 import { isAllowed, type Right } from "../../kubernetes/rights.ts";
 import { readEncryptionConfiguration } from "../check/encryption-config-file.ts";
@@ -40,7 +40,7 @@ export interface Readiness {
   readonly noMigration: string;
   /** Rights that are missing to list and patch, as `list secrets`. */
   readonly missing: readonly string[];
-  /** To be told, a line each. */
+  /** To be printed, one line each. */
   readonly notes: readonly string[];
 }
 
@@ -127,9 +127,6 @@ class Rights {
   }
 }
 
-/** The name under which rights to migrations are told. */
-export const migrationName = resourceName({ group: migrationGroup, resource: migrationResource });
-
 /** How many objects there are; undefined where the API server does not say, or may not. */
 export async function countObjects(
   client: ApiClient,
@@ -147,7 +144,7 @@ export async function countObjects(
     if (continueToken === undefined) return objects.length;
     return remaining === undefined ? undefined : objects.length + remaining;
   } catch (error) {
-    // What cannot be listed is told when its turn comes.
+    // A resource that cannot be listed is reported when its turn comes.
     if (error instanceof ApiError) return undefined;
     throw error;
   }

@@ -14,7 +14,7 @@ const pageSize = 500;
 const atOnce = 16;
 /** After so many failed objects in a row the resource is given up. */
 const mostFailuresInARow = 20;
-/** How often a list may begin anew because its token has expired and no other came with that answer. */
+/** How often a list may start from the beginning because its token has expired and the answer had no other one. */
 const mostRestarts = 3;
 
 /** What a rewrite works with. */
@@ -44,7 +44,7 @@ export async function rewriteResource(
     const tally = await touchAll(context, resource, page.objects, failures);
     state.tally = addTallies(state.tally, tally);
     state.continueToken = page.continueToken;
-    // With failed objects it stays open: another run looks at all of them again.
+    // With failed objects it stays open: another run reads all of them again.
     if (page.continueToken === undefined && state.tally.failed === 0) state.status = "patched";
     await context.save();
   }

@@ -1,4 +1,4 @@
-/** `reencrypt`: asks what there is and what is allowed, rewrites resource by resource, and tells what came of it. */
+/** `reencrypt`: finds the resources and checks the rights, rewrites resource by resource, and reports the result. */
 import { ConfigError } from "../../config/settings.ts";
 import { ProviderError } from "../../errors.ts";
 import { Access } from "../../kubernetes/access.ts";
@@ -184,7 +184,7 @@ class Run {
         progress.begin(`${name}, by StorageVersionMigration`);
         const end = await this.#migrate(work.migrations, resource, work);
         if (end === "migrated") progress.add(counts.get(name) ?? 0);
-        if (end === "nobody acts") work.migrations = undefined;
+        if (end === "no controller") work.migrations = undefined;
       }
       progress.begin(name);
       if (own.status === "open") await this.#patch(resource, work);
@@ -201,7 +201,7 @@ class Run {
     migrations: Migrations,
     resource: ServedResource,
     { state, ready }: Work,
-  ): Promise<"migrated" | "nobody acts" | "failed"> {
+  ): Promise<"migrated" | "no controller" | "failed"> {
     const name = resourceName(resource);
     // A Kubernetes name: lower case, at most 253 characters.
     const migration = `okms-reencrypt-${name.slice(0, 200)}-${state.runId}`;
@@ -223,7 +223,7 @@ class Run {
         `${what}; to patch instead, these rights are missing: ${ready.missing.join(", ")}`,
       );
     this.#say(`${name}: ${what}; going on by patching each object`);
-    return end.kind === "unseen" ? "nobody acts" : "failed";
+    return end.kind === "unseen" ? "no controller" : "failed";
   }
 
   async #patch(resource: ServedResource, { ready, state, progress }: Work): Promise<void> {
@@ -266,7 +266,7 @@ class Run {
   #interrupted(): string {
     const { state } = this.#options;
     return state === undefined
-      ? "interrupted; what was rewritten stays so, and another run begins anew (--state FILE lets it go on)"
+      ? "interrupted; rewritten objects stay rewritten, and another run starts from the beginning (with --state FILE it continues)"
       : `interrupted; run the same command again to go on from ${state}`;
   }
 }
@@ -278,7 +278,7 @@ interface Work {
   /** Objects before the run, by resource. */
   readonly counts: ReadonlyMap<string, number | undefined>;
   readonly progress: Progress;
-  /** Undefined where there are none to be had, or where nobody acts on them. */
+  /** Undefined where there are none to be had, or where no controller acts on them. */
   migrations: Migrations | undefined;
 }
 

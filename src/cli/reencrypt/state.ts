@@ -48,7 +48,7 @@ export interface RunOf {
   readonly namespace: string | undefined;
 }
 
-/** A run that was interrupted longer ago is begun anew: the key may have changed again since. */
+/** An older run starts from the beginning: the key may have changed again since. */
 const longestPauseMs = 24 * 3_600_000;
 
 /** See the file's head. Without a file it is kept in memory. */

@@ -8,7 +8,7 @@ import { sumOf } from "./tally.ts";
 export interface ResourceResult {
   readonly name: string;
   readonly state: ResourceState;
-  /** Objects before the run; undefined where nobody knows. */
+  /** Objects before the run; undefined where it is not known. */
   readonly count: number | undefined;
   /** Why it was given up. */
   readonly error: string | undefined;
@@ -58,7 +58,7 @@ function sentence(results: readonly ResourceResult[]): string {
   const isMigrated = results.some(({ state: { status } }) => status === "migrated");
   if (!isMigrated && sum("rewritten") === 0 && sum("current") > 0)
     return (
-      "Nothing had to be rewritten: the API server holds every object for current. " +
+      "Nothing had to be rewritten: for the API server every object is current. " +
       "After a rotation it takes up to a minute until an API server knows the new key: if that was just now, run it again."
     );
   return "Everything is rewritten. `audit` says under which key each object is in etcd.";

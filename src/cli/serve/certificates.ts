@@ -8,8 +8,7 @@ import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key/key-status.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
-import { watchTlsMaterial } from "../../net/tls-reload.ts";
-import type { Expiry, TlsWatch } from "../../net/tls-reload.ts";
+import { watchTlsMaterial, type Expiry, type TlsWatch } from "../../net/tls-reload.ts";
 
 /** What hears of the certificates. */
 export interface CertificateListeners {

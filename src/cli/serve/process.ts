@@ -1,4 +1,4 @@
-/** The process around the server: signals, and failures that nobody caught, none of which may end it. */
+/** The process around the server: signals, and uncaught failures, none of which may end it. */
 import { endProcess } from "../../process/end-process.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
@@ -28,8 +28,8 @@ export function untilAskedToEnd(logger: Logger, reload: () => Promise<string>): 
 }
 
 /**
- * Logs what nobody caught, and goes on. Node's advice is to end the process, for its state may be unsound. Here
- * each call's state is its own, the key's status is found anew by every probe, and an end would cost the control
+ * Logs uncaught failures, and continues. Node's advice is to end the process, because its state may be invalid. Here
+ * each call's state is its own, the key's status is determined again by every probe, and an end would cost the control
  * plane up to two minutes of back-off: an error that is logged and counted is the smaller harm.
  */
 export function guardProcess(logger: Logger, metrics: Pick<Metrics, "rejected">): void {

@@ -3,21 +3,16 @@
  * order. The socket listens before the KMS is reached, and whatever the certificates are (docs/design.md, 1).
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseServeConfig } from "../../config/config.ts";
-import type { Config } from "../../config/config.ts";
+import { parseServeConfig, type Config } from "../../config/config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { endProcess } from "../../process/end-process.ts";
-import { createLogger } from "../../log/log.ts";
-import type { Logger } from "../../log/log.ts";
+import { createLogger, type Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import { createStatusReporter } from "../../server/key/key-log.ts";
-import { startHttpEndpoint } from "../../server/http.ts";
-import type { HttpEndpoint } from "../../server/http.ts";
-import { createKeyStatus } from "../../server/key/key-status.ts";
-import type { KeyStatus } from "../../server/key/key-status.ts";
-import { createKmsServer } from "../../server/rpc/server.ts";
-import type { KmsServer } from "../../server/rpc/server.ts";
+import { startHttpEndpoint, type HttpEndpoint } from "../../server/http.ts";
+import { createKeyStatus, type KeyStatus } from "../../server/key/key-status.ts";
+import { createKmsServer, type KmsServer } from "../../server/rpc/server.ts";
 import type { ReloadResult, TlsWatch } from "../../net/tls-reload.ts";
 import { isRestAddress } from "../../net/address.ts";
 import { version } from "../../process/version.ts";

@@ -4,11 +4,12 @@
  */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import * as v from "valibot";
 import { maxSamples } from "./samples.ts";
 import type { Sample, SampleFile } from "./samples.ts";
+import { makeFolder } from "../../process/make-folder.ts";
 
 /** The file's name in --state-dir. */
 export const sampleFileName = "key-samples.json";
@@ -43,14 +44,14 @@ export function createSampleFile(folder: string): SampleFile {
       return text === undefined ? [] : parse(text);
     },
     async write(samples) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolder(folder, 0o700);
       await replace(folder, file, render(samples));
     },
   };
 }
 
 function render(samples: readonly Sample[]): string {
-  // Without the server: an address that is configured anew may be the same one.
+  // Without the server: the name of another server may be the same after a change of the configuration.
   const list = samples.map((one) => ({
     ...one,
     server: undefined,

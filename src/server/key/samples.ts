@@ -48,7 +48,7 @@ export interface SampleFile {
   write(samples: readonly Sample[]): Promise<void>;
 }
 
-/** The file cannot be read or written (told once until it can), or can be written again. */
+/** The file cannot be read or written (reported once until it can), or can be written again. */
 export interface SampleFileEvent {
   readonly type: "sample-file";
   readonly path: string;

@@ -51,7 +51,7 @@ const codeReplies: Readonly<Partial<Record<ErrorCode, Reply>>> = {
   TLS: [Code.Unavailable, "no TLS connection to the KMS can be made"],
   CLOSED: [Code.Unavailable, "the connection to the KMS was lost"],
   KEY_NOT_FOUND: [Code.FailedPrecondition, "the KMS has no such key"],
-  KEY_AMBIGUOUS: [Code.FailedPrecondition, "several keys bear the configured label"],
+  KEY_AMBIGUOUS: [Code.FailedPrecondition, "several keys have the configured label"],
   KEY_NOT_ACTIVE: [Code.FailedPrecondition, "the key is not active"],
   KEY_UNUSABLE: [Code.FailedPrecondition, "the key is not an AES key for Encrypt and Decrypt"],
   KEY_ACCESS_DENIED: [Code.PermissionDenied, "the KMS denies access to the key"],

@@ -3,11 +3,12 @@
  * changes nothing; making a parent folder that is missing is apart. Every refusal is SOCKET and says what to do.
  */
 import { constants, type Stats } from "node:fs";
-import { access, lstat, mkdir, open, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
+import { access, lstat, open, readFile, readlink, realpath, stat, statfs } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { ProviderError } from "../../errors.ts";
 import { shellWord } from "../../text/quote.ts";
+import { makeFolder } from "../../process/make-folder.ts";
 
 /** Longest path of a Unix socket on Linux, in bytes: sun_path without its final NUL (unix(7)). */
 export const maxSocketPathBytes = 107;
@@ -187,7 +188,7 @@ async function checkMembership(gid: number, group: string): Promise<void> {
   );
 }
 
-/** Whether this process has a capability (capabilities(7)), by its bit. True where /proc does not tell. */
+/** Whether this process has a capability (capabilities(7)), by its bit. True where /proc does not show it. */
 async function hasCapability(bit: number): Promise<boolean> {
   const status = await readFile("/proc/self/status", "utf8").catch(() => "");
   const effective = /^CapEff:\s*([\da-f]+)$/m.exec(status)?.[1];
@@ -227,7 +228,7 @@ export function checkPathLength(file: string): void {
  */
 export async function prepareFolder(folder: string, gid?: number, insecureDir = false): Promise<void> {
   try {
-    const first = await mkdir(folder, { recursive: true, mode: folderMode });
+    const first = await makeFolder(folder, folderMode);
     if (first !== undefined)
       for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made))
         await adjust(made, gid);

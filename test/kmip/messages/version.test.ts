@@ -5,7 +5,6 @@ import {
   compareVersions,
   formatVersion,
   isAtLeast,
-  isSupportedVersion,
   parseVersion,
   requireVersion,
   supportedVersions,
@@ -34,11 +33,6 @@ test("the major version counts before the minor one", () => {
   assert.deepEqual(sorted.map(formatVersion), ["1.0", "1.4", "1.10", "2.0"]);
   assert.equal(isAtLeast({ major: 2, minor: 0 }, { major: 1, minor: 4 }), true);
   assert.equal(isAtLeast({ major: 1, minor: 3 }, { major: 1, minor: 4 }), false);
-});
-
-test("a version is supported by its numbers, not by its identity", () => {
-  assert.equal(isSupportedVersion({ major: 1, minor: 2 }), true);
-  assert.equal(isSupportedVersion({ major: 2, minor: 2 }), false);
 });
 
 test("a thing too new for a version is refused by its name", () => {
