@@ -81,6 +81,11 @@ export function makeExecutable(architecture: Architecture, file: string): void {
   rmSync(config);
 }
 
+/** The program that runs those of another architecture. */
+export function emulator(architecture: Architecture): string {
+  return `qemu-${{ x64: "x86_64", arm64: "aarch64" }[architecture]}-static`;
+}
+
 /** Runs a program of another architecture. */
 export function emulate(
   architecture: Architecture,
@@ -88,9 +93,8 @@ export function emulate(
   args: readonly string[],
   cwd: string,
 ): string {
-  const machine = { x64: "x86_64", arm64: "aarch64" }[architecture];
   const env = { ...withoutNode(process.env), QEMU_LD_PREFIX: baseFolder(architecture) };
-  return run(`qemu-${machine}-static`, [file, ...args], { cwd, env });
+  return run(emulator(architecture), [file, ...args], { cwd, env });
 }
 
 /** The executable starts itself anew where one of them is set, and an emulator has no such call. */

@@ -28,6 +28,8 @@ export const manifest = JSON.parse(readFileSync(path.join(root, "package.json"),
 export interface Pins {
   readonly node: { readonly version: string; readonly integrity: Readonly<Record<Architecture, string>> };
   readonly nfpm: string;
+  /** What the workflows are checked with. */
+  readonly actionlint: string;
   readonly debian: { readonly suite: string; readonly packages: Readonly<Record<string, string>> };
 }
 

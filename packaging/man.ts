@@ -36,7 +36,7 @@ function page(command: CliCommand, title: string, date: string, commands: string
     ? `\\fB${escape(name)}\\fR [\\fICOMMAND\\fR]`
     : `\\fB${escape(name)} ${command.name}\\fR${words}`;
   const text = [
-    `.TH "${title.toUpperCase()}" "${section}" "${date}" "${name} ${manifest.version}" "System Administration"`,
+    `.TH "${title.toUpperCase()}" "${section}" "${date}" "${manifest.version}" ""`,
     `.SH NAME\n${escape(title)} \\- ${escape(command.description)}`,
     `.SH SYNOPSIS\n${synopsis} [\\fIFLAGS\\fR]`,
     isProgram ? `.SH DESCRIPTION\n${escape(manifest.description)}.` : "",

@@ -22,6 +22,8 @@ export function sbom(time: number): string {
   const bundled = JSON.parse(
     readFileSync(path.join(root, "dist/packages.json"), "utf8"),
   ) as readonly Package[];
+  const own = npmUrl({ name, version: manifest.version });
+  const components = [...bundled.map(npmComponent), ...nodeComponents(), ...debianComponents()];
   const document = {
     bomFormat: "CycloneDX",
     specVersion: "1.6",
@@ -31,20 +33,26 @@ export function sbom(time: number): string {
       timestamp: new Date(time * 1000).toISOString(),
       component: {
         type: "application",
-        "bom-ref": npmUrl({ name, version: manifest.version }),
+        "bom-ref": own,
         name,
         version: manifest.version,
         description: manifest.description,
         licenses: [{ license: { id: manifest.license } }],
-        purl: npmUrl({ name, version: manifest.version }),
+        purl: own,
       },
     },
-    components: [...bundled.map(npmComponent), ...nodeComponents(), ...debianComponents()],
+    components,
+    dependencies: [{ ref: own, dependsOn: components.map((one) => one["bom-ref"]) }],
   };
   return `${JSON.stringify(document, undefined, 2)}\n`;
 }
 
-function npmComponent(one: Package): object {
+/** What every component has; the rest is as its kind wants it. */
+interface Component extends Readonly<Record<string, unknown>> {
+  readonly "bom-ref": string;
+}
+
+function npmComponent(one: Package): Component {
   return {
     type: "library",
     "bom-ref": npmUrl(one),
@@ -60,7 +68,7 @@ function npmUrl({ name: own, version }: Pick<Package, "name" | "version">): stri
 }
 
 /** Node.js itself, and what `process.versions` of it names. */
-function nodeComponents(): object[] {
+function nodeComponents(): Component[] {
   const { version } = pins.node;
   const node = path.join(nodeFolder(process.arch === "arm64" ? "arm64" : "x64"), "bin/node");
   const versions = JSON.parse(run(node, ["-p", "JSON.stringify(process.versions)"])) as Record<
@@ -76,24 +84,27 @@ function nodeComponents(): object[] {
       version,
       hashes: [{ alg: "SHA-256", content: createHash("sha256").update(bytes).digest("hex") }],
       purl: `pkg:npm/node-linux-${architecture}@${version}`,
+      // By which the vulnerabilities of Node.js are known.
+      cpe: `cpe:2.3:a:nodejs:node.js:${version}:*:*:*:*:*:*:*`,
       licenses: [{ license: { name: "Node.js and the libraries inside it: NODE-LICENSE" } }],
     };
   });
-  // ABI numbers and data sets are no parts.
+  // ABI numbers and data sets are no parts; what has no version is not in this build.
   const spare = new Set(["node", "modules", "napi", "unicode", "tz", "cldr"]);
   const inside = Object.entries(versions)
-    .filter(([own]) => !spare.has(own))
+    .filter(([own, its]) => !spare.has(own) && its !== "")
     .map(([own, its]) => ({
       type: "library",
       "bom-ref": `node-inside-${own}`,
       name: own,
       version: its,
+      purl: `pkg:generic/${own}@${its}`,
       properties: [{ name: "part of", value: `Node.js ${version}` }],
     }));
   return [...programs, ...inside];
 }
 
-function debianComponents(): object[] {
+function debianComponents(): Component[] {
   return architectures.flatMap((architecture) =>
     Object.entries(pins.debian.packages).map(([own, version]) => {
       const purl = `pkg:deb/debian/${encodeURIComponent(own)}@${encodeURIComponent(version)}?arch=${debianName[architecture]}&distro=${pins.debian.suite}`;

@@ -138,6 +138,14 @@ describe("The docs name what is there:", () => {
     "prefix",
     "max-semi-space-size",
     "disable-sigusr1",
+    // Of podman.
+    "build-arg",
+    "cap-drop",
+    "input",
+    "network",
+    "read-only",
+    "rm",
+    "volume",
     // Of the distributions, and of the tools that verify a release.
     "config",
     "dry-run",

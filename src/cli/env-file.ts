@@ -2,6 +2,7 @@
  * The file of variables that a unit has as EnvironmentFile=, read as systemd reads it (systemd.exec(5)): so that `check`
  * and `config` see what the service will.
  */
+import { isUtf8 } from "node:buffer";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { ConfigError } from "../config/settings.ts";
 import { readFailure } from "../net/pem.ts";
@@ -24,51 +25,97 @@ export const envFileFlag = {
  */
 export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): NodeJS.ProcessEnv {
   if (file === undefined || file === "") return env;
-  let text: string;
+  const { variables, ignoredLines } = parseEnvFile(textOf(file));
+  if (ignoredLines.length > 0)
+    throw new ConfigError(
+      ignoredLines.map(
+        (line) =>
+          `--environment-file ${quotePath(file)}: systemd ignores line ${line}: it has NAME=value alone, without export`,
+      ),
+    );
+  return { ...env, ...variables };
+}
+
+function textOf(file: string): string {
+  let bytes: Buffer;
   try {
-    text = readRegularFile(file);
+    bytes = readRegularFile(file);
   } catch (error) {
     throw new ConfigError([`Cannot read --environment-file ${quotePath(file)}: ${readFailure(error)}`]);
   }
+  if (!isUtf8(bytes) || bytes.includes(0))
+    throw new ConfigError([`--environment-file ${quotePath(file)} is not UTF-8: systemd refuses it`]);
+  const text = bytes.toString("utf8");
   if (text.startsWith("\uFEFF"))
     throw new ConfigError([
       `--environment-file ${quotePath(file)} begins with a byte order mark, which systemd takes for a part of the first name: ` +
         "save it as UTF-8 without one",
     ]);
-  return { ...env, ...parseEnvFile(text) };
+  return text;
 }
 
 const maxBytes = 1024 * 1024;
 
 /** Neither a device nor a pipe, which would never end. */
-function readRegularFile(file: string): string {
+function readRegularFile(file: string): Buffer {
   const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(descriptor);
     if (!stats.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
     if (stats.size > maxBytes) throw Object.assign(new Error("too long"), { code: "EFBIG" });
-    return readFileSync(descriptor, "utf8");
+    return readFileSync(descriptor);
   } finally {
     closeSync(descriptor);
   }
 }
 
-/** Lines `NAME=value`; a value may be in quotes, and goes on where its line ends in a backslash. */
-export function parseEnvFile(text: string): Record<string, string> {
-  const variables: Record<string, string> = {};
-  // systemd ends a line at a carriage return, too.
-  for (const line of text.replaceAll(/\\[\r\n]/g, "").split(/[\r\n]/)) {
-    const assignment = /^\s*([A-Za-z_]\w*)\s*=(.*)$/.exec(line);
-    if (assignment === null) continue;
-    const [, name = "", value = ""] = assignment;
-    variables[name] = unquote(value.trim());
-  }
-  return variables;
+/** What a file says. */
+export interface EnvFile {
+  readonly variables: Readonly<Record<string, string>>;
+  /** Lines, from 1, in which a variable of the program is meant and the name is none, as `export OKMS_SOCK`. */
+  readonly ignoredLines: readonly number[];
 }
 
-function unquote(value: string): string {
-  const inner = /^(["'])(.*)\1$/.exec(value);
-  if (inner === null) return value.replaceAll(/\\(.)/g, "$1");
-  const [, quote, text = ""] = inner;
-  return quote === "'" ? text : text.replaceAll(/\\(["\\`$])/g, "$1");
+/**
+ * Lines `NAME=value`, as parse_env_file of systemd 252 has them. A value may be in quotes, in which it may have several
+ * lines, and goes on where its line ends in a backslash; so does a comment, which since systemd 254 it does not.
+ */
+export function parseEnvFile(text: string): EnvFile {
+  const variables: Record<string, string> = {};
+  const ignoredLines: number[] = [];
+  const line = /[ \t\n\r]*(?:[#;](?:\\[^]|[^\\\n\r])*|([^=\n\r]*)(=?))/y;
+  for (let at = 0; at < text.length; at = line.lastIndex) {
+    line.lastIndex = at;
+    const [, key = "", equals] = line.exec(text) ?? [];
+    if (equals !== "=") continue;
+    const keyEnd = line.lastIndex;
+    const { value, end } = readValue(text, keyEnd);
+    line.lastIndex = end;
+    const name = key.replace(/[ \t]+$/, "");
+    if (/^[A-Za-z_]\w*$/.test(name)) variables[name] = value;
+    else if (name.includes("OKMS_")) ignoredLines.push(text.slice(0, keyEnd).split(/\r\n?|\n/).length);
+  }
+  return { variables, ignoredLines };
+}
+
+/** Parts in quotes, then a bare one, in which a quote is a letter like any other. */
+function readValue(text: string, from: number): { readonly value: string; readonly end: number } {
+  const part = /[ \t]*(?:'([^']*)'?|"((?:\\[^]|[^"\\])*)\\?"?)/y;
+  let value = "";
+  part.lastIndex = from;
+  let end = from;
+  for (let found = part.exec(text); found !== null; found = part.exec(text)) {
+    const [, single, double = ""] = found;
+    value += single ?? double.replaceAll(/\\(\n|["\\`$])/g, (_all, escaped: string) => escaped.trim());
+    end = part.lastIndex;
+  }
+  const bare = /[ \t]*((?:\\[^]|[^\\\n\r])*)\\?/y;
+  bare.lastIndex = end;
+  const [, rest = ""] = bare.exec(text) ?? [];
+  // Spaces at the end are no part of it, unless a backslash stands before them.
+  const trimmed = /^(?:\\[^]|[^\\ \t]|[ \t]+(?=\\[^]|[^\\ \t]))*/.exec(rest)?.[0] ?? "";
+  return {
+    value: value + trimmed.replaceAll(/\\([^])/g, (_all, escaped: string) => escaped.replace(/[\n\r]/, "")),
+    end: bare.lastIndex,
+  };
 }

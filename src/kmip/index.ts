@@ -11,7 +11,7 @@ export {
   TtlvError,
 } from "../errors.ts";
 export { kmipPort, parseKmipAddress, type ServerAddress } from "../net/address.ts";
-export type { TlsMaterial } from "../net/tls.ts";
+export { loadTlsMaterial, type TlsFiles, type TlsMaterial } from "../net/tls.ts";
 export {
   attribute,
   type Attribute,

@@ -21,10 +21,20 @@ describe("a file of variables", () => {
     ["spaces around", "  A =  1  ", { A: "1" }],
     ["an empty value", "A=", { A: "" }],
     ["the last of several", "A=1\nA=2", { A: "2" }],
+    // Each as systemd 252 was seen to read it.
+    ["lines as Windows ends them", "A=1\r\nB='x'\r\n\r\n# c\r\nC=\"y\"\r\n", { A: "1", B: "x", C: "y" }],
+    ["a value of several lines in quotes", `A="a\nb"\nB='c\\\nd'\nC=1`, { A: "a\nb", B: "c\\\nd", C: "1" }],
+    ["a quote that does not end", `A="abc\nB=1\n`, { A: "abc\nB=1\n" }],
+    ["parts in quotes, and then a bare one", `A='a'"b" c'd' \nB='b' # c`, { A: "abc'd'", B: "b# c" }],
+    ["a quote within a bare value", 'A=a"b c"d', { A: 'a"b c"d' }],
+    ["spaces after a backslash", "A=a\\ \\  \nB=1", { A: "a  ", B: "1" }],
+    ["a backslash at the end", "A=1\\", { A: "1" }],
+    ["a comment that goes on", "# c \\\nA=1\nB=2", { B: "2" }],
+    ["what has no name passed over", "=5\nexport A=1\nA-B=1\n1A=1\n\u{FEFF}A=1\nA\nB=2", { B: "2" }],
   ];
   for (const [what, text, variables] of rows)
     test(`has ${what}`, () => {
-      assert.deepEqual(parseEnvFile(text), variables);
+      assert.deepEqual(parseEnvFile(text).variables, variables);
     });
 });
 
@@ -44,14 +54,29 @@ describe("--environment-file", () => {
     assert.match(byFlag.stdout, /unix:\/\/\/run\/flag\/kms\.sock/);
   });
 
-  test("with a byte order mark, which hides its first variable from systemd, is refused in words", async (t) => {
-    const file = path.join(temporaryFolder(t), "main.env");
-    writeFileSync(file, "\uFEFFOKMS_SOCK=/run/file/kms.sock\n");
-    await assert.rejects(
-      runCommand(configCommand, ["encryption-configuration", `--environment-file=${file}`]),
-      /begins with a byte order mark/,
-    );
-  });
+  const wrong: readonly (readonly [what: string, bytes: string | Buffer, complaint: RegExp])[] = [
+    [
+      "with `export`",
+      "# of the unit\r\nexport OKMS_SOCK=/run/kms.sock\n",
+      /^--environment-file \S+\/main\.env: systemd ignores line 2: it has NAME=value alone, without export$/,
+    ],
+    ["with a byte order mark", "\u{FEFF}OKMS_SOCK=/run/kms.sock\n", /begins with a byte order mark/],
+    [
+      "that is not UTF-8",
+      Buffer.from("OKMS_KEY_LABEL=caf\u00e9\n", "latin1"),
+      /is not UTF-8: systemd refuses it$/,
+    ],
+    ["with a zero byte", "OKMS_SOCK=/run/kms.sock\0\n", /is not UTF-8: systemd refuses it$/],
+  ];
+  for (const [what, bytes, complaint] of wrong)
+    test(`${what} is an error of the command line`, async (t) => {
+      const file = path.join(temporaryFolder(t), "main.env");
+      writeFileSync(file, bytes);
+      await assert.rejects(
+        runCommand(configCommand, ["encryption-configuration", `--environment-file=${file}`]),
+        (error) => error instanceof ConfigError && complaint.test(error.message),
+      );
+    });
 
   test("that is not there is an error of the command line", async () => {
     await assert.rejects(

@@ -56,6 +56,7 @@ export async function firstDay(day: FirstDay, isTranscript: boolean): Promise<Cl
     `OKMS_SOCK=${sock}`,
   ];
   await type(`cat > /etc/okms/main.env <<END\n${settings.join("\n")}\nEND`);
+  writeFileSync(path.join(host.shared, "main.env"), `${settings.join("\n")}\n`);
   await type(`${name} check --environment-file /etc/okms/main.env --user okms`);
   await type(`systemctl enable --now ${name}@main.socket ${name}@main.service`);
   await type(`${name} probe --sock ${sock}`);

@@ -4,6 +4,7 @@
  */
 import { execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   existsSync,
@@ -45,11 +46,12 @@ export interface Host {
   close(): Promise<void>;
 }
 
-/** Debian's packages beyond its minimum: systemd, and what the .deb depends on, as `apt install ./FILE` would fetch it. */
-const packages = "systemd,systemd-sysv,dbus,iproute2,procps,libatomic1,libstdc++6";
+/** Debian's packages beyond its minimum: systemd, what the .deb depends on, as `apt install ./FILE` would fetch it, and rpm. */
+const packages = "systemd,systemd-sysv,dbus,iproute2,procps,libatomic1,libstdc++6,rpm";
 
 function makeRoot(suite: string): string {
-  const archive = path.join(kept, `${suite}.tar`);
+  const hash = createHash("sha256").update(packages).digest("hex").slice(0, 8);
+  const archive = path.join(kept, `${suite}-${hash}.tar`);
   if (existsSync(archive)) return archive;
   mkdirSync(kept, { recursive: true });
   const fresh = `${archive}.partial.tar`;

@@ -1,5 +1,5 @@
 /**
- * `npm run host -- --pod`: the static Pod that `config static-pod` prints, with the image of `npm run release`, under a real
+ * `npm run host -- --only pod`: the static Pod that `config static-pod` prints, with the image of `npm run release`, under a real
  * kubelet and containerd on this machine, and a real kube-apiserver before it. Everything is in a temporary folder.
  */
 import { execFileSync, spawn, spawnSync } from "node:child_process";

@@ -14,7 +14,8 @@ export interface Year extends FirstDay {
   readonly cluster: Cluster;
 }
 
-const unit = `${name}@main`;
+/** Of the instance that the first day made. */
+export const unit = `${name}@main`;
 const folder = `/run/${name}`;
 
 /** Goes through it. */
@@ -25,6 +26,7 @@ export async function year(all: Year): Promise<void> {
   await killed(all);
   await certificates(all);
   await rotationById(all);
+  await instances(all);
   await ownUnits(all);
   await end(all);
 }
@@ -34,7 +36,8 @@ function sockOf({ host }: Year, file = "main.sock"): string {
   return path.join(`/proc/${host.init}/root${folder}`, file);
 }
 
-async function answers(all: Year, file?: string): Promise<boolean> {
+/** Whether the plugin says that it is healthy. @param file of the socket; default: the first day's */
+export async function answers(all: Year, file?: string): Promise<boolean> {
   const api = createApiServer(sockOf(all, file));
   try {
     return (await api.status()).healthz === "ok";
@@ -84,7 +87,7 @@ async function reboot(all: Year): Promise<void> {
  * A step in which no connection may be refused. What a connection that is cut costs is told: one that the old process had
  * taken, and not yet read from when it ended.
  */
-async function withoutRefusal(all: Year, what: string, during: () => Promise<void>): Promise<void> {
+export async function withoutRefusal(all: Year, what: string, during: () => Promise<unknown>): Promise<void> {
   const load: Load = startLoad(() => sockOf(all));
   await sleep(500);
   await during();
@@ -109,25 +112,23 @@ async function underLoad(all: Year): Promise<void> {
       await sleep(300);
     }
   });
-  const newer = await newerPackage(all);
+  const newer = [await newerPackage(all, "98.0.0"), await newerPackage(all, "99.0.0")];
   const before = await host.must(`systemctl show -P MainPID ${unit}.service`);
-  await withoutRefusal(
-    all,
-    "an upgrade of the package under load",
-    async () => void (await host.must(`dpkg -i ${newer}`)),
-  );
+  await withoutRefusal(all, "two upgrades of the package in a row under load", async () => {
+    for (const file of newer) await host.must(`dpkg -i ${file}`);
+  });
   all.steps.check(
-    "the upgrade restarted the service",
+    "they restarted the service",
     (await host.must(`systemctl show -P MainPID ${unit}.service`)) !== before,
   );
   await withoutRefusal(all, "the downgrade under load", async () => void (await host.must(`dpkg -i ${deb}`)));
 }
 
 /** The same package under a later version. */
-async function newerPackage({ host, deb }: Year): Promise<string> {
-  const file = path.join(host.shared, "newer.deb");
+async function newerPackage({ host, deb }: Year, version: string): Promise<string> {
+  const file = path.join(host.shared, `${version}.deb`);
   await host.must(
-    `cd ${host.shared} && dpkg-deb -R ${deb} newer && sed -i 's/^Version: .*/Version: 99.0.0-1/' newer/DEBIAN/control && dpkg-deb -Zgzip -z1 -b newer ${file} && rm -r newer`,
+    `cd ${host.shared} && dpkg-deb -R ${deb} newer && sed -i 's/^Version: .*/Version: ${version}-1/' newer/DEBIAN/control && dpkg-deb -Zgzip -z1 -b newer ${file} && rm -r newer`,
   );
   return file;
 }
@@ -190,6 +191,25 @@ async function rotationById(all: Year): Promise<void> {
   await host.must(`systemctl disable --now ${name}@next.socket ${name}@next.service`);
 }
 
+/** An instance of any name, whose file comes later, written on Windows, and whose service is not enabled. */
+async function instances(all: Year): Promise<void> {
+  const { host, steps } = all;
+  const other = `${name}@kms-2.eu`;
+  const began = (await host.must("date +@%s")).trim();
+  await host.run(`systemctl enable --now ${other}.socket; systemctl start ${other}.service`);
+  const log = await host.run(`journalctl --no-pager -o cat --since ${began} -u ${other}.service`);
+  steps.check(
+    "without its file an instance is not started, which systemd says",
+    log.output.includes("Failed to load environment files"),
+  );
+  const settings = (await host.must("cat /etc/okms/main.env")).replaceAll("main", "kms-2.eu");
+  writeFileSync(path.join(host.root, "etc/okms/kms-2.eu.env"), settings.replaceAll("\n", "\r\n"));
+  await steps.until("once it is there it answers by itself", 10, () => answers(all, "kms-2.eu.sock"));
+  const checked = await host.run(`${name} check --environment-file /etc/okms/kms-2.eu.env --user okms`);
+  steps.check("and check reads the file as systemd does", checked.code === 0, checked.output);
+  await host.must(`systemctl disable --now ${other}.socket && systemctl stop ${other}.service`);
+}
+
 /** Units by `config systemd`, with a user and a group of one's own. */
 async function ownUnits(all: Year): Promise<void> {
   const { host, steps } = all;
@@ -235,6 +255,8 @@ async function end(all: Year): Promise<void> {
     "a purge leaves keys and settings",
     (await host.run("test -f /etc/okms/key.pem && test -f /etc/okms/main.env")).code === 0,
   );
+  const units = `systemctl list-units --all --no-legend '${name}@*'`;
+  await steps.until("and no unit", 10, async () => (await host.must(units)).trim() === "");
   await host.must(`dpkg -i ${deb} && OKMS_PURGE_CONFIG=yes dpkg -P ${name}`);
   steps.check("unless it is told not to", (await host.run("test -e /etc/okms")).code !== 0);
   steps.check("no unit has failed", (await host.run("systemctl --failed --no-legend")).output.trim() === "");

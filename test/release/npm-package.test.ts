@@ -1,6 +1,6 @@
 /** The npm package: what is in it, and that what it declares can be used by who installs it. */
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFile, execFileSync, spawnSync } from "node:child_process";
 import {
   copyFileSync,
   cpSync,
@@ -14,6 +14,8 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { promisify } from "node:util";
+import { startDevKms } from "../devkms/devkms.ts";
 import { temporaryFolder } from "../server/harness.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -142,6 +144,32 @@ console.log(decodeItem(encodeItem(item)).value);
   assert.equal(execFileSync(process.execPath, ["use.mjs"], { cwd: folder, encoding: "utf8" }), "key\n");
 });
 
+/** The compiler, on one file of the folder. */
+function compile(folder: string, file: string, ...more: readonly string[]): void {
+  const flags = "--strict --module nodenext --target es2024 --lib es2024,esnext.disposable --types node";
+  const tsc = path.join(root, "node_modules/.bin/tsc");
+  const { status, stdout } = spawnSync(process.execPath, [tsc, ...flags.split(" "), ...more, file], {
+    cwd: folder,
+    encoding: "utf8",
+  });
+  assert.equal(status, 0, stdout);
+}
+
+test("its library as docs/release.md shows it is compiled, and finds a key in a KMS", async (t) => {
+  const folder = consumer(temporaryFolder(t));
+  const page = readFileSync(path.join(root, "docs/release.md"), "utf8");
+  writeFileSync(path.join(folder, "use.ts"), /^```ts\n([\s\S]*?)^```$/m.exec(page)?.[1] ?? "");
+  compile(folder, "use.ts");
+  const kms = await startDevKms({ rest: false });
+  t.after(() => kms.close());
+  const { id } = kms.keys.create({ name: "etcd" });
+  for (const [own, file] of Object.entries(kms.clientFiles))
+    copyFileSync(file, path.join(folder, `${own}.pem`));
+  const run = promisify(execFile);
+  const { stdout } = await run(process.execPath, ["use.js", kms.kmipAddress, "etcd"], { cwd: folder });
+  assert.equal(stdout, `${id}\n`);
+});
+
 test("its library's types are found, and hold", (t) => {
   const folder = consumer(temporaryFolder(t));
   writeFileSync(
@@ -153,14 +181,5 @@ export function close(client: KmipClient): unknown { return client.close; }
 export { noSuchName } from "okms-k8s-encryption-provider/kmip";
 `,
   );
-  const flags =
-    "--noEmit --strict --module nodenext --target es2024 --lib es2024,esnext.disposable --types node".split(
-      " ",
-    );
-  const tsc = path.join(root, "node_modules/.bin/tsc");
-  const { status, stdout } = spawnSync(process.execPath, [tsc, ...flags, "use.ts"], {
-    cwd: folder,
-    encoding: "utf8",
-  });
-  assert.equal(status, 0, stdout);
+  compile(folder, "use.ts", "--noEmit");
 });

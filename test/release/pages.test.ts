@@ -90,6 +90,36 @@ _okms_k8s_encryption_provider; printf '%s\\n' "\${COMPREPLY[@]}"`;
     assert.deepEqual(complete("pro"), ["probe"]);
     assert.deepEqual(complete("config", "k"), ["kubeadm", "k3s", "kops"]);
     assert.deepEqual(complete("check", "--encryption-k"), ["--encryption-key-id", "--encryption-key-label"]);
+    assert.deepEqual(complete("--encryption-key-l"), ["--encryption-key-label"]);
+    assert.deepEqual(complete("check", "--log-level", ""), [""], "its value is no flag");
+    const key = path.join(path.dirname(file), "a key.pem");
+    writeFileSync(key, "");
+    assert.deepEqual(complete("check", "--client-key", key.slice(0, -6)), [key]);
+    // As bash splits --client-key=….
+    assert.deepEqual(complete("check", "--client-key", "=", key.slice(0, -6)), [key]);
+  });
+
+  test("for fish offers what begins like the word, by a real fish", (t) => {
+    const folder = temporaryFolder(t);
+    const file = path.join(folder, "script");
+    writeFileSync(file, completion("fish"));
+    const complete = (line: string): string[] => {
+      const script = `source ${file}; complete -C "okms-k8s-encryption-provider ${line}"`;
+      const env = { ...process.env, HOME: folder };
+      const { error, stdout } = spawnSync("fish", ["--no-config", "-c", script], { env, encoding: "utf8" });
+      if (error !== undefined) return ["none"];
+      return stdout.split("\n").flatMap((one) => (one === "" ? [] : [one.split("\t")[0] ?? ""]));
+    };
+    if (complete("pro")[0] === "none") {
+      t.diagnostic("fish is not installed");
+      return;
+    }
+    assert.deepEqual(complete("pro"), ["probe"]);
+    assert.deepEqual(complete("config k"), ["k3s", "kops", "kubeadm"]);
+    assert.deepEqual(complete("config kops k"), []);
+    assert.deepEqual(complete("check --encryption-k"), ["--encryption-key-id", "--encryption-key-label"]);
+    assert.deepEqual(complete("--prot"), ["--protocol"]);
+    assert.deepEqual(complete("check --log-level "), []);
   });
 });
 
