@@ -140,6 +140,8 @@ async function callWithoutPause(timeoutMs: number, isLeaver: boolean): Promise<v
 async function failed(method: string, timeoutMs: number, at: Timed, error: unknown): Promise<void> {
   counts.failed += 1;
   const { startedAt, endedAt } = at;
+  // The watch has to have run once more.
+  await sleep(breathMs);
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   const deadlineAt = startedAt + timeoutMs;
@@ -149,10 +151,10 @@ async function failed(method: string, timeoutMs: number, at: Timed, error: unkno
     startedAt,
     endedAt,
     deadlineAt,
+    stalledMs: ownDelay.within(startedAt, endedAt),
     message,
     ...(code === undefined ? {} : { code }),
   });
-  await sleep(breathMs);
 }
 
 function codeOf(error: unknown): number | undefined {

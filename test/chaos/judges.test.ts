@@ -16,6 +16,7 @@ const call = (startedAt: number, deadlineAt: number, code: Code = Code.Unavailab
   startedAt,
   endedAt: deadlineAt,
   deadlineAt,
+  stalledMs: 0,
   code,
   message: "",
 });
@@ -27,6 +28,12 @@ const paths = [
     what: "an outage lasted until just before the deadline",
     dark: [[0, 2900]],
     call: call(0, 3000),
+    had: false,
+  },
+  {
+    what: "a machine that stood still for 600 ms left no piece of 2.2 s",
+    dark: [[0, 1000]],
+    call: { ...call(0, 3000), stalledMs: 600 },
     had: false,
   },
   { what: "an outage began late in the call", dark: [[1500, 9000]], call: call(0, 3000), had: true },

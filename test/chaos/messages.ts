@@ -20,6 +20,8 @@ export interface FailedCall {
   readonly startedAt: number;
   readonly endedAt: number;
   readonly deadlineAt: number;
+  /** For how long the caller's own process, which does little, did not run meanwhile, in ms. */
+  readonly stalledMs: number;
   /** gRPC status; absent where the connection was lost. */
   readonly code?: number;
   readonly message: string;

@@ -69,7 +69,8 @@ export function createTimeline(
         ({ from, to, refusals }) =>
           code !== undefined && refusals?.includes(code) === true && from < endedAt && startedAt < to,
       ),
-    hadPath: ({ startedAt, deadlineAt }) =>
-      names.some((name) => longestLight(name, startedAt, deadlineAt) >= leastMs),
+    // A machine that lets the callers wait lets the plugin and the KMS wait, too.
+    hadPath: ({ startedAt, deadlineAt, stalledMs }) =>
+      names.some((name) => longestLight(name, startedAt, deadlineAt) >= leastMs + 2 * stalledMs),
   };
 }
