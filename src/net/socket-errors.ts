@@ -21,7 +21,7 @@ export function describeSocketError(error: unknown, endpoint: string, sent: bool
   const root = rootOf(error);
   const { code, text, clientCertificate } = meaningOf(root, endpoint) ?? fallback(root, endpoint, sent);
   // undici keeps what it could not parse in such an error: it may be part of a reply with a plaintext.
-  const cause = isParserError(root) ? {} : { cause: root };
+  const cause = isUnreadable(root) ? {} : { cause: root };
   return new NetworkError(code, text, { endpoint, sent, clientCertificate, ...cause });
 }
 
@@ -66,7 +66,7 @@ function meaningOf(error: unknown, endpoint: string): Meaning | undefined {
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return otherName(error, endpoint);
   const known = socketMeanings[code] ?? certificateMeanings[code];
   if (known !== undefined) return { code: known.code, text: known.text.replaceAll("{}", endpoint) };
-  if (isParserError(error)) return { code: "CLOSED", text: `${endpoint} answered with what is not HTTP` };
+  if (isUnreadable(error)) return { code: "CLOSED", text: `${endpoint} answered with what is no HTTP reply` };
   return (
     verificationMeaning(code, messageOf(error), endpoint) ?? tlsMeaning(code, messageOf(error), endpoint)
   );
@@ -199,9 +199,15 @@ function reasonIn(message: string, code: string): string {
   return printable(/SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code);
 }
 
-/** Whether undici could not read a reply. The error keeps a part of it, which may be a plaintext: it must not be logged. */
-export function isParserError(error: unknown): boolean {
-  return error instanceof Error && error.name === "HTTPParserError";
+/**
+ * Whether undici could not read a reply: it is not HTTP, or came out of turn, as an unasked 100 Continue. The error keeps a
+ * part of it, which may be a plaintext: it must not be logged.
+ */
+export function isUnreadable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    error.name === "HTTPParserError" || (error.name === "SocketError" && error.message === "bad response")
+  );
 }
 
 /** Cut and cleared of control characters: part of it may come from the other side. */

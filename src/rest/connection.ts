@@ -9,7 +9,7 @@ import type { Client, Dispatcher } from "undici";
 import { NetworkError, ProviderError, RestError } from "../errors.ts";
 import type { RestAddress } from "../net/address.ts";
 import { dialTls } from "../net/dial.ts";
-import { describeSocketError, isParserError } from "../net/socket-errors.ts";
+import { describeSocketError, isUnreadable } from "../net/socket-errors.ts";
 import { shownIdentifier } from "../text/untrusted.ts";
 import type { Connection, DialOptions, Exchange } from "../upstream/connection.ts";
 
@@ -127,8 +127,8 @@ function createRestConnection(
   const describe = (error: Error): ProviderError => {
     if (error instanceof ProviderError) return error;
     // undici keeps what it could not read in the error, and that may be a plaintext: it is no cause.
-    if (isParserError(error))
-      return new RestError("REST_BODY", `${name} answered with what is not HTTP`, { status: 0 });
+    if (isUnreadable(error))
+      return new RestError("REST_BODY", `${name} answered with what is no HTTP reply`, { status: 0 });
     if (reason instanceof NetworkError && reason.code === "TLS") return reason;
     const described = describeSocketError(error, name, true);
     return described.code === "CLOSED" && !hasAnswered && isDrop(error)

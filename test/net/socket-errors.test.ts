@@ -128,7 +128,7 @@ test("what undici could not parse is not kept: it may be part of a reply", () =>
   const error = Object.assign(new Error("Expected HTTP/"), { name: "HTTPParserError", data: "a plaintext" });
   const told = describeSocketError(error, "kms:1", true);
   assert.equal(told.cause, undefined);
-  assert.match(told.message, /not HTTP/);
+  assert.match(told.message, /no HTTP reply/);
 });
 
 test("words from the other side are cut and cleared of control characters", () => {

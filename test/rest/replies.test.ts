@@ -148,7 +148,12 @@ test("a redirect is refused, and what it points to never asked", async (t) => {
 
 test("a reply that is not HTTP is REST_BODY, after it was asked for once more", async (t) => {
   const encryptor = await start(t, (request) => request.socket.end("\u0016\u0003\u0001 not HTTP\r\n\r\n"));
-  await assert.rejects(encryptor.encrypt(seed, keyId, within(1_500)), withCode("REST_BODY", /not HTTP/));
+  await assert.rejects(encryptor.encrypt(seed, keyId, within(1_500)), withCode("REST_BODY", /no HTTP reply/));
+});
+
+test("a 100 Continue that was not asked for is REST_BODY, and no doubt of the client certificate", async (t) => {
+  const encryptor = await start(t, (_, response) => response.writeContinue());
+  await assert.rejects(encryptor.encrypt(seed, keyId, within(1_500)), withCode("REST_BODY", /no HTTP reply/));
 });
 
 test("a body shorter than its Content-Length is CLOSED, never a value", async (t) => {
