@@ -16,6 +16,8 @@ const maxStreams = 64;
 const statusSlots = 256;
 /** So many calls of a session may wait for their client, however short slots are. */
 const fairShare = 16;
+/** With so many open calls a proven client takes turns with those that are not. */
+const floodCalls = 64;
 /**
  * Proven clients only get the last KMS slots, this part of all; an equal share of it is kept for each of them. None of them
  * gets more than an equal share of all slots.
@@ -79,10 +81,10 @@ export class Admission {
     session.once("close", () => this.#clients.delete(session));
   }
 
-  /** Whether the client of `stream` has read a good answer lately. */
-  isProven(stream: ServerHttp2Stream): boolean {
+  /** Whether a call of `stream` begins before those that take turns: its client is proven, and has no flood of calls open. */
+  isFirst(stream: ServerHttp2Stream): boolean {
     const client = this.#clientOf(stream);
-    return client !== undefined && isProven(client);
+    return client !== undefined && isProven(client) && client.slots.size < floodCalls;
   }
 
   /** Whether a client has read a good answer lately, and waits for none. */

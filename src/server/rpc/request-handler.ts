@@ -48,7 +48,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       if (isThere) begin(stream, headers, rawHeaders);
       return isThere;
     };
-    if (admission.isProven(stream)) start();
+    if (admission.isFirst(stream)) start();
     else later(stream.session, start);
   };
 
