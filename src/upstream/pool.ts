@@ -83,6 +83,8 @@ interface Dial {
   readonly callOff: AbortController;
 }
 
+/** A dial that has taken so long makes room for another. */
+const hungMs = 1_000;
 /** A connection that is lost so soon, without any reply, counts as a dial that failed. */
 const youngMs = 5_000;
 
@@ -404,7 +406,16 @@ export class Pool<C extends Connection> {
     if (this.#dials.size === 0 || this.#ended !== undefined) return;
     const isUrgent = [...this.#waiters].some(({ isPatient }) => isPatient !== true);
     if (isUrgent && this.#pause === undefined && this.#hasRoom()) this.#dial();
+    if (isUrgent) this.#makeRoomForDial();
     this.#repeat ??= setTimeout(() => this.#repeatDial(), this.#options.repeatMs);
+  }
+
+  /** Where dials that hang take every place the next one gets that of the second; the first keeps its time: it may only be slow. */
+  #makeRoomForDial(): void {
+    if (this.#members.size + this.#dials.size < this.#options.maxConnections) return;
+    const [, second] = [...this.#dials.keys()].filter(({ callOff }) => !callOff.signal.aborted);
+    if (second !== undefined && performance.now() - second.startedAt > hungMs)
+      second.callOff.abort(calledOff());
   }
 
   #planSweep(): void {

@@ -124,6 +124,18 @@ test("A dial that hangs is joined by others, so that a server that has come to i
   assert.equal(await waiting, 4);
 });
 
+test("Dials that hang and take every place make room for others, but for the first", async (t) => {
+  await using server = await startEchoServer();
+  const relay = await startRelay(server.address);
+  t.after(() => relay.close());
+  relay.hang();
+  await using upstream = connectTo([relay], { headStartMs: 50, maxConnections: 3, dialTimeoutMs: 60_000 });
+  const waiting = send(upstream, 4, 20_000);
+  await eventually(() => relay.accepted() === 6, "three dials were replaced", 15_000);
+  relay.resume();
+  assert.equal(await waiting, 4);
+});
+
 test("An attempt that takes too long fails as a connection, not as the caller's time", async () => {
   await using server = await startEchoServer({ onMessage: () => {} });
   await using upstream = connectTo([server], { dialTimeoutMs: 40 });
