@@ -1,8 +1,8 @@
 /** An audit as metrics for node_exporter's textfile collector: a file that is replaced as a whole. */
-import { rename, rm, writeFile } from "node:fs/promises";
 import { Gauge, Registry } from "@prometheus-io/client";
 import { ProviderError } from "../../errors.ts";
 import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
+import { replaceFile } from "../../process/replace-file.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
 import type { Audit } from "./report.ts";
 
@@ -10,13 +10,10 @@ const prefix = "okms_audit_";
 
 /** Writes the file. @throws ETCD_DATA where it cannot */
 export async function writeTextfile(file: string, audit: Audit): Promise<void> {
-  const aside = `${file}.${process.pid}`;
   try {
-    // The collector reads as another user, and takes no file but *.prom.
-    await writeFile(aside, await renderMetrics(audit), { mode: 0o644 });
-    await rename(aside, file);
+    // The collector reads as another user.
+    await replaceFile(file, await renderMetrics(audit), 0o644);
   } catch (error) {
-    await rm(aside, { force: true }).catch(() => undefined);
     throw new ProviderError(
       "ETCD_DATA",
       `--textfile ${file} cannot be written: ${(error as Error).message}`,

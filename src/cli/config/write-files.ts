@@ -1,13 +1,13 @@
 /**
- * Writes files into a folder that another program watches, as the kubelet watches its manifests: each is written
- * whole under a hidden name, which the kubelet and systemd pass over, and renamed. One with the same content is not
+ * Writes files into a folder that another program watches, as the kubelet watches its manifests: each is replaced
+ * as a whole. One with the same content is not
  * written again, for a static Pod restarts when its manifest changes.
  */
-import { randomBytes } from "node:crypto";
-import { open, readFile, rename, unlink } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import path from "node:path";
 import type { OutputFile } from "./output.ts";
 import { makeFolder } from "../../process/make-folder.ts";
+import { replaceFile } from "../../process/replace-file.ts";
 
 /** A file that is in its place. */
 export interface WrittenFile {
@@ -23,7 +23,7 @@ export async function writeFiles(folder: string, files: readonly OutputFile[]): 
   for (const { path: place, text } of files) {
     const file = path.join(folder, path.basename(place));
     const isChanged = (await readIfThere(file)) !== text;
-    if (isChanged) await replaceFile(file, text);
+    if (isChanged) await replaceFile(file, text, 0o644);
     written.push({ file, isChanged });
   }
   if (written.some(({ isChanged }) => isChanged)) await syncFolder(folder);
@@ -35,23 +35,6 @@ async function readIfThere(file: string): Promise<string | undefined> {
     return await readFile(file, "utf8");
   } catch {
     return undefined;
-  }
-}
-
-async function replaceFile(file: string, text: string): Promise<void> {
-  const aside = path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(6).toString("hex")}`);
-  try {
-    const handle = await open(aside, "wx", 0o644);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(aside, file);
-  } catch (error) {
-    await unlink(aside).catch(() => undefined);
-    throw error;
   }
 }
 

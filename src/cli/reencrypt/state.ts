@@ -4,10 +4,11 @@
  * object and no name of one but what the API server has put into its token.
  */
 import { randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import * as v from "valibot";
 import { ProviderError } from "../../errors.ts";
 import { readBounded, readFailure } from "../../net/pem.ts";
+import { replaceFile } from "../../process/replace-file.ts";
 import { quote } from "../../text/quote.ts";
 import { emptyTally, type Tally } from "./tally.ts";
 
@@ -107,18 +108,9 @@ export class RunState {
   async save(): Promise<void> {
     if (this.#file === undefined) return;
     this.#content.savedAt = new Date().toISOString();
-    const fresh = `${this.#file}.${process.pid}.tmp`;
     try {
-      const handle = await open(fresh, "wx", 0o600);
-      try {
-        await handle.writeFile(`${JSON.stringify(this.#content, undefined, 2)}\n`);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(fresh, this.#file);
+      await replaceFile(this.#file, `${JSON.stringify(this.#content, undefined, 2)}\n`, 0o600);
     } catch (cause) {
-      await rm(fresh, { force: true }).catch(() => undefined);
       throw new ProviderError("CONFIG", `cannot write ${quote(this.#file)}: ${(cause as Error).message}`, {
         cause,
       });

@@ -4,12 +4,13 @@
  */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import path from "node:path";
 import * as v from "valibot";
 import { maxSamples } from "./samples.ts";
 import type { Sample, SampleFile } from "./samples.ts";
 import { makeFolder } from "../../process/make-folder.ts";
+import { replaceFile } from "../../process/replace-file.ts";
 
 /** The file's name in --state-dir. */
 export const sampleFileName = "key-samples.json";
@@ -45,7 +46,7 @@ export function createSampleFile(folder: string): SampleFile {
     },
     async write(samples) {
       await makeFolder(folder, 0o700);
-      await replace(folder, file, render(samples));
+      await replaceFile(file, render(samples), 0o600);
     },
   };
 }
@@ -103,26 +104,5 @@ async function readOwn(file: string, isOwnerTrusted: boolean): Promise<string | 
     return await handle.readFile("utf8");
   } finally {
     await handle.close();
-  }
-}
-
-/** On the disk before the rename: after a power cut there is the old content or the new, never a part. */
-async function replace(folder: string, file: string, text: string): Promise<void> {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
-  const aside = path.join(folder, `.${sampleFileName}.${process.pid}.new`);
-  const handle = await open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
-  try {
-    try {
-      await handle.chmod(0o600);
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(aside, file);
-  } catch (error) {
-    // Each process has a name of its own for it: on a full disk each start would leave one.
-    await rm(aside, { force: true }).catch(() => undefined);
-    throw error;
   }
 }
