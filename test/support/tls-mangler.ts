@@ -3,8 +3,8 @@
  * answers on command. For what no switch of the embedded KMS does: real replies, with a plaintext in them, broken.
  */
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
-import { connect, createServer, type TLSSocket } from "node:tls";
+import type { AddressInfo, Socket } from "node:net";
+import { connect, createServer } from "node:tls";
 
 /** Certificate and key, as PEM. */
 interface KeyPair {
@@ -36,7 +36,7 @@ export interface Mangler {
 export async function startMangler({ target, server, client, ca }: ManglerOptions): Promise<Mangler> {
   const colon = target.lastIndexOf(":");
   const [host, port] = [target.slice(0, colon), Number(target.slice(colon + 1))];
-  const sockets = new Set<TLSSocket>();
+  const sockets = new Set<Socket>();
   const ALPNProtocols = ["http/1.1"];
 
   const listener = createServer({ ...server, ca, requestCert: true, ALPNProtocols }, (near) => {
@@ -45,15 +45,16 @@ export async function startMangler({ target, server, client, ca }: ManglerOption
       [near, far],
       [far, near],
     ] as const) {
-      sockets.add(socket);
       socket.on("error", () => other.destroy());
-      socket.on("close", () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
+      socket.on("close", () => other.destroy());
     }
     near.on("data", (piece: Buffer) => far.write(piece));
     far.on("data", (piece: Buffer) => near.write(mangler.mangle?.(piece) ?? piece));
+  });
+  // Also those that are still in their handshake when it closes.
+  listener.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
   });
   listener.on("tlsClientError", () => undefined);
   listener.listen(0, "127.0.0.1");
