@@ -60,9 +60,7 @@ for (const protocol of ["kmip", "rest"] as const)
         });
         await writeCertificateFiles(folder, issued, (isStranger ? kms.authority : stranger).caPem);
         program.kill("SIGHUP");
-        await program.untilLogged(
-          /^SIGHUP: the certificate files are refused: the KMS does not serve with it/,
-        );
+        await program.untilLogged(/^SIGHUP: the certificate files are refused: the KMS does not accept them/);
         const soFar = load.calls();
         await writeClientFiles(folder, kms.authority);
         program.kill("SIGHUP");

@@ -49,10 +49,19 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   return watchTlsMaterial(tlsFilesOf(config), {
     objection: (next, inUse) => objectionTo(next, inUse, listeners),
     onMaterial,
-    onRefused(error) {
+    onRefused(error, isNews) {
       metrics.reload("refused");
+      if (!isNews) return;
       const stay = isFirst ? "; waiting for valid files" : "; the current ones stay in use";
-      logger.error(`cannot load the certificate files: ${error.message}${stay}`, { code: error.code });
+      logger.error(`cannot load the certificate files: ${error.message}${stay}`, {
+        file: config.clientCert,
+        code: error.code,
+      });
+    },
+    onMended() {
+      logger.info("the certificate files are valid again: they are those in use", {
+        file: config.clientCert,
+      });
     },
     onExpiry(expiry) {
       tellExpiry(logger, expiry, config.ca);
@@ -79,7 +88,7 @@ async function objectionTo(
   if (failure === undefined || other !== undefined) return undefined;
   const last = await failureWith(next, config, trialMs);
   if (last === undefined) return undefined;
-  const message = `the KMS does not serve with it, which is tried again: ${last.message}`;
+  const message = `the KMS does not accept them (tried again every 10 s): ${last.message}`;
   return new ProviderError(last.code, message, { cause: last });
 }
 
@@ -118,6 +127,12 @@ function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry, ca: string
   const fields = { file, notAfter: notAfter.toISOString() };
   if (days < 0 && file === ca)
     logger.error("the CA of the KMS has expired: the KMS can't be verified", fields);
-  else if (days < 0) logger.error("a certificate in use has expired: the KMS will hardly take it", fields);
-  else logger.warn(`a certificate in use expires in ${days} ${days === 1 ? "day" : "days"}`, fields);
+  else if (days < 0)
+    logger.error("a certificate in use has expired: the KMS probably refuses new connections", fields);
+  else logger.warn(`a certificate in use expires in ${inDays(days)}`, fields);
+}
+
+function inDays(days: number): string {
+  if (days === 0) return "less than a day";
+  return `${days} ${days === 1 ? "day" : "days"}`;
 }
