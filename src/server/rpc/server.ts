@@ -10,6 +10,7 @@ import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../key/key-status.ts";
 import { connectionsWithin, type OpenFilesWatch, watchOpenFiles } from "../open-files.ts";
+import type { SocketReach } from "../socket/socket-watch.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
 import { Admission } from "./admission.ts";
@@ -65,8 +66,8 @@ export interface KmsServer {
   connections(): number;
   /** The path that is listened on, `@name` for an abstract socket; undefined before `listen` and after `close`. */
   address(): string | undefined;
-  /** Whether a client that connects to that path reaches this process, as far as is known. */
-  isReachable(): boolean;
+  /** Where a client that connects to that path gets, as far as is known. */
+  reach(): SocketReach;
 }
 
 /** Builds the server; it takes no connection before `listen`. */
@@ -151,7 +152,7 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
     inflight: () => admission.inflight,
     connections: () => connections.size,
     address: () => socket?.address,
-    isReachable: () => socket?.isThere === true,
+    reach: () => socket?.reach ?? "missing",
   };
 }
 

@@ -22,7 +22,7 @@ import {
   reasonOf,
   socketError,
 } from "./socket-path.ts";
-import { checkRegularly, watchFile, type WatchEvent } from "./socket-watch.ts";
+import { checkRegularly, watchFile, type SocketReach, type WatchEvent } from "./socket-watch.ts";
 
 /** First file descriptor that systemd passes: SD_LISTEN_FDS_START. */
 const systemdFd = 3;
@@ -66,8 +66,8 @@ export interface ListeningSocket {
   readonly address: string;
   /** Who bound it. */
   readonly origin: "file" | "abstract" | "systemd";
-  /** False while its path is known to lead nowhere. */
-  readonly isThere: boolean;
+  /** Where its path leads, as far as is known. */
+  readonly reach: SocketReach;
   /** Stops listening and removes the file where it is ours. Connections stay. Idempotent. */
   close(): Promise<void>;
 }
@@ -107,8 +107,8 @@ async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSock
   return {
     address: file,
     origin: "systemd",
-    get isThere() {
-      return watch?.isHealthy !== false;
+    get reach() {
+      return watch?.reach ?? "listening";
     },
     async close() {
       await watch?.stop();
@@ -140,7 +140,7 @@ async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSo
       error,
     );
   }
-  return { address: options.path, origin: "abstract", isThere: true, close: () => closed(server) };
+  return { address: options.path, origin: "abstract", reach: "listening", close: () => closed(server) };
 }
 
 /** What is bound at the path now. */
@@ -169,8 +169,8 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
   return {
     address: options.path,
     origin: "file",
-    get isThere() {
-      return watch.isHealthy;
+    get reach() {
+      return watch.reach;
     },
     async close() {
       await watch.stop();
