@@ -69,6 +69,11 @@ export function createKmsService(encryptor: Encryptor, status: KeyStatus): KmsSe
       try {
         return { plaintext: await encryptor.decrypt({ ciphertext, keyId, annotations }, contextOf(call)) };
       } catch (error) {
+        const known = toProviderError(error);
+        const { state, keyId: current } = status.snapshot();
+        // Else Status would say ok until the next deep probe, while nothing can be read.
+        if (state === "ok" && keyId === current && failureKind(known) === "permanent")
+          status.probeSoon(`Decrypt failed with ${known.code}`);
         throw decryptError(error);
       }
     },

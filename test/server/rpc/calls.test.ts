@@ -92,6 +92,19 @@ describe("a request beyond the limits is refused with its own code", () => {
     assert.equal((await client.status({})).healthz, "ok");
     assert.equal(it.status.snapshot().state, "ok");
   });
+
+  test("a Decrypt with the current key that the KMS denies is in Status within seconds, and not at the next deep probe", async (t) => {
+    const it = await startServer(t);
+    const client = connectClient(t, it.socketPath);
+    const { keyId } = await client.status({});
+    const denied = new ProviderError("KEY_ACCESS_DENIED", "no right to Decrypt");
+    it.encryptor.decryptError = denied;
+    await failure(client.decrypt({ ...good, keyId }));
+    await it.logger.waitFor(
+      ({ message, error }) => message.startsWith("the key must not") && error === denied,
+    );
+    assert.equal((await failure(client.status({}))).code, Code.PermissionDenied);
+  });
 });
 
 /** Refusals as the encryptors give them. */
