@@ -99,7 +99,7 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
   if (state !== State.Active)
     throw new ProviderError(
       "KEY_NOT_ACTIVE",
-      `key ${keyId} is ${enumerationName(Tag.State, state)}: activate it, or choose an active one`,
+      `key ${keyId} is ${enumerationName(Tag.State, state)}: ${stateAdvice(state)}`,
       { details: { keyId } },
     );
   checkUsage(keyId, attributeValue(attributes, "Cryptographic Usage Mask"));
@@ -112,6 +112,14 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
     ...(lengthBits === undefined ? {} : { lengthBits }),
     ...(Object.keys(dates).length === 0 ? {} : { dates }),
   };
+}
+
+/** KMIP activates Pre-Active keys only (section 3.22): what else can be done depends on the KMS. */
+function stateAdvice(state: number): string {
+  if (state === State.PreActive) return "activate it, or choose an active one";
+  if (state === State.Destroyed || state === State.DestroyedCompromised)
+    return "have it restored from a backup of the KMS, under the same identifier; without it what it encrypted is lost";
+  return "have the KMS's operator make it active again, before anything else: until then, values under it may be unreadable";
 }
 
 function datesOf(attributes: readonly Attribute[]): KeyDates {

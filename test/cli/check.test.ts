@@ -614,3 +614,55 @@ describe("the dates of the key", () => {
     assert.equal((await findings(t, { "encryption-key-id": id })).has("key dates"), false);
   });
 });
+
+describe("the advice fits what the KMS does:", () => {
+  const table: readonly (readonly [string, "kmip" | "rest", () => void, string, RegExp, RegExp])[] = [
+    [
+      "a KMS that never answers",
+      "kmip",
+      () => (kms.faults.silent = true),
+      "protocol",
+      /no reply to the first KMIP message/,
+      /hangs or is slower than --timeout/,
+    ],
+    [
+      "a KMS that hangs up on every message",
+      "kmip",
+      () => (kms.faults.closeAfterRequest = true),
+      "protocol",
+      /may have refused the client certificate/,
+      /have the KMS accept this client certificate/,
+    ],
+    [
+      "a redirect",
+      "rest",
+      () => (kms.faults.rest = { status: 302 }),
+      "protocol",
+      /a redirect/,
+      /something before the KMS answers/,
+    ],
+    [
+      "a login page",
+      "rest",
+      () => (kms.faults.rest = { status: 200, page: "<!DOCTYPE html><title>Sign in</title>" }),
+      "protocol",
+      /an HTML page/,
+      /something before the KMS answers/,
+    ],
+  ];
+  for (const [what, protocol, fault, name, message, advice] of table)
+    test(what, async (t) => {
+      fault();
+      const found = (await findings(t, { timeout: "1s" }, protocol)).get(name);
+      assert.equal(found?.status, "failed");
+      assert.match(found.message, message);
+      assert.match(found.advice ?? "", advice);
+    });
+
+  test("a Decrypt of more than a second is a warning", async (t) => {
+    kms.faults.delayMs = 1050;
+    const found = (await findings(t)).get("round trip");
+    assert.equal(found?.status, "warning");
+    assert.match(found.advice ?? "", /latency/);
+  });
+});

@@ -120,9 +120,19 @@ describe("a label", () => {
 describe("a key that can't be used is refused, with what is wrong:", () => {
   const table: [string, NewKey, string, RegExp][] = [
     ["it is not active yet", { state: "PreActive" }, "KEY_NOT_ACTIVE", /Pre-Active: activate it/],
-    ["it is deactivated", { state: "Deactivated" }, "KEY_NOT_ACTIVE", /Deactivated/],
+    [
+      "it is deactivated",
+      { state: "Deactivated" },
+      "KEY_NOT_ACTIVE",
+      /Deactivated: have the KMS's operator make it active again/,
+    ],
     ["it is compromised", { state: "Compromised" }, "KEY_NOT_ACTIVE", /Compromised/],
-    ["it is destroyed", { state: "Destroyed" }, "KEY_NOT_ACTIVE", /Destroyed|Not Found/],
+    [
+      "it is destroyed",
+      { state: "Destroyed" },
+      "KEY_NOT_ACTIVE",
+      /Destroyed: have it restored from a backup/,
+    ],
     ["it is of another algorithm", { algorithm: "3DES", lengthBits: 192 }, "KEY_UNUSABLE", /not AES/],
     [
       "it is no symmetric key",

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
 import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
-import { toProviderError, type ProviderError } from "../../errors.ts";
+import { NetworkError, toProviderError, type ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
@@ -114,7 +114,7 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
   return names.map((name, index) => {
     // The REST driver checks the usage before the state.
     const isUnseen = index > at || (name === "state" && protocol === "rest");
-    if (index === at) return failed(name, error.message, isBusy(error) ? busyAdvice : advice[name]);
+    if (index === at) return failed(name, error.message, adviceFor(error) ?? advice[name]);
     if (isUnseen) return skipped(name, `${culprit} failed`);
     return ok(name, seenBefore(name, error, agreed));
   });
@@ -145,6 +145,29 @@ const advice: Readonly<Record<Name, string>> = {
 };
 
 const busyAdvice = "the KMS is overloaded or failing: try again in a minute, and read its log";
+const slowAdvice =
+  "TLS works, so something listens there: if it is the KMS, it hangs or is slower than --timeout: read its log; else compare --protocol and the port of --serv-addr";
+const certificateAdvice =
+  "have the KMS accept this client certificate: check its CA, its rights and its dates there; else compare --protocol and the port of --serv-addr";
+const pageAdvice =
+  "something before the KMS answers, such as a proxy, a load balancer or a login: compare --serv-addr with the address of the API";
+
+/** What to do about a failure that says more than the check that it failed; undefined: it does not. */
+function adviceFor(error: ProviderError): string | undefined {
+  if (isBusy(error)) return busyAdvice;
+  if (isElsewhere(error)) return pageAdvice;
+  if (error.kind === "timeout") return slowAdvice;
+  return error instanceof NetworkError && error.clientCertificate !== undefined
+    ? certificateAdvice
+    : undefined;
+}
+
+/** A redirect, or a page: it is not the API that answers. */
+function isElsewhere(error: ProviderError): boolean {
+  if (error.code === "REST_BODY") return true;
+  const { status } = error.details;
+  return error.code === "REST_STATUS" && typeof status === "number" && status < 400;
+}
 
 /** The KMS answers, but not now: nothing is known of the key. */
 function isBusy({ code, retryable }: ProviderError): boolean {
@@ -152,7 +175,7 @@ function isBusy({ code, retryable }: ProviderError): boolean {
 }
 
 function failedCheck(error: ProviderError): Name {
-  if (isBusy(error)) return "protocol";
+  if (isBusy(error) || isElsewhere(error)) return "protocol";
   const { code, message } = error;
   switch (code) {
     case "KEY_NOT_FOUND":
@@ -187,12 +210,19 @@ async function roundTrip(
     const ended = performance.now();
     if (!seed.equals(opened))
       return { finding: failed(name, otherBytes, "do not use this KMS, and inform its operator") };
-    const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`;
-    return { finding: ok(name, message), sample: { by, keyId, wrapped, seed } };
+    const decryptMs = ended - encrypted;
+    const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(decryptMs)}`;
+    const finding = decryptMs < slowMs ? ok(name, message) : warning(name, message, decryptAdvice);
+    return { finding, sample: { by, keyId, wrapped, seed } };
   } catch (error) {
     return { finding: failed(name, toProviderError(error).message, advice[name]) };
   }
 }
+
+/** A Decrypt that takes longer is worth a warning, in ms; as in docs/alerts.yaml. */
+const slowMs = 1000;
+const decryptAdvice =
+  "kube-apiserver waits 3 s for a Decrypt by default, and makes thousands at its start: check the latency of the KMS and of the network";
 
 const otherBytes = "Decrypt gave other bytes than Encrypt was given";
 
