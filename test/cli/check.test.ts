@@ -639,7 +639,7 @@ describe("the advice fits what the KMS does:", () => {
       () => (kms.faults.rest = { status: 302 }),
       "protocol",
       /a redirect/,
-      /something before the KMS answers/,
+      /something other than the API answers/,
     ],
     [
       "a login page",
@@ -647,7 +647,7 @@ describe("the advice fits what the KMS does:", () => {
       () => (kms.faults.rest = { status: 200, page: "<!DOCTYPE html><title>Sign in</title>" }),
       "protocol",
       /an HTML page/,
-      /something before the KMS answers/,
+      /something other than the API answers/,
     ],
   ];
   for (const [what, protocol, fault, name, message, advice] of table)

@@ -150,7 +150,7 @@ const slowAdvice =
 const certificateAdvice =
   "have the KMS accept this client certificate: check its CA, its rights and its dates there; else compare --protocol and the port of --serv-addr";
 const pageAdvice =
-  "something before the KMS answers, such as a proxy, a load balancer or a login: compare --serv-addr with the address of the API";
+  "something other than the API answers, such as a proxy, a load balancer, a login or a KMIP port: compare --protocol and --serv-addr with the KMS";
 
 /** What to do about a failure that says more than the check that it failed; undefined: it does not. */
 function adviceFor(error: ProviderError): string | undefined {

@@ -114,7 +114,7 @@ class StateLog {
     const { now } = trouble;
     const fields = {
       ...fieldsOf(now),
-      ...(trouble.loggedAt > trouble.since && { lasted: this.#lasted(trouble) }),
+      ...(trouble.loggedAt - trouble.since >= 1000 && { lasted: this.#lasted(trouble) }),
     };
     const { failure } = now;
     switch (now.state) {
@@ -126,7 +126,7 @@ class StateLog {
         break;
       default:
         this.#logger.error(
-          "the key must not be used; Status and Encrypt fail, Decrypt goes on",
+          "the key must not be used; Status and Encrypt fail, Decrypt is still tried",
           fields,
           failure,
         );

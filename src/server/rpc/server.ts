@@ -214,6 +214,11 @@ function createSocketReporter(
         metrics.socketRebind();
         logger.warn("the socket file was missing and has been created again", { path });
         break;
+      case "taken-back":
+        logger.info("no other process listens on the socket any more: this process has taken it back", {
+          path,
+        });
+        break;
       case "recovered":
         // A warning may be folded with the last one; the recovery must not be.
         logger.info("the socket file is there again", { path });

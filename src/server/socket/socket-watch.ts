@@ -16,7 +16,7 @@ const checksBeforeTakingBack = 5;
 
 /** What the watch of a socket's file reports; unix-socket.ts explains each. */
 export type WatchEvent =
-  | { readonly type: "rebound" | "taken-over" | "recovered" }
+  | { readonly type: "rebound" | "taken-over" | "taken-back" | "recovered" }
   | { readonly type: "failed"; readonly error: ProviderError };
 
 /** How a file is watched. */
@@ -57,9 +57,9 @@ export function watchFile({ path, isOurs, rebind, onEvent }: WatchOptions): File
     checksWithoutListener += 1;
     if (isStopped() || (isTakenOver && checksWithoutListener < checksBeforeTakingBack)) return;
     await rebind();
+    onEvent({ type: isTakenOver ? "taken-back" : "rebound" });
     isTakenOver = false;
     checksWithoutListener = 0;
-    onEvent({ type: "rebound" });
   }
   return checkRegularly(check, onEvent, () => isTakenOver);
 }

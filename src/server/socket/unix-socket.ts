@@ -51,7 +51,7 @@ export interface UnixSocketOptions {
 
 /**
  * `rebound`: the file was gone and is there again. `taken-over`: another process has put its own in place; this
- * one serves the clients that it has, and takes the path back only when no process listens there for 5 s. `failed`: the
+ * one serves the clients that it has, and takes the path back only when no process listens there for 5 s: `taken-back`. `failed`: the
  * file is gone and cannot be made again for now, or not by this process. `recovered`: that is over. `dropped`: a new
  * connection was closed, for there are too many. `accept-failed`: the kernel gave none, for want of files say.
  */
