@@ -123,8 +123,15 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     if (attempt === undefined) return ["connect", "waiting to try again"];
     const { endpoint } = attempt;
     if (attempt.sentAt !== undefined) return ["response", `waiting for the reply of ${endpoint.name}`];
-    if (endpoint.pool.isConnected)
-      return ["checkout", `waiting for a connection to ${endpoint.name}: all of them were in use`];
+    if (endpoint.pool.isConnected) {
+      // Where more are being opened, the server is slow or hangs, and more connections would not help.
+      const { busy, connecting } = endpoint.pool.counts();
+      const more = connecting === 0 ? "" : `, and ${connecting} more could not be opened in that time`;
+      return [
+        "checkout",
+        `waiting for a connection to ${endpoint.name}: all of them were in use (${busy})${more}`,
+      ];
+    }
     const failure = this.#failures.ofDials ?? endpoint.pool.lastFailure;
     return [
       "connect",
