@@ -4,11 +4,10 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
-import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
+import type { Encryptor, KeyInfo, Wrapped } from "../../encryptors/encryptor.ts";
 import { toProviderError, type ProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { contextFor, withEncryptor } from "../encryptor.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
 import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 import { checkEarlierValue } from "./earlier-value.ts";
@@ -53,14 +52,7 @@ export async function checkKey(
   other?: Sample,
 ): Promise<KeyChecked> {
   let agreed = "";
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    (event: KmsEvent) => {
-      if (event.type === "connection" && event.change === "opened") agreed = event.message;
-    },
-  );
-  try {
-    encryptor.setTlsMaterial(material);
+  const work = async (encryptor: Encryptor): Promise<KeyChecked> => {
     const found = await resolve(encryptor, config);
     if ("error" in found) return { findings: explainResolve(found.error, agreed, encryptor.protocol) };
     const { keyId } = found.key;
@@ -79,9 +71,10 @@ export async function checkKey(
     const earlier = await checkEarlierValue(encryptor, keyId, config.stateDir, contextFor(config));
     if (earlier !== undefined) findings.push(earlier);
     return { findings, sample };
-  } finally {
-    await encryptor.close();
-  }
+  };
+  return withEncryptor(config, material, work, (event) => {
+    if (event.type === "connection" && event.change === "opened") agreed = event.message;
+  });
 }
 
 /** A finding for each date that is near; that the KMS refuses by now is what the round trip shows. */
@@ -97,10 +90,6 @@ async function resolve(encryptor: Encryptor, config: Config): Promise<Resolved> 
   } catch (error) {
     return { error: toProviderError(error) };
   }
-}
-
-function contextFor({ timeoutMs }: Config): CallContext {
-  return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
 }
 
 function describeKey({ keyId, name }: KeyInfo): string {

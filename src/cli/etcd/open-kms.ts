@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { contextFor, encryptorConfigOf } from "../encryptor.ts";
 import { errorKinds, NetworkError, ProviderError, toProviderError, type ErrorCode } from "../../errors.ts";
 import type { Unwrap } from "../../etcd/opener.ts";
 import { loadTlsMaterial } from "../../net/tls.ts";
@@ -59,18 +59,14 @@ export async function withKms(
 }
 
 async function openDirect(config: Config): Promise<Kms> {
-  const { protocol, servers, timeoutMs } = config;
+  const { protocol, servers } = config;
   const material = await loadTlsMaterial(tlsFilesOf(config));
   const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
     () => undefined,
   );
   encryptor.setTlsMaterial(material);
-  const unwrap: Unwrap = (source) =>
-    encryptor.decrypt(source, {
-      signal: AbortSignal.timeout(timeoutMs),
-      deadline: performance.now() + timeoutMs,
-    });
+  const unwrap: Unwrap = (source) => encryptor.decrypt(source, contextFor(config));
   return {
     name: `${protocol} ${servers.map(({ name }) => name).join(",")}`,
     unwrap: withRetries(unwrap),
