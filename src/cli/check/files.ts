@@ -6,6 +6,7 @@ import { checkTlsBytes, dateProblem, oneLine, readTlsFiles } from "../../net/tls
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
 import { isVersion1, missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
+import { amount } from "../render.ts";
 import { selinuxAdvice } from "../selinux.ts";
 import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
 
@@ -37,7 +38,7 @@ export async function checkFiles(files: TlsFiles, now = new Date()): Promise<Fil
   }
   const count = new Set(Object.values(files).filter((file) => file !== undefined)).size;
   const user = process.getuid?.() ?? "unknown";
-  findings.push(ok("files", `${count} ${count === 1 ? "file" : "files"}, readable by uid ${user}`));
+  findings.push(ok("files", `${amount(count, "files")}, readable by uid ${user}`));
   const checked = await attempt(() => checkTlsBytes(files, bytes.value));
   if ("failure" in checked) {
     const advice =

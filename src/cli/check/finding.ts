@@ -1,6 +1,6 @@
 /** What a check found, and how findings are printed: a line each for people, one JSON object for programs. */
 
-import { printable } from "../etcd/printable.ts";
+import { amount, printable } from "../render.ts";
 
 /** One check's outcome. */
 export interface Finding {
@@ -64,7 +64,7 @@ export function renderTotal(findings: readonly Finding[]): string {
   const count = (status: Finding["status"]): number => findings.filter((one) => one.status === status).length;
   const wrong = count("failed");
   const warnings = count("warning");
-  const noted = warnings === 0 ? "" : `, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`;
+  const noted = warnings === 0 ? "" : `, ${amount(warnings, "warnings")}`;
   if (wrong === 0) return `all checks passed: ${count("ok")}${noted}\n`;
   return `${wrong} failed, ${count("ok")} passed${noted}, ${count("skipped")} skipped\n`;
 }

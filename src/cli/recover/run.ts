@@ -6,9 +6,8 @@ import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
 import { withKms } from "../etcd/open-kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
-import { printable } from "../etcd/printable.ts";
 import { openSources } from "../etcd/sources.ts";
-import { amount } from "../audit/problems.ts";
+import { amount, printable } from "../render.ts";
 import type { RecoverOptions } from "./options.ts";
 import { createSink, type Sink } from "./sink.ts";
 

@@ -13,12 +13,9 @@ import { nearest } from "../nearest.ts";
 import type { ReencryptOptions } from "./options.ts";
 import { planResources } from "./resources.ts";
 
-/** The names of the resources: those of the EncryptionConfiguration, then those given by hand. @throws ProviderError CONFIG */
-export async function resourceNames(
-  options: Pick<ReencryptOptions, "encryptionConfig" | "resources">,
-): Promise<{ readonly configured: readonly string[]; readonly given: readonly string[] }> {
-  const { encryptionConfig: file, resources: given } = options;
-  if (file === undefined) return { configured: [], given };
+/** The resources that an EncryptionConfiguration names, each once; none without a file. @throws ProviderError CONFIG */
+export async function configuredResources(file: string | undefined): Promise<string[]> {
+  if (file === undefined) return [];
   const bytes = await readBounded(file).catch((cause: unknown) => {
     throw new ProviderError("CONFIG", `cannot read ${quote(file)}: ${(cause as Error).message}`, { cause });
   });
@@ -28,7 +25,7 @@ export async function resourceNames(
       : readEncryptionConfiguration(bytes.toString("utf8"));
   if ("complaints" in read)
     throw new ProviderError("CONFIG", `${quote(file)}: ${read.complaints.join("; ")}`);
-  return { configured: [...new Set(read.resources.flatMap(({ resources }) => resources))], given };
+  return [...new Set(read.resources.flatMap(({ resources }) => resources))];
 }
 
 /** What is to be rewritten, and what the caller may do. */
@@ -47,10 +44,10 @@ export interface Readiness {
 /** Asks the API server. @throws ProviderError; CONFIG where a resource that was given by hand is not served */
 export async function getReady(
   client: ApiClient,
-  { namespace, method, ...options }: ReencryptOptions,
+  { namespace, method, encryptionConfig, resources: given }: ReencryptOptions,
   signal: AbortSignal,
 ): Promise<Readiness> {
-  const { configured, given } = await resourceNames(options);
+  const configured = await configuredResources(encryptionConfig);
   const served = await discover(client, signal);
   const unknown = planResources(given, served).notServed;
   if (unknown.length > 0) throw new ProviderError("CONFIG", complaintOf(unknown[0] ?? "", served));
