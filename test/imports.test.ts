@@ -67,7 +67,6 @@ const runtimeDependencies = [
   "@kubernetes/client-node",
   "@prometheus-io/client",
   "citty",
-  "consola",
   "undici",
   "valibot",
   "yaml",
