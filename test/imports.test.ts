@@ -66,7 +66,6 @@ const runtimeDependencies = [
   "@connectrpc/connect-node",
   "@kubernetes/client-node",
   "@prometheus-io/client",
-  "citty",
   "undici",
   "valibot",
   "yaml",
