@@ -65,7 +65,7 @@ export interface SettingsReader {
  */
 export function createSettingsReader(
   settings: Settings,
-  defaults: Readonly<Record<string, string>> = {},
+  defaults: Readonly<Record<string, string>>,
   earlier: readonly string[] = [],
 ): SettingsReader {
   const complaints = [...earlier, ...complaintsOfKeys(settings)];

@@ -24,7 +24,7 @@ export interface FilesChecked {
 }
 
 /** Checks the files, from their paths to their order. */
-export async function checkFiles(files: TlsFiles, now = new Date()): Promise<FilesChecked> {
+export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
   const findings: Finding[] = [];
   const bytes = await attempt(() => readTlsFiles(files));
   if ("failure" in bytes) {
@@ -48,7 +48,7 @@ export async function checkFiles(files: TlsFiles, now = new Date()): Promise<Fil
   }
   const material = checked.value;
   findings.push(ok("pair", "the private key belongs to the certificate"));
-  findings.push(checkDates(material, now), checkChain(files, material, bytes.value));
+  findings.push(checkDates(material), checkChain(files, material, bytes.value));
   findings.push(...checkUsage(files, material), ...checkPins(files, material));
   return { findings, material };
 }
@@ -60,15 +60,15 @@ function skip(names: readonly string[], because: string): Finding[] {
 const renewAdvice = "have a new certificate issued; serve loads it without a restart";
 const clockAdvice = "set the clock of this host, or wait until the certificate is valid";
 
-function checkDates(material: TlsMaterial, now: Date): Finding {
-  const problem = dateProblem(material, now);
+function checkDates(material: TlsMaterial): Finding {
+  const problem = dateProblem(material);
   if (problem.length > 0) {
     const isEarly = problem.every((one) => one.includes("not valid before"));
     return failed("dates", problem.join("; "), isEarly ? clockAdvice : renewAdvice);
   }
   const first = material.notAfter.toSorted((a, b) => a.notAfter.getTime() - b.notAfter.getTime())[0];
   if (first === undefined) return ok("dates", "no certificate that could expire");
-  const days = Math.floor((first.notAfter.getTime() - now.getTime()) / dayMs);
+  const days = Math.floor((first.notAfter.getTime() - Date.now()) / dayMs);
   const text = `${quotePath(first.file)} expires first, in ${days} days (${first.notAfter.toISOString()})`;
   if (days >= soonDays) return ok("dates", text);
   return warning("dates", text, renewAdvice);

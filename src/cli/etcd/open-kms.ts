@@ -18,8 +18,6 @@ import type { KmsSettings } from "./kms.ts";
 
 /** A way to decrypt DEK sources. */
 export interface Kms {
-  /** For messages. */
-  readonly name: string;
   readonly unwrap: Unwrap;
   close(): Promise<void>;
 }
@@ -59,7 +57,6 @@ export async function withKms(
 }
 
 async function openDirect(config: Config): Promise<Kms> {
-  const { protocol, servers } = config;
   const material = await loadTlsMaterial(tlsFilesOf(config));
   const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
@@ -68,7 +65,6 @@ async function openDirect(config: Config): Promise<Kms> {
   encryptor.setTlsMaterial(material);
   const unwrap: Unwrap = (source) => encryptor.decrypt(source, contextFor(config));
   return {
-    name: `${protocol} ${servers.map(({ name }) => name).join(",")}`,
     unwrap: withRetries(unwrap),
     close: () => encryptor.close(),
   };
@@ -85,7 +81,6 @@ async function openSocket(sock: string, timeoutMs: number): Promise<Kms> {
     }
   };
   return {
-    name: `the plugin at ${sock}`,
     unwrap: withRetries(unwrap),
     close() {
       client.close();
