@@ -8,7 +8,7 @@ import { isVersion1, missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
 import { amount } from "../render.ts";
 import { selinuxAdvice } from "../selinux.ts";
-import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
+import { allSkipped, failed, ok, warning, type Finding } from "./finding.ts";
 
 const dayMs = 86_400_000;
 /** From here on a certificate's end is worth a warning, as in docs/alerts.yaml. */
@@ -32,7 +32,7 @@ export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
     const more = bytes.failure.includes("permission denied") ? selinuxAdvice() : "";
     findings.push(
       failed("files", bytes.failure, `${advice}${more}`),
-      ...skip(["pair", "dates", "chain"], "files"),
+      ...allSkipped(["pair", "dates", "chain"], "files failed"),
     );
     return { findings };
   }
@@ -43,7 +43,7 @@ export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
   if ("failure" in checked) {
     const advice =
       "each file must hold what its flag says; the private key must be the one that the certificate was issued for";
-    findings.push(failed("pair", checked.failure, advice), ...skip(["dates", "chain"], "pair"));
+    findings.push(failed("pair", checked.failure, advice), ...allSkipped(["dates", "chain"], "pair failed"));
     return { findings };
   }
   const material = checked.value;
@@ -51,10 +51,6 @@ export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
   findings.push(checkDates(material), checkChain(files, material, bytes.value));
   findings.push(...checkUsage(files, material), ...checkPins(files, material));
   return { findings, material };
-}
-
-function skip(names: readonly string[], because: string): Finding[] {
-  return names.map((name) => skipped(name, `${because} failed`));
 }
 
 const renewAdvice = "have a new certificate issued; serve loads it without a restart";

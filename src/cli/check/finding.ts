@@ -34,6 +34,11 @@ export function skipped(name: string, because: string): Finding {
   return { name, status: "skipped", message: because };
 }
 
+/** Several, not tried for the same reason. */
+export function allSkipped(names: readonly string[], because: string): Finding[] {
+  return names.map((name) => skipped(name, because));
+}
+
 /** Whether nothing is wrong. */
 export function hasPassed(findings: readonly Finding[]): boolean {
   return findings.every(({ status }) => status !== "failed");

@@ -1,5 +1,6 @@
 /** What the generators of `config` share: files to install, and the arguments of serve that go into them. */
 import path from "node:path";
+import { Document } from "yaml";
 import type { Config } from "../../config/config.ts";
 import type { Settings } from "../../config/settings.ts";
 import { serveFlags } from "../serve-flags.ts";
@@ -10,6 +11,13 @@ export interface OutputFile {
   readonly path: string;
   /** Its content, without the line that names the path. */
   readonly text: string;
+}
+
+/** A YAML file. @param comment stands at its head, each line with a space in front */
+export function yamlFile(file: string, comment: string, content: object): OutputFile {
+  const document = new Document(content, { aliasDuplicateObjects: false });
+  document.commentBefore = comment;
+  return { path: file, text: document.toString({ lineWidth: 0 }) };
 }
 
 /** One plugin process: the running one, or in a rotation by key id the one with the next key. */
@@ -44,17 +52,17 @@ export function serveArguments(settings: Settings, overrides: Readonly<Record<st
 
 /** The files that the plugin reads, by their flags, with absolute paths: a unit has not this folder. */
 export function materialFiles(config: Config): Record<string, string> {
-  return {
-    "client-cert": path.resolve(config.clientCert),
-    "client-key": path.resolve(config.clientKey),
-    ...(config.clientKeyPasswordFile !== undefined && {
-      "client-key-password-file": path.resolve(config.clientKeyPasswordFile),
-    }),
-    ...(config.ca !== undefined && { ca: path.resolve(config.ca) }),
-    ...(config.kmipPasswordFile !== undefined && {
-      "kmip-password-file": path.resolve(config.kmipPasswordFile),
-    }),
+  const files = {
+    "client-cert": config.clientCert,
+    "client-key": config.clientKey,
+    "client-key-password-file": config.clientKeyPasswordFile,
+    ca: config.ca,
+    "kmip-password-file": config.kmipPasswordFile,
   };
+  const given = Object.entries(files).flatMap(([flag, file]) =>
+    file === undefined ? [] : [[flag, path.resolve(file)] as const],
+  );
+  return Object.fromEntries(given);
 }
 
 /** The folder that it writes to, by its flag, as an absolute path. */

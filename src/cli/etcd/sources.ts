@@ -19,6 +19,13 @@ export interface LiveSettings {
   readonly key: string | undefined;
 }
 
+/** Where `audit` and `recover` read and write. */
+export interface SourceIo {
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+}
+
 /** What is to be read. */
 export interface SourceSettings {
   readonly prefix: string;
