@@ -1,7 +1,7 @@
 /** An audit as metrics for node_exporter's textfile collector: a file that is replaced as a whole. */
 import { Gauge, Registry } from "@prometheus-io/client";
 import { ProviderError } from "../../errors.ts";
-import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
+import { coldStartDecrypts } from "../../etcd/inventory.ts";
 import { replaceFile } from "../../process/replace-file.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
 import type { Audit } from "./report.ts";
@@ -51,19 +51,11 @@ export async function renderMetrics({ sources, isGood }: Audit): Promise<string>
     const { source } = report;
     read.set({ source }, "error" in report ? 0 : 1);
     if ("error" in report) continue;
-    for (const group of report.inventory.current.groups)
-      objects.set({ source, ...labelsOf(group) }, group.objects);
-    deks.set({ source }, coldStartDecrypts(report.inventory.current));
+    const { current } = report.inventory;
+    for (const { resource, kind, provider, keyId, objects: count } of current.groups)
+      objects.set({ source, resource, kind, provider, key_id_hash: keyIdHash(keyId) }, count);
+    deks.set({ source }, coldStartDecrypts(current));
     for (const { kind, objects: count } of report.problems) problems.inc({ source, problem: kind }, count);
   }
   return registry.metrics();
-}
-
-function labelsOf({
-  resource,
-  kind,
-  provider,
-  keyId,
-}: Group): Record<"resource" | "kind" | "provider" | "key_id_hash", string> {
-  return { resource, kind, provider, key_id_hash: keyIdHash(keyId) };
 }

@@ -80,11 +80,7 @@ const fileRead = ok("api file", "an EncryptionConfiguration that kube-apiserver 
 
 function leadsTo({ endpoint }: KmsProvider, sock: string): boolean {
   const parsed = parseEndpoint(endpoint ?? "");
-  return "sock" in parsed && samePath(parsed.sock, sock);
-}
-
-function samePath(a: string, b: string): boolean {
-  return plainPath(a) === plainPath(b);
+  return "sock" in parsed && plainPath(parsed.sock) === plainPath(sock);
 }
 
 /** `/var/run` is `/run` on every Linux that has systemd. */

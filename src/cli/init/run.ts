@@ -35,7 +35,8 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
   const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   if (material === undefined) return;
-  const maker = config.protocol === "kmip" ? await makerFor(config, material) : undefined;
+  const settings = encryptorConfigOf(config, () => material);
+  const maker = config.protocol === "kmip" ? await createKmipKeyMaker(settings, material) : undefined;
   try {
     const made = await keyStep(config, material, isProofOnly ? undefined : maker);
     yield made;
@@ -48,13 +49,6 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
   } finally {
     await maker?.close();
   }
-}
-
-function makerFor(config: Config, material: TlsMaterial): Promise<KmipKeyMaker> {
-  return createKmipKeyMaker(
-    encryptorConfigOf(config, () => material),
-    material,
-  );
 }
 
 /** Finds the key, or creates it. */
