@@ -1,4 +1,5 @@
-/** What commands print on a terminal: numbers of things, tables, and text from outside on one line. */
+/** What commands print on a terminal: numbers of things, tables, failures, and text from outside on one line. */
+import type { ProviderError } from "../errors.ts";
 
 /** A number with its noun: `1 secret`, `3 secrets`. @param noun in the plural, as resources are; the name of a custom one stays so */
 export function amount(count: number, noun: string): string {
@@ -22,4 +23,18 @@ export function tableLines(rows: readonly (readonly string[])[], numbers: readon
 /** The text on one line, without control characters or what turns the direction of writing: names may come from anybody. */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\uFFFD");
+}
+
+/**
+ * A failure as a line for standard error: the message with its code. That of a fault of this program is left out: it may
+ * quote what was worked on, which may be secret.
+ */
+export function failureText(error: ProviderError): string {
+  if (error.kind !== "internal") return `${error.message} [${error.code}]`;
+  const cause = error.cause instanceof Error ? error.cause : error;
+  const frames = (cause.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+  return [
+    `a fault of this program (${cause.name}): report it with these lines [${error.code}]`,
+    ...frames,
+  ].join("\n");
 }

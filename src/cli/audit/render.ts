@@ -1,7 +1,6 @@
 /** An audit for people: a table of what is encrypted by what, then what is not as it should be. */
 import { coldStartDecrypts, type Count, type Group, type Holdings } from "../../etcd/inventory.ts";
-import { failureText } from "../etcd/failure.ts";
-import { amount, printable, tableLines } from "../render.ts";
+import { amount, failureText, printable, tableLines } from "../render.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
 import { describeGroup } from "./problems.ts";

@@ -3,7 +3,10 @@ import path from "node:path";
 import { Document } from "yaml";
 import type { Config } from "../../config/config.ts";
 import type { Settings } from "../../config/settings.ts";
+import type { ListenAddress } from "../../net/address.ts";
+import type { Invocation } from "../command.ts";
 import { serveFlags } from "../serve-flags.ts";
+import { defaults, type Kind, runsPod } from "./kinds.ts";
 
 /** A file to install. */
 export interface OutputFile {
@@ -36,12 +39,35 @@ export interface Instance {
 /** A plugin process, whose `config` and arguments only units and Pods need. */
 export type InstanceOptions = Omit<Instance, "config"> & { readonly config: Config | undefined };
 
+/** An instance with the arguments of serve that make it; `overrides` take the place of what was given. */
+export function instanceOf(
+  { settings }: Pick<Invocation, "settings">,
+  kind: Kind,
+  instance: Omit<InstanceOptions, "serveArguments">,
+  overrides: { readonly "encryption-key-id"?: string; readonly httpAddr?: ListenAddress | undefined } = {},
+): InstanceOptions {
+  const { config, sock } = instance;
+  const { httpAddr = config?.httpAddr ?? defaultHttpAddr(kind), ...flags } = overrides;
+  const files = config === undefined ? {} : { ...materialFiles(config), ...stateFolder(config) };
+  const given = { ...flags, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr.name }) };
+  return {
+    ...instance,
+    config: config === undefined ? undefined : { ...config, httpAddr },
+    serveArguments: serveArguments(settings, given),
+  };
+}
+
+/** A Pod's liveness is asked for over HTTP: there has to be something to ask. */
+export function defaultHttpAddr(kind: Kind): ListenAddress | undefined {
+  return runsPod(kind) ? defaults.httpAddr : undefined;
+}
+
 /**
  * What serve must be given to run as the settings say. Flags that came from the environment are written out, for
  * a unit has not this environment.
  * @param overrides what takes the place of a setting, as a path that has been made absolute
  */
-export function serveArguments(settings: Settings, overrides: Readonly<Record<string, string>>): string[] {
+function serveArguments(settings: Settings, overrides: Readonly<Record<string, string>>): string[] {
   return Object.entries(serveFlags).flatMap(([name, { type }]) => {
     const text = overrides[name] ?? settings[name]?.text;
     if (text === undefined) return [];

@@ -13,7 +13,7 @@ import type { Unwrap } from "../../etcd/opener.ts";
 import { loadTlsMaterial } from "../../net/tls.ts";
 import { quoteReply } from "../../text/quote.ts";
 import { createPluginClient, type PluginClient } from "../probe/client.ts";
-import { failureText } from "./failure.ts";
+import { failureText } from "../render.ts";
 import type { KmsSettings } from "./kms.ts";
 
 /** A way to decrypt DEK sources. */
