@@ -1,6 +1,6 @@
 /** The files of mutual TLS: readable, belonging together, valid today, in the right order, and fit for a client. */
 import { X509Certificate } from "node:crypto";
-import { toProviderError } from "../../errors.ts";
+import { ProviderError, toProviderError } from "../../errors.ts";
 import { certificateBlocks } from "../../net/pem.ts";
 import { checkTlsBytes, dateProblem, oneLine, readTlsFiles } from "../../net/tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
@@ -26,12 +26,12 @@ export interface FilesChecked {
 /** Checks the files, from their paths to their order. */
 export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
   const findings: Finding[] = [];
-  const bytes = await attempt(() => readTlsFiles(files));
-  if ("failure" in bytes) {
+  const bytes = await readTlsFiles(files).catch(toProviderError);
+  if (bytes instanceof ProviderError) {
     const advice = "give --client-cert, --client-key and --ca the paths of files that serve's user may read";
-    const more = bytes.failure.includes("permission denied") ? selinuxAdvice() : "";
+    const more = bytes.message.includes("permission denied") ? selinuxAdvice() : "";
     findings.push(
-      failed("files", bytes.failure, `${advice}${more}`),
+      failed("files", bytes.message, `${advice}${more}`),
       ...allSkipped(["pair", "dates", "chain"], "files failed"),
     );
     return { findings };
@@ -39,16 +39,15 @@ export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
   const count = new Set(Object.values(files).filter((file) => file !== undefined)).size;
   const user = process.getuid?.() ?? "unknown";
   findings.push(ok("files", `${amount(count, "files")}, readable by uid ${user}`));
-  const checked = await attempt(() => checkTlsBytes(files, bytes.value));
-  if ("failure" in checked) {
+  const material = checkedMaterial(files, bytes);
+  if (material instanceof ProviderError) {
     const advice =
       "each file must hold what its flag says; the private key must be the one that the certificate was issued for";
-    findings.push(failed("pair", checked.failure, advice), ...allSkipped(["dates", "chain"], "pair failed"));
+    findings.push(failed("pair", material.message, advice), ...allSkipped(["dates", "chain"], "pair failed"));
     return { findings };
   }
-  const material = checked.value;
   findings.push(ok("pair", "the private key belongs to the certificate"));
-  findings.push(checkDates(material), checkChain(files, material, bytes.value));
+  findings.push(checkDates(material), checkChain(files, material, bytes));
   findings.push(...checkUsage(files, material), ...checkPins(files, material));
   return { findings, material };
 }
@@ -144,12 +143,10 @@ function nameOf(subject: string | undefined): string {
   return oneLine(subject).slice(0, maxNameLength);
 }
 
-type Attempt<T> = { readonly value: T } | { readonly failure: string };
-
-async function attempt<T>(step: () => T | Promise<T>): Promise<Attempt<T>> {
+function checkedMaterial(files: TlsFiles, bytes: TlsBytes): TlsMaterial | ProviderError {
   try {
-    return { value: await step() };
+    return checkTlsBytes(files, bytes);
   } catch (error) {
-    return { failure: toProviderError(error).message };
+    return toProviderError(error);
   }
 }

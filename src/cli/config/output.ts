@@ -48,8 +48,14 @@ export function instanceOf(
 ): InstanceOptions {
   const { config, sock } = instance;
   const { httpAddr = config?.httpAddr ?? defaultHttpAddr(kind), ...flags } = overrides;
-  const files = config === undefined ? {} : { ...materialFiles(config), ...stateFolder(config) };
-  const given = { ...flags, ...files, sock, ...(httpAddr !== undefined && { "http-addr": httpAddr.name }) };
+  const state = config && stateFolder(config);
+  const given = {
+    ...flags,
+    ...(config && materialFiles(config)),
+    ...(state !== undefined && { "state-dir": state }),
+    ...(httpAddr !== undefined && { "http-addr": httpAddr.name }),
+    sock,
+  };
   return {
     ...instance,
     config: config === undefined ? undefined : { ...config, httpAddr },
@@ -91,9 +97,9 @@ export function materialFiles(config: Config): Record<string, string> {
   return Object.fromEntries(given);
 }
 
-/** The folder that it writes to, by its flag, as an absolute path. */
-export function stateFolder({ stateDir }: Config): { readonly "state-dir"?: string } {
-  return stateDir === undefined ? {} : { "state-dir": path.resolve(stateDir) };
+/** The folder that it writes to, as an absolute path; undefined: none. */
+export function stateFolder({ stateDir }: Config): string | undefined {
+  return stateDir === undefined ? undefined : path.resolve(stateDir);
 }
 
 /** The folders of {@link materialFiles}, each once. */

@@ -124,7 +124,7 @@ function volumesOf({ sock, config }: Instance): Volume[] {
   const material = materialFolders(config)
     .filter((one) => one !== socket[0]?.path)
     .map((one, index) => ({ name: `tls-${index}`, path: one, type: "Directory", readOnly: true }) as const);
-  const { "state-dir": state } = stateFolder(config);
+  const state = stateFolder(config);
   const written: Volume[] =
     state === undefined || state === socket[0]?.path
       ? []
