@@ -66,6 +66,7 @@ const runtimeDependencies = [
   "@connectrpc/connect-node",
   "@kubernetes/client-node",
   "@prometheus-io/client",
+  "citty",
   "undici",
   "valibot",
   "yaml",

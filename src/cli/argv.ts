@@ -1,7 +1,8 @@
 /**
  * Argument lists as Go's flag package reads them (one dash or two, `=` or a space, bare booleans, `--`, the
- * last of several wins), made into one form: `--name=value`. The values of a list are joined in place of that. Unknown
- * flags and spare words become complaints.
+ * last of several wins), made into the one form that citty cannot misread: `--name=value`. The values of a list
+ * are joined in place of that. citty itself takes unknown flags and spare words in silence; here they become
+ * complaints.
  */
 import { parseGoBoolean } from "../config/settings.ts";
 import { looksLikeKey, quote } from "../text/quote.ts";
@@ -43,7 +44,7 @@ export function readArgv(argv: readonly string[], flags: FlagSet, wordCount: num
   const words = found.words.slice(0, wordCount);
   const spare = complaintsOfSpare(found.words.slice(wordCount), argv.some(holdsKey));
   const args = [...found.values].map(([name, value]) => `--${name}=${value}`);
-  // After `--`: a word that begins with a dash is no flag.
+  // After `--`: citty would take a word that begins with a dash for a flag.
   return { args: [...args, "--", ...words], complaints: [...found.complaints, ...spare] };
 }
 

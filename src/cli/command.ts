@@ -1,8 +1,7 @@
 /**
  * What a command of this program is: flags in groups, each with its environment variable, the words it takes,
- * and what it does. argv.ts and settings.ts say what is wrong with a command line.
+ * and what it does. citty holds the definition and parses; argv.ts and settings.ts say what is wrong.
  */
-import { parseArgs } from "node:util";
 import { createSettingsReader } from "../config/settings.ts";
 import type { Setting, Settings, SettingsReader } from "../config/settings.ts";
 import { withEnvFile } from "./env-file.ts";
@@ -77,7 +76,8 @@ export type CommandIo = Pick<Invocation, "env" | "stdout" | "stderr">;
 
 /**
  * Runs a command.
- * @param argv its arguments as argv.ts made them, and what is wrong with them
+ * @param argv its arguments, as argv.ts made them: citty reads nothing else rightly
+ * @param complaints what is already known to be wrong with them
  * @returns the exit code. @throws ConfigError
  */
 export async function runCliCommand(
@@ -85,27 +85,38 @@ export async function runCliCommand(
   io: CommandIo,
   { args, complaints }: { readonly args: readonly string[]; readonly complaints: readonly string[] },
 ): Promise<number> {
-  // Booleans, too, are written with their value.
-  const options = Object.fromEntries(
-    Object.keys(command.flags).map((name) => [name, { type: "string" }] as const),
+  const flags = Object.entries(command.flags).map(
+    ([name, { type, description }]) => [name, { type, description }] as const,
   );
-  const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
-  const env = await withEnvFile(io.env, values["environment-file"]);
-  const settings = resolveSettings(command.flags, values, env);
-  const defaults = defaultsOf({ ...command.otherDefaults, ...command.flags });
-  return command.run({
-    env,
-    settings,
-    read: createSettingsReader(settings, defaults, complaints),
-    words: positionals,
-    // Node opens each where it is first asked for, and `serve` prints nothing.
-    get stdout() {
-      return io.stdout;
-    },
-    get stderr() {
-      return io.stderr;
+  const { defineCommand, runCommand } = await import("citty");
+  const citty = defineCommand({
+    meta: { name: command.name, description: command.description },
+    args: Object.fromEntries(flags),
+    async run({ args: parsed }) {
+      const file = Object.hasOwn(command.flags, "environment-file") ? parsed["environment-file"] : undefined;
+      const env = await withEnvFile(io.env, file === undefined ? undefined : String(file));
+      const settings = resolveSettings(command.flags, parsed, env);
+      const read = createSettingsReader(
+        settings,
+        defaultsOf({ ...command.otherDefaults, ...command.flags }),
+        complaints,
+      );
+      return command.run({
+        env,
+        settings,
+        read,
+        words: parsed._,
+        // Node opens each where it is first asked for, and `serve` prints nothing.
+        get stdout() {
+          return io.stdout;
+        },
+        get stderr() {
+          return io.stderr;
+        },
+      });
     },
   });
+  return (await runCommand(citty, { rawArgs: [...args] })).result as number;
 }
 
 /** The defaults of a set of flags, for {@link createSettingsReader}. */
@@ -119,14 +130,14 @@ export function defaultsOf(flags: FlagSet): Record<string, string> {
 /** Flag over environment. An empty variable is one that is not set; a flag set to nothing hides its variable. */
 function resolveSettings(
   flags: FlagSet,
-  values: Readonly<Record<string, string | undefined>>,
+  parsed: Readonly<Record<string, unknown>>,
   env: NodeJS.ProcessEnv,
 ): Settings {
   const settings: Record<string, Setting | undefined> = {};
   for (const [name, flag] of Object.entries(flags)) {
-    const written = values[name];
+    const written = parsed[name];
     const variable = flag.env === undefined ? undefined : env[flag.env];
-    if (written !== undefined) settings[name] = settingOf(written, `--${name}`);
+    if (written !== undefined) settings[name] = settingOf(String(written), `--${name}`);
     else if (variable !== undefined) settings[name] = settingOf(variable, flag.env ?? "");
   }
   return settings;

@@ -351,22 +351,6 @@ test("while nobody reads the log its memory is bounded, and what was lost is cou
   assert.equal(lines.at(-1)?.msg, "read again");
 });
 
-const terminals: readonly (readonly [name: string, env: NodeJS.ProcessEnv, level: string])[] = [
-  ["with colours has them", { TERM: "xterm" }, "\u001b[33mWARN \u001b[39m"],
-  ["without colours has none", { TERM: "dumb" }, "WARN "],
-  ["has none where NO_COLOR is set", { TERM: "xterm", NO_COLOR: "1" }, "WARN "],
-];
-for (const [name, env, level] of terminals)
-  test(`a log on a terminal ${name}`, () => {
-    let written = "";
-    const stream = Object.assign(new PassThrough(), { isTTY: true });
-    stream.on("data", (chunk: Buffer) => (written += chunk.toString()));
-    const logger = createLogger({ level: "info", format: "text", stream, env });
-    logger.warn("m", { a: 1 });
-    logger.flush();
-    assert.ok(written.includes(` ${level} m `), JSON.stringify(written));
-  });
-
 test("a log that is no terminal has no colours", () => {
   const { logger, lines } = createLog({ format: "text" });
   logger.warn("m", { a: 1 });
