@@ -67,6 +67,7 @@ const runtimeDependencies = [
   "@kubernetes/client-node",
   "@prometheus-io/client",
   "citty",
+  "consola",
   "undici",
   "valibot",
   "yaml",

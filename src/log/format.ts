@@ -2,7 +2,7 @@
  * One line of the log, as JSON or as text. Values come from callers and servers, so control characters are
  * escaped (no line can be forged, no terminal controlled), long ones are cut, and a PEM is replaced.
  */
-import { styleText } from "node:util";
+import { colors } from "consola/utils";
 import { ProviderError } from "../errors.ts";
 import { redactPem } from "../text/quote.ts";
 import type { LogLevel } from "./levels.ts";
@@ -34,28 +34,27 @@ export function formatJson({ time, level, message, fields }: LogLine): string {
 
 /** `time LEVEL message name=value …`; the lines of a `dump` follow, indented. */
 export function formatText({ time, level, message, fields }: LogLine, isColored: boolean): string {
-  // The caller knows of the stream, and whether it shows colours.
-  const paint = (color: Color, text: string): string =>
-    isColored ? styleText(color, text, { validateStream: false }) : text;
+  const paint = isColored ? levelColors[level] : plain;
+  const dim = isColored ? colors.gray : plain;
   const { dump, ...facts } = fields;
   const pairs = Object.entries(facts)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${paint("gray", `${name}=`)}${textValue(String(value))}`);
-  const head = `${paint("gray", time.toISOString())} ${paint(levelColors[level], level.toUpperCase().padEnd(5))}`;
+    .map(([name, value]) => `${dim(`${name}=`)}${textValue(String(value))}`);
+  const head = `${dim(time.toISOString())} ${paint(level.toUpperCase().padEnd(5))}`;
   const line = [head, escapeControls(clean(message)), ...pairs].join(" ");
   if (dump === undefined) return line;
   const dumped = cleanDump(String(dump)).trimEnd().split("\n");
   return [line, ...dumped.map((part) => `    ${escapeControls(part)}`)].join("\n");
 }
 
-type Color = "red" | "yellow" | "green" | "cyan" | "gray";
-const levelColors: Readonly<Record<LogLevel, Color>> = {
-  error: "red",
-  warn: "yellow",
-  info: "green",
-  debug: "cyan",
-  trace: "gray",
-};
+const plain = (text: string): string => text;
+const levelColors = {
+  error: colors.red,
+  warn: colors.yellow,
+  info: colors.green,
+  debug: colors.cyan,
+  trace: colors.gray,
+} as const;
 
 function jsonValue(name: string, value: LogFields[string]): unknown {
   if (typeof value === "bigint") return String(value);

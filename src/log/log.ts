@@ -37,9 +37,9 @@ export interface LoggerOptions {
   /** The least important level that is written. */
   readonly level: LogLevel;
   readonly format: "text" | "json";
-  /** Default: process.stderr. Coloured where it is a terminal with colours (TERM) and NO_COLOR is not set. */
+  /** Default: process.stderr. Coloured where it is a terminal and NO_COLOR is not set. */
   readonly stream?: LogStream;
-  /** Where JOURNAL_STREAM, TERM and NO_COLOR are read. Default: process.env. */
+  /** Where JOURNAL_STREAM and NO_COLOR are read. Default: process.env. */
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -53,7 +53,7 @@ const priorities = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 } as const s
 export function createLogger(options: LoggerOptions): StreamLogger {
   const { stream = process.stderr, env = process.env } = options;
   const highest = logLevels.indexOf(options.level);
-  const isColored = stream.isTTY === true && !env["NO_COLOR"] && (env["TERM"] ?? "dumb") !== "dumb";
+  const isColored = stream.isTTY === true && !env["NO_COLOR"];
   const toJournal = isJournal(stream, env);
 
   const format = (line: LogLine): string => {
