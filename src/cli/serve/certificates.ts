@@ -1,13 +1,13 @@
 /** The PEM files of mutual TLS on their way to the encryptor: what the watch finds, for log, metrics and the key's status. */
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
-import { ProviderError, toProviderError } from "../../errors.ts";
+import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key/key-status.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { whyUnresolved } from "../encryptor.ts";
+import { amount } from "../render.ts";
 import { watchTlsMaterial, type Expiry, type TlsWatch } from "../../net/tls-reload.ts";
 
 /** What hears of the certificates. */
@@ -84,34 +84,14 @@ async function objectionTo(
   { config, status }: CertificateListeners,
 ): Promise<ProviderError | undefined> {
   if (status.snapshot().state !== "ok") return undefined;
-  const [failure, other] = await Promise.all([next, inUse].map((each) => failureWith(each, config, quickMs)));
+  const [failure, other] = await Promise.all(
+    [next, inUse].map((each) => whyUnresolved(config, each, quickMs)),
+  );
   if (failure === undefined || other !== undefined) return undefined;
-  const last = await failureWith(next, config, trialMs);
+  const last = await whyUnresolved(config, next, trialMs);
   if (last === undefined) return undefined;
   const message = `the KMS does not accept them (tried again every 10 s): ${last.message}`;
   return new ProviderError(last.code, message, { cause: last });
-}
-
-/** Why the key cannot be resolved with these certificates; undefined where it can. */
-async function failureWith(
-  material: TlsMaterial,
-  config: Config,
-  withinMs: number,
-): Promise<ProviderError | undefined> {
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    () => undefined,
-  );
-  try {
-    encryptor.setTlsMaterial(material);
-    const deadline = performance.now() + withinMs;
-    await encryptor.resolveKey({ signal: AbortSignal.timeout(withinMs), deadline });
-    return undefined;
-  } catch (error) {
-    return toProviderError(error);
-  } finally {
-    await encryptor.close();
-  }
 }
 
 /** One that has expired is reported by the watch. */
@@ -129,10 +109,9 @@ function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry, ca: string
     logger.error("the CA of the KMS has expired: the KMS can't be verified", fields);
   else if (days < 0)
     logger.error("a certificate in use has expired: the KMS probably refuses new connections", fields);
-  else logger.warn(`a certificate in use expires in ${inDays(days)}`, fields);
-}
-
-function inDays(days: number): string {
-  if (days === 0) return "less than a day";
-  return `${days} ${days === 1 ? "day" : "days"}`;
+  else
+    logger.warn(
+      `a certificate in use expires in ${days === 0 ? "less than a day" : amount(days, "days")}`,
+      fields,
+    );
 }
