@@ -634,6 +634,22 @@ describe("the advice fits what the KMS does:", () => {
       /have the KMS accept this client certificate/,
     ],
     [
+      "a KMS that refuses everything",
+      "kmip",
+      () => (kms.faults.refuse = { reason: "GeneralFailure", message: "internal error" }),
+      "protocol",
+      /Discover Versions refused by the KMIP server: General Failure/,
+      /no word about the key/,
+    ],
+    [
+      "a KMS that does not find keys for a reason of its own",
+      "kmip",
+      () => (kms.faults.refuse = { reason: "GeneralFailure", operation: "GetAttributes" }),
+      "key",
+      /Get Attributes refused by the KMIP server: General Failure/,
+      /no word about the key/,
+    ],
+    [
       "a redirect",
       "rest",
       () => (kms.faults.rest = { status: 302 }),

@@ -132,11 +132,15 @@ const certificateAdvice =
 const pageAdvice =
   "something other than the API answers, such as a proxy, a load balancer, a login or a KMIP port: compare --protocol and --serv-addr with the KMS";
 
+const refusedAdvice =
+  "the KMS refuses for a reason of its own, which is no word about the key: read its log, or ask its operator";
+
 /** What to do about a failure that says more than the check that it failed; undefined: it does not. */
 function adviceFor(error: ProviderError): string | undefined {
   if (isBusy(error)) return busyAdvice;
   if (isElsewhere(error)) return pageAdvice;
   if (error.kind === "timeout") return slowAdvice;
+  if (error.code === "KMIP_RESULT") return refusedAdvice;
   return error instanceof NetworkError && error.clientCertificate !== undefined
     ? certificateAdvice
     : undefined;
@@ -156,6 +160,7 @@ function isBusy({ code, retryable }: ProviderError): boolean {
 
 function failedCheck(error: ProviderError): Name {
   if (isBusy(error) || isElsewhere(error)) return "protocol";
+  if (error.details["operation"] === "Discover Versions") return "protocol";
   const { code, message } = error;
   switch (code) {
     case "KEY_NOT_FOUND":
