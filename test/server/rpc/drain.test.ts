@@ -179,6 +179,8 @@ test("health says serving for the server and for the KMS service, and knows no o
     client.check({ service: "other" }),
     (error) => error instanceof ConnectError && error.code === Code.NotFound,
   );
+  const { error } = await it.logger.waitFor((line) => line.message === "call failed");
+  assert.equal(error, "unknown service", "no stack: a client asked for what there is not");
 });
 
 test("health's watch tells each change, outlives --timeout, and ends when the server does", async (t) => {
