@@ -145,7 +145,10 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       openFiles = watchOpenFiles((error) => reportOpenFiles(options, error));
       logger.info("listening", { path: address, origin });
       if (origin === "abstract")
-        logger.warn("an abstract socket has no permissions: any local process of this network may connect");
+        logger.warn(
+          "an abstract socket has no permissions: any local process of this network may connect; kube-apiserver " +
+            "before 1.32 cannot use one",
+        );
     },
     close: () => (closing ??= drain()),
     inflight: () => admission.inflight,

@@ -23,7 +23,14 @@ async function assertServes(t: TestContext, { socketPath }: Harness): Promise<vo
 }
 
 describe("what kube-apiserver and its gRPC library send is understood", () => {
-  for (const authority of ["localhost", "%2Fvar%2Frun%2Fokms_etcd_plugin.sock", "", "[::bad", "a b"]) {
+  for (const authority of [
+    "localhost",
+    "%2Fvar%2Frun%2Fokms_etcd_plugin.sock",
+    "",
+    "[::bad",
+    "a b",
+    "@abstract",
+  ]) {
     test(`the authority ${JSON.stringify(authority)}`, async (t) => {
       const it = await startServer(t);
       const stream = openStream(await openSession(t, it.socketPath), "Status", { ":authority": authority });
