@@ -27,6 +27,13 @@ import { checkRegularly, watchFile, type WatchEvent } from "./socket-watch.ts";
 /** First file descriptor that systemd passes: SD_LISTEN_FDS_START. */
 const systemdFd = 3;
 
+/**
+ * So many connections wait until they are accepted, if net.core.somaxconn allows it. On a Unix socket one more is refused at
+ * once (EAGAIN), and grpc-go tries again a second later. To accept one takes 0.3 ms: under a flood a longer queue would make a
+ * client wait longer for the same.
+ */
+const backlog = 1024;
+
 /** How a socket is listened on. */
 export interface UnixSocketOptions {
   /** Path, or `@name` for an abstract socket. */
@@ -93,7 +100,7 @@ function passedSockets(env: NodeJS.ProcessEnv): number {
 async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSocket> {
   const server = newServer(options);
   try {
-    await listening(server, () => server.listen({ fd: systemdFd }));
+    await listening(server, () => server.listen({ fd: systemdFd, backlog }));
   } catch (error) {
     throw socketError(`the socket that systemd passed cannot be listened on: ${reasonOf(error)}`, error);
   }
@@ -131,7 +138,7 @@ async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSo
   checkPathLength(options.path);
   const server = newServer(options);
   try {
-    await listening(server, () => server.listen({ path: `\0${options.path.slice(1)}` }));
+    await listening(server, () => server.listen({ path: `\0${options.path.slice(1)}`, backlog }));
   } catch (error) {
     if (!isErrno(error, "EADDRINUSE"))
       throw socketError(`cannot listen on ${options.path}: ${reasonOf(error)}`, error);
@@ -206,7 +213,7 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
     await listening(server, () => {
       const before = process.umask(~options.mode & 0o777);
       try {
-        server.listen({ path: aside });
+        server.listen({ path: aside, backlog });
       } finally {
         process.umask(before);
       }
