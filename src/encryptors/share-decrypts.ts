@@ -30,11 +30,8 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
   const begin = (key: string, request: UnwrapRequest, context: CallContext): SharedDecrypt => {
     const control = new AbortController();
     const waiters: Waiters = { count: 0, deadline: context.deadline ?? Infinity };
-    const { uid, server, onServer } = context;
     const plaintext = encryptor.decrypt(request, {
-      ...(uid === undefined ? {} : { uid }),
-      ...(onServer === undefined ? {} : { onServer }),
-      server,
+      ...context,
       signal: control.signal,
       get deadline() {
         return waiters.deadline;
@@ -50,12 +47,7 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
   };
 
   return {
-    protocol: encryptor.protocol,
-    resolveKey: (context) => encryptor.resolveKey(context),
-    encrypt: (plaintext, keyId, context) => encryptor.encrypt(plaintext, keyId, context),
-    setTlsMaterial: (material) => encryptor.setTlsMaterial(material),
-    connections: () => encryptor.connections(),
-    close: () => encryptor.close(),
+    ...encryptor,
     decrypt: async (request, context) => {
       if (context.signal.aborted) throw leaveReason(context.signal);
       const key = identityOf(request);

@@ -3,6 +3,7 @@
  * GET and HEAD only, loopback by default, nothing secret. Whatever happens to it is logged, and never ends what
  * kube-apiserver needs. Leaves out TLS and authentication.
  */
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { isIP, type Socket } from "node:net";
@@ -95,14 +96,12 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
   await attempt(true);
   return {
     address,
-    close() {
+    async close() {
       isClosed = true;
       clearTimeout(retry);
-      if (!server.listening) return Promise.resolve();
-      return new Promise((resolve) => {
-        server.close(() => {
-          resolve();
-        });
+      if (!server.listening) return;
+      await new Promise((resolve) => {
+        server.close(resolve);
         server.closeAllConnections();
       });
     },
@@ -262,18 +261,12 @@ function isLoopback(host: string): boolean {
 }
 
 /** Resolves with the error where it cannot listen. */
-function listen(server: Server, { host, port }: HttpAddress): Promise<Error | undefined> {
-  return new Promise((resolve) => {
-    const onListening = (): void => {
-      server.off("error", onError);
-      resolve(undefined);
-    };
-    const onError = (error: Error): void => {
-      server.off("listening", onListening);
-      resolve(error);
-    };
-    server.once("listening", onListening);
-    server.once("error", onError);
-    server.listen(port, host);
-  });
+async function listen(server: Server, { host, port }: HttpAddress): Promise<Error | undefined> {
+  server.listen(port, host);
+  try {
+    await once(server, "listening");
+    return undefined;
+  } catch (error) {
+    return error as Error;
+  }
 }

@@ -4,13 +4,12 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
-import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
-import { toProviderError, type ProviderError } from "../../errors.ts";
+import type { Encryptor, KeyInfo, Wrapped } from "../../encryptors/encryptor.ts";
+import { ProviderError, toProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { contextFor, withEncryptor } from "../encryptor.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
-import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
+import { allSkipped, failed, ok, skipped, warning, type Finding } from "./finding.ts";
 import { checkEarlierValue } from "./earlier-value.ts";
 
 /** The checks of this file, in the order in which they build on one another. */
@@ -22,7 +21,7 @@ const seedBytes = 32;
 
 /** All of this file's checks, not tried. */
 export function skipKey(because: string): Finding[] {
-  return names.map((name) => skipped(name, because));
+  return allSkipped(names, because);
 }
 
 /** What a server has wrapped, for another to unwrap. */
@@ -53,25 +52,18 @@ export async function checkKey(
   other?: Sample,
 ): Promise<KeyChecked> {
   let agreed = "";
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    (event: KmsEvent) => {
-      if (event.type === "connection" && event.change === "opened") agreed = event.message;
-    },
-  );
-  try {
-    encryptor.setTlsMaterial(material);
-    const found = await resolve(encryptor, config);
-    if ("error" in found) return { findings: explainResolve(found.error, agreed, encryptor.protocol) };
-    const { keyId } = found.key;
+  const work = async (encryptor: Encryptor): Promise<KeyChecked> => {
+    const key = await encryptor.resolveKey(contextFor(config)).catch(toProviderError);
+    if (key instanceof ProviderError) return { findings: explainResolve(key, agreed, encryptor.protocol) };
+    const { keyId } = key;
     const { finding, sample } = await roundTrip(encryptor, keyId, config, server);
     const findings = [
       ok("protocol", agreed),
-      ok("key", describeKey(found.key)),
-      ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
+      ok("key", describeKey(key)),
+      ok("kind", key.lengthBits === undefined ? "AES" : `AES, ${key.lengthBits} bits`),
       ok("state", "active"),
       ok("usage", "Encrypt and Decrypt"),
-      ...keyDates(found.key),
+      ...keyDates(key),
       finding,
     ];
     if (sample === undefined) return { findings };
@@ -79,28 +71,15 @@ export async function checkKey(
     const earlier = await checkEarlierValue(encryptor, keyId, config.stateDir, contextFor(config));
     if (earlier !== undefined) findings.push(earlier);
     return { findings, sample };
-  } finally {
-    await encryptor.close();
-  }
+  };
+  return withEncryptor(config, material, work, (event) => {
+    if (event.type === "connection" && event.change === "opened") agreed = event.message;
+  });
 }
 
 /** A finding for each date that is near; that the KMS refuses by now is what the round trip shows. */
 function keyDates({ dates = {} }: KeyInfo): Finding[] {
   return dateWarnings(dates).map(({ message }) => warning("key dates", message, dateAdvice));
-}
-
-type Resolved = { readonly key: KeyInfo } | { readonly error: ProviderError };
-
-async function resolve(encryptor: Encryptor, config: Config): Promise<Resolved> {
-  try {
-    return { key: await encryptor.resolveKey(contextFor(config)) };
-  } catch (error) {
-    return { error: toProviderError(error) };
-  }
-}
-
-function contextFor({ timeoutMs }: Config): CallContext {
-  return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
 }
 
 function describeKey({ keyId, name }: KeyInfo): string {

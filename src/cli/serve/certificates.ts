@@ -1,13 +1,13 @@
 /** The PEM files of mutual TLS on their way to the encryptor: what the watch finds, for log, metrics and the key's status. */
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
-import { ProviderError, toProviderError } from "../../errors.ts";
+import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key/key-status.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { whyUnresolved } from "../encryptor.ts";
+import { amount } from "../render.ts";
 import { watchTlsMaterial, type Expiry, type TlsWatch } from "../../net/tls-reload.ts";
 
 /** What hears of the certificates. */
@@ -75,34 +75,14 @@ async function objectionTo(
   { config, status }: CertificateListeners,
 ): Promise<ProviderError | undefined> {
   if (status.snapshot().state !== "ok") return undefined;
-  const [failure, other] = await Promise.all([next, inUse].map((each) => failureWith(each, config, quickMs)));
+  const [failure, other] = await Promise.all(
+    [next, inUse].map((each) => whyUnresolved(config, each, quickMs)),
+  );
   if (failure === undefined || other !== undefined) return undefined;
-  const last = await failureWith(next, config, trialMs);
+  const last = await whyUnresolved(config, next, trialMs);
   if (last === undefined) return undefined;
   const message = `the KMS does not serve with it, which is tried again: ${last.message}`;
   return new ProviderError(last.code, message, { cause: last });
-}
-
-/** Why the key cannot be resolved with these certificates; undefined where it can. */
-async function failureWith(
-  material: TlsMaterial,
-  config: Config,
-  withinMs: number,
-): Promise<ProviderError | undefined> {
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    () => undefined,
-  );
-  try {
-    encryptor.setTlsMaterial(material);
-    const deadline = performance.now() + withinMs;
-    await encryptor.resolveKey({ signal: AbortSignal.timeout(withinMs), deadline });
-    return undefined;
-  } catch (error) {
-    return toProviderError(error);
-  } finally {
-    await encryptor.close();
-  }
 }
 
 /** One that has expired is reported by the watch. */
@@ -119,5 +99,5 @@ function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry, ca: string
   if (days < 0 && file === ca)
     logger.error("the CA of the KMS has expired: the KMS can't be verified", fields);
   else if (days < 0) logger.error("a certificate in use has expired: the KMS will hardly take it", fields);
-  else logger.warn(`a certificate in use expires in ${days} ${days === 1 ? "day" : "days"}`, fields);
+  else logger.warn(`a certificate in use expires in ${amount(days, "days")}`, fields);
 }

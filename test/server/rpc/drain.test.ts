@@ -172,7 +172,8 @@ test("more connections than 512 are closed, those that are in use go on, and who
   });
   await it.logger.waitFor(({ message }) => message.includes("too many"));
   assert.equal((await client.status({})).healthz, "ok");
-  assert.ok(it.server.connections() <= 512);
+  // One that is being closed is counted until it is.
+  while (it.server.connections() > 512) await new Promise(setImmediate);
   const newcomer = connectClient(t, it.socketPath);
   let answer: string | undefined;
   while (answer === undefined)
