@@ -8,7 +8,7 @@ import { type Alarm, setAlarm } from "../process/alarms.ts";
 import { backoffMs, replyBackoff } from "./backoff.ts";
 import { Attempt, type AttemptOwner, type CallShared } from "./attempt.ts";
 import type { Address, Connection } from "./connection.ts";
-import { abortError, type CallContext, remainingMs } from "./context.ts";
+import { abortError, type CallContext, isTimeUp, remainingMs } from "./context.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { CallFailures } from "./failures.ts";
 import { elsewhere, repeatHedgeMs, untilHedge } from "./hedging.ts";
@@ -400,13 +400,6 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
 /** What a refusal says without its words, which may be other ones each time. */
 function reasonOf({ code, details }: ProviderError): string {
   return `${code} ${details["operation"] ?? ""} ${details["reason"] ?? details["status"] ?? ""}`;
-}
-
-function isTimeUp(signal: AbortSignal): boolean {
-  const reason: unknown = signal.reason;
-  return reason instanceof ProviderError
-    ? reason.code === "TIMEOUT"
-    : reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
 function silence<A extends Address, C extends Connection, R>(attempt: Attempt<A, C, R>): string {

@@ -23,6 +23,13 @@ export function remainingMs({ deadline = Infinity }: CallContext): number {
   return deadline - performance.now();
 }
 
+/** Whether the caller's time is over. */
+export function isTimeUp({ reason }: AbortSignal): boolean {
+  return reason instanceof ProviderError
+    ? reason.code === "TIMEOUT"
+    : reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
 /**
  * The error for a caller whose signal was aborted.
  * @param waitingFor completes "the time was over while …".
@@ -36,9 +43,7 @@ export function abortError(
 ): ProviderError {
   const reason: unknown = signal.reason;
   if (reason instanceof ProviderError && reason.code !== "TIMEOUT") return reason;
-  const isTimeout =
-    reason instanceof ProviderError || (reason instanceof DOMException && reason.name === "TimeoutError");
-  if (!isTimeout) return new ProviderError("CANCELED", "the caller left", { cause: reason });
+  if (!isTimeUp(signal)) return new ProviderError("CANCELED", "the caller left", { cause: reason });
   if (failure === undefined)
     return new TimeoutError(phase, `the time was over while ${waitingFor}`, { cause: reason });
   if (failure.code !== "TIMEOUT") return failure;

@@ -20,13 +20,13 @@ import {
 } from "../devkms/certificates.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import {
-  hasPython,
   preparePyKmip,
   type PyKmipClient,
   type PyKmipOptions,
   startPyKmipClient,
   startPyKmipServer,
 } from "./pykmip.ts";
+import { hasPython } from "./python.ts";
 import { parseKmipAddress } from "../../src/net/address.ts";
 
 const python = (await hasPython()) ? await preparePyKmip() : undefined;

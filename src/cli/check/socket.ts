@@ -64,6 +64,6 @@ async function checkAbstract(sock: string): Promise<Finding> {
   return warning(
     name,
     `${sock} is free; an abstract socket has no permissions: any local process of this network may decrypt`,
-    "use a path, unless only trusted processes share this network namespace",
+    "use a path, unless only trusted processes share this network namespace, and kube-apiserver is 1.32 or later",
   );
 }

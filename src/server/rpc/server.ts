@@ -30,6 +30,9 @@ const connectionFiles = 1 / 2;
 /** Longest wait of the end for a socket that is being made, in ms: a file system may hang. */
 const startingMs = 1000;
 
+/** How long a client may take to close its connection after the GOAWAY, in ms. gRPC clients do it at once. */
+const lingerMs = 250;
+
 /** What answers the calls of KMS v2. */
 export interface Backend {
   readonly encryptor: Encryptor;
@@ -146,7 +149,10 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       openFiles = watchOpenFiles((error) => reportOpenFiles(options, error));
       logger.info("listening", { path: address, origin });
       if (origin === "abstract")
-        logger.warn("an abstract socket has no permissions: any local process of this network may connect");
+        logger.warn(
+          "an abstract socket has no permissions: any local process of this network may connect; kube-apiserver " +
+            "before 1.32 cannot use one",
+        );
     },
     close: () => (closing ??= drain()),
     inflight: () => admission.inflight,
@@ -254,13 +260,20 @@ function reportOpenFiles({ logger, metrics }: KmsServerOptions, error: Error | u
   logger.error("no file descriptor is left: new connections are closed", {}, error);
 }
 
-/** Closes a connection as soon as its last answer and the GOAWAY are written, whatever its client does. */
+/**
+ * Closes a connection once its last answer and the GOAWAY are written, and its client has closed it or had time for that. A
+ * call that meets a closed connection fails; one that the GOAWAY refuses is made again elsewhere by most clients.
+ */
 function closeWhenWritten(connection: Socket): Promise<void> {
   return new Promise((resolve) => {
+    const close = (): void => {
+      const timer = setTimeout(() => connection.destroy(), lingerMs);
+      connection.once("close", () => clearTimeout(timer));
+    };
     connection.once("close", () => {
       resolve();
     });
-    if (connection.writableFinished) connection.destroy();
-    else connection.once("finish", () => connection.destroy());
+    if (connection.writableFinished) close();
+    else connection.once("finish", close);
   });
 }
