@@ -69,6 +69,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
       const overload = overloadOf(endpoint, remainingMs(this.context));
       if (overload !== undefined) return this.fail(overload);
       signal.addEventListener("abort", this.#onAbort, { once: true });
+      this.context.onBegun?.((late) => this.#whyLate(late));
       this.#begin(endpoint, anyConnection);
       return undefined;
     });
@@ -109,12 +110,15 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   readonly #onAbort = (): void => {
     if (this.#isEnded) return;
     const { signal } = this.context;
-    const attempt = this.attempts.at(-1);
-    const end =
-      this.#recheck?.failure ?? this.#failures.insteadOf(abortError(signal, ...this.#waitingFor(attempt)));
-    this.#reportTimeout(attempt);
+    const end = this.#whyLate(signal);
+    this.#reportTimeout(this.attempts.at(-1));
     this.fail(isTimeUp(signal) ? end : abortError(signal, "response", ""));
   };
+
+  #whyLate(signal: AbortSignal): ProviderError {
+    const waitingFor = this.#waitingFor(this.attempts.at(-1));
+    return this.#recheck?.failure ?? this.#failures.insteadOf(abortError(signal, ...waitingFor));
+  }
 
   /** What the caller waited for when its time was over. */
   #waitingFor(

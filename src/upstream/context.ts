@@ -16,7 +16,12 @@ export interface CallContext {
   readonly server?: string | undefined;
   /** Told which server has replied, at each reply, refusals included: the last one is whose word ended the call. */
   readonly onServer?: (name: string) => void;
+  /** Given what tells a caller whose time is over why there is no reply yet: for those who share a call, and leave before it ends. */
+  readonly onBegun?: (whyLate: WhyLate) => void;
 }
+
+/** The failure for a caller whose signal was aborted, as the call itself would end with it now. */
+export type WhyLate = (signal: AbortSignal) => ProviderError;
 
 /** The time that is left, in ms; Infinity where nothing bounds the call. */
 export function remainingMs({ deadline = Infinity }: CallContext): number {
