@@ -73,13 +73,14 @@ function createRestConnection(
   const isHttp2 = socket instanceof TLSSocket && socket.alpnProtocol === "h2";
   const running = new Set<Exchange<HttpReply>>();
   let reason: ProviderError | undefined;
-  let hasAnswered = false;
+  /** Whether the server has sent HTTP, which one does not that refuses the client certificate. */
+  let hasSpoken = false;
   let isTaken = false;
 
   const client = new UndiciClient(address.origin, {
     connect: (_, callback) => {
       // A second socket would be one that nobody counts.
-      if (isTaken) return callback(closedError(name, true), null);
+      if (isTaken) return callback(closedError(name, !hasSpoken), null);
       isTaken = true;
       // Called back at once, undici would not send what it has queued.
       queueMicrotask(() => callback(null, socket));
@@ -121,7 +122,11 @@ function createRestConnection(
     void client.destroy(reason).catch(() => undefined);
     onClosed(reason);
   });
-  client.on("disconnect", onEnding);
+  client.on("disconnect", (_origin, _targets, error) => {
+    // A GOAWAY.
+    if (error.code === "UND_ERR_INFO") hasSpoken = true;
+    onEnding();
+  });
 
   /** What undici reports tells only that the connection was lost; the socket knows more. */
   const describe = (error: Error): ProviderError => {
@@ -131,7 +136,7 @@ function createRestConnection(
       return new RestError("REST_BODY", `${name} answered with what is no HTTP reply`, { status: 0 });
     if (reason instanceof NetworkError && reason.code === "TLS") return reason;
     const described = describeSocketError(error, name, true);
-    return described.code === "CLOSED" && !hasAnswered && isDrop(error)
+    return described.code === "CLOSED" && !hasSpoken && isDrop(error)
       ? closedError(name, true, error)
       : described;
   };
@@ -150,7 +155,7 @@ function createRestConnection(
       const exchange = sendRequest(client, request, name, describe);
       running.add(exchange);
       const onEnd = (isAnswered: boolean): void => {
-        hasAnswered ||= isAnswered;
+        hasSpoken ||= isAnswered;
         running.delete(exchange);
         if (reason !== undefined) setImmediate(closeIfDone);
       };
@@ -229,7 +234,9 @@ function sendRequest(
         resolve(reader.finish());
       },
       onResponseError(_, error) {
-        reject(aborted ?? describe(error));
+        // Over HTTP/2 undici fails what it still reads when the other side ends, be it all there.
+        if (aborted === undefined && reader.isWhole()) resolve(reader.finish());
+        else reject(aborted ?? describe(error));
       },
     },
   );
@@ -243,6 +250,8 @@ interface Reader {
   start(status: number, headers: IncomingHttpHeaders): void;
   /** The error where this chunk makes the body too long. */
   push(chunk: Uint8Array): RestError | undefined;
+  /** Whether the body is as long as its Content-Length says. */
+  isWhole(): boolean;
   finish(): HttpReply;
 }
 
@@ -265,6 +274,7 @@ function createReader(maxReplyBytes: number, endpoint: string): Reader {
       const message = `the reply of ${endpoint} is longer than ${maxReplyBytes} bytes`;
       return new RestError("REST_BODY", message, { status, requestId: requestIdOf(headers) });
     },
+    isWhole: () => status > 0 && headers["content-length"] === String(length),
     finish: () => ({ status, headers, body: Buffer.concat(chunks, length) }),
   };
 }

@@ -121,7 +121,7 @@ function shakeHands(
     ...serverVerification(server),
   });
   tls.on("error", (error) => {
-    fail(describeDialError(error, name).message);
+    fail(describeDialError(error, name, socket.bytesRead).message);
   });
   tls.once("close", () => {
     fail(`${name} closed the connection after it received the client certificate`);
@@ -141,6 +141,8 @@ function shakeHands(
 function adviceFor(message: string): string {
   if (message.includes("--client-cert") || message.includes("client certificate"))
     return "have the KMS accept this client certificate: check its CA, its rights and its dates there";
+  if (message.includes("load balancer"))
+    return "ask the operator of the load balancer or firewall before the KMS, and compare --serv-addr with its address";
   if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
   if (message.includes("is for "))
     return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
