@@ -157,6 +157,8 @@ const handshakeMeanings: readonly (readonly [RegExp, string, CertificateSuspicio
     "refused",
   ],
   [/WRONG[_ ]VERSION[_ ]NUMBER|HTTP[_ ]REQUEST|PACKET[_ ]LENGTH[_ ]TOO[_ ]LONG/i, "{} does not speak TLS"],
+  [/UNRECOGNIZED[_ ]NAME/i, "{} does not know the server name that --serv-addr or --serv-name gives"],
+  [/NO[_ ]APPLICATION[_ ]PROTOCOL/i, "{} speaks neither HTTP/2 nor HTTP/1.1"],
   [/PROTOCOL[_ ]VERSION|UNSUPPORTED[_ ]PROTOCOL/i, "{} offers no TLS version of 1.2 or later"],
   [
     /ALERT[_ ]HANDSHAKE[_ ]FAILURE/i,

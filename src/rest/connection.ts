@@ -53,20 +53,22 @@ export async function openRestConnection(
   options: DialOptions,
 ): Promise<RestConnection> {
   const { Client: UndiciClient } = await import("undici");
+  const { learned } = options;
   const socket = await dialTls({
     ...options,
     ...address,
-    alpn: ["h2", "http/1.1"],
+    alpn: learned.get("http2") === false ? ["http/1.1"] : ["h2", "http/1.1"],
     secureContext: address.origin.startsWith("http:") ? undefined : options.secureContext,
   });
-  return createRestConnection(socket, address, UndiciClient);
+  return createRestConnection(socket, address, UndiciClient, () => learned.set("http2", false));
 }
 
-/** Wraps a socket whose handshake is done. */
+/** Wraps a socket whose handshake is done. @param onHttp2Refused told that the server wants HTTP/1.1 */
 function createRestConnection(
   socket: Socket,
   address: RestAddress,
   UndiciClient: typeof Client,
+  onHttp2Refused: () => void,
 ): RestConnection {
   const { name } = address;
   const { promise: closed, resolve: onClosed } = Promise.withResolvers<ProviderError>();
@@ -135,6 +137,13 @@ function createRestConnection(
     if (isUnreadable(error))
       return new RestError("REST_BODY", `${name} answered with what is no HTTP reply`, { status: 0 });
     if (reason instanceof NetworkError && reason.code === "TLS") return reason;
+    if (isHttp2 && isHttp2Refusal(error)) {
+      onHttp2Refused();
+      return (reason = new NetworkError("CLOSED", `${name} requires HTTP/1.1`, {
+        endpoint: name,
+        sent: true,
+      }));
+    }
     const described = describeSocketError(error, name, true);
     return described.code === "CLOSED" && !hasSpoken && isDrop(error)
       ? closedError(name, true, error)
@@ -177,6 +186,11 @@ function agreedOn(socket: Socket, isHttp2: boolean): string {
 function isDrop(error: Error): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === "UND_ERR_SOCKET" || code === "ECONNRESET" || code === "EPIPE";
+}
+
+/** HTTP_1_1_REQUIRED (RFC 9113, section 7), as where TLS is to be renegotiated for the client certificate of a path. */
+function isHttp2Refusal({ message }: Error): boolean {
+  return /HTTP_1_1_REQUIRED|"GOAWAY" frame received with code 13/.test(message);
 }
 
 /** Over TLS 1.3 a server may drop a client that it does not trust after the handshake, with no alert. */

@@ -43,6 +43,8 @@ const failures: readonly (readonly [Error, "CONNECT" | "TLS" | "CLOSED", RegExp]
   [coded("ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED"), "TLS", /it is revoked$/],
   [coded("ERR_SSL_TLSV1_ALERT_ACCESS_DENIED"), "TLS", /--client-cert\)$/],
   [coded("ERR_SSL_WRONG_VERSION_NUMBER"), "TLS", /^kms:1 does not speak TLS$/],
+  [coded("ERR_SSL_TLSV1_UNRECOGNIZED_NAME"), "TLS", /does not know the server name that --serv-addr or/],
+  [coded("ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL"), "TLS", /neither HTTP\/2 nor HTTP\/1\.1$/],
   [coded("ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION"), "TLS", /1\.2 or later/],
   [coded("ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE"), "TLS", /no common cipher/],
   [coded("ERR_OSSL_X509_KEY_VALUES_MISMATCH"), "TLS", /--client-key does not belong to --client-cert/],

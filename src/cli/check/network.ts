@@ -144,7 +144,7 @@ function adviceFor(message: string): string {
   if (message.includes("load balancer"))
     return "ask the operator of the load balancer or firewall before the KMS, and compare --serv-addr with its address";
   if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
-  if (message.includes("is for "))
+  if (message.includes("is for ") || message.includes("does not know the server name"))
     return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
   if (message.includes("must have it reissued"))
     return "ask the KMS's operator for a new server certificate: no TLS library of today accepts this one";
