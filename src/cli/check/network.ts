@@ -9,7 +9,7 @@ import { isRestAddress, type Proxy, type ServerAddress } from "../../net/address
 import { toProviderError } from "../../errors.ts";
 import { watchDial } from "../../net/dial-stage.ts";
 import { openTunnel } from "../../net/proxy.ts";
-import { describeDialError, describeSocketError } from "../../net/socket-errors.ts";
+import { describeDialError } from "../../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../../net/tls.ts";
 import { failed, ok, skipped, type Finding } from "./finding.ts";
 
@@ -90,7 +90,7 @@ function reach({ name, host, port }: ServerAddress, deadline: AbortSignal): Prom
       resolve({ socket });
     });
     socket.once("error", (error) => {
-      resolve({ failure: describeSocketError(error, name, false).message });
+      resolve({ failure: describeDialError(error, name, 0).message });
     });
   });
 }
