@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
 import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
-import { toProviderError, type ProviderError } from "../../errors.ts";
+import { toProviderError, type ProviderError, RestError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { encryptorConfigOf } from "../encryptor-config.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
@@ -114,7 +114,7 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
   return names.map((name, index) => {
     // The REST driver checks the usage before the state.
     const isUnseen = index > at || (name === "state" && protocol === "rest");
-    if (index === at) return failed(name, error.message, isBusy(error) ? busyAdvice : advice[name]);
+    if (index === at) return failed(name, error.message, adviceFor(name, error));
     if (isUnseen) return skipped(name, `${culprit} failed`);
     return ok(name, seenBefore(name, error, agreed));
   });
@@ -145,6 +145,14 @@ const advice: Readonly<Record<Name, string>> = {
 };
 
 const busyAdvice = "the KMS is overloaded or failing: try again in a minute, and read its log";
+
+const nameAdvice =
+  "give --serv-addr a name that the server has, no IP address, or --serv-name that name: it compares the name in TLS with the request's";
+
+function adviceFor(name: Name, error: ProviderError): string {
+  if (error instanceof RestError && error.status === 421) return nameAdvice;
+  return isBusy(error) ? busyAdvice : advice[name];
+}
 
 /** The KMS answers, but not now: nothing is known of the key. */
 function isBusy({ code, retryable }: ProviderError): boolean {
