@@ -25,7 +25,7 @@ export function readOptions<T extends ParseArgsOptionsConfig>(
 }
 
 /** Says what is wrong with the command line, and ends the process with 2. */
-export function misuse(usage: string, why: string): never {
+function misuse(usage: string, why: string): never {
   console.error(`${why}\n\n${usage}`);
   process.exit(2);
 }

@@ -76,9 +76,6 @@ export const errorKinds = {
 /** One of the codes in {@link errorKinds}. */
 export type ErrorCode = keyof typeof errorKinds;
 
-/** Every code, in the order of {@link errorKinds}. */
-export const errorCodes = Object.keys(errorKinds) as readonly ErrorCode[];
-
 /** Facts about a failure for the log: flat, and never a plaintext, key, PEM or ciphertext. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | undefined>>;
 

@@ -339,7 +339,7 @@ function createUpkeepMetrics(
   );
   const reloads = make.counter(
     "reload_total",
-    "Changed certificate files read again, by outcome: ok, refused.",
+    "Reads of the certificate files: ok, new ones that were loaded; refused, ones that cannot be used, at each read while they are there.",
     ["outcome"],
   );
   const rebinds = make.counter(

@@ -103,7 +103,15 @@ describe("docs/alerts.yaml", () => {
       );
       assert.match(rule.for ?? "1m", /^\d+[smh]$/);
       assert.match(rule.labels["severity"] ?? "", /^(critical|warning)$/);
-      assert.deepEqual(Object.keys(rule.annotations), ["summary", "description"]);
+      assert.deepEqual(Object.keys(rule.annotations), ["summary", "description", "runbook"]);
+      const [page = "", section] = (rule.annotations["runbook"] ?? "").split("#");
+      const headings = [...read(page).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+        heading
+          .toLowerCase()
+          .replaceAll(/[^\w\- ]/g, "")
+          .replaceAll(" ", "-"),
+      );
+      assert.ok(section === undefined || headings.includes(section), rule.annotations["runbook"]);
       for (const text of Object.values(rule.annotations)) assert.ok(text.length > 10, text);
     });
 

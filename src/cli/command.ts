@@ -92,9 +92,9 @@ export async function runCliCommand(
   const citty = defineCommand({
     meta: { name: command.name, description: command.description },
     args: Object.fromEntries(flags),
-    run({ args: parsed }) {
+    async run({ args: parsed }) {
       const file = Object.hasOwn(command.flags, "environment-file") ? parsed["environment-file"] : undefined;
-      const env = withEnvFile(io.env, file === undefined ? undefined : String(file));
+      const env = await withEnvFile(io.env, file === undefined ? undefined : String(file));
       const settings = resolveSettings(command.flags, parsed, env);
       const read = createSettingsReader(
         settings,

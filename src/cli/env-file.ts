@@ -3,9 +3,8 @@
  * and `config` see what the service will.
  */
 import { isUtf8 } from "node:buffer";
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { ConfigError } from "../config/settings.ts";
-import { readFailure } from "../net/pem.ts";
+import { readBounded, readFailure } from "../net/pem.ts";
 import { quotePath } from "../text/quote.ts";
 
 /** The flag, for the commands that take the flags of serve. */
@@ -23,9 +22,12 @@ export const envFileFlag = {
  * The environment with the file's variables over it.
  * @throws ConfigError where the file cannot be read
  */
-export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): NodeJS.ProcessEnv {
+export async function withEnvFile(
+  env: NodeJS.ProcessEnv,
+  file: string | undefined,
+): Promise<NodeJS.ProcessEnv> {
   if (file === undefined || file === "") return env;
-  const { variables, ignoredLines } = parseEnvFile(textOf(file));
+  const { variables, ignoredLines } = parseEnvFile(await textOf(file));
   if (ignoredLines.length > 0)
     throw new ConfigError(
       ignoredLines.map(
@@ -36,13 +38,13 @@ export function withEnvFile(env: NodeJS.ProcessEnv, file: string | undefined): N
   return { ...env, ...variables };
 }
 
-function textOf(file: string): string {
-  let bytes: Buffer;
-  try {
-    bytes = readRegularFile(file);
-  } catch (error) {
-    throw new ConfigError([`Cannot read --environment-file ${quotePath(file)}: ${readFailure(error)}`]);
-  }
+async function textOf(file: string): Promise<string> {
+  const unreadable = (why: string): ConfigError =>
+    new ConfigError([`Cannot read --environment-file ${quotePath(file)}: ${why}`]);
+  const bytes = await readBounded(file).catch((error: unknown) => {
+    throw unreadable(readFailure(error));
+  });
+  if (bytes === undefined) throw unreadable("is longer than 1 MiB");
   if (!isUtf8(bytes) || bytes.includes(0))
     throw new ConfigError([`--environment-file ${quotePath(file)} is not UTF-8: systemd refuses it`]);
   const text = bytes.toString("utf8");
@@ -52,21 +54,6 @@ function textOf(file: string): string {
         "save it as UTF-8 without one",
     ]);
   return text;
-}
-
-const maxBytes = 1024 * 1024;
-
-/** Neither a device nor a pipe, which would never end. */
-function readRegularFile(file: string): Buffer {
-  const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const stats = fstatSync(descriptor);
-    if (!stats.isFile()) throw Object.assign(new Error("no file"), { code: "EISDIR" });
-    if (stats.size > maxBytes) throw Object.assign(new Error("too long"), { code: "EFBIG" });
-    return readFileSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 /** What a file says. */

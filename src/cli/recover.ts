@@ -89,18 +89,17 @@ wrong.`,
       import("./etcd/kms.ts"),
     ]);
     const sources = parseSources(read, words, read.path("key"));
-    const lists = [sources.snapshots.length, sources.kine.length].reduce((sum, length) => sum + length, 0);
-    const count =
-      lists +
-      [sources.live, sources.value, sources.stdin || undefined].filter((one) => one !== undefined).length;
-    if (count > 1) read.complain("Too many sources: recover reads one");
+    const { live, snapshots, kine, value, stdin } = sources;
+    const others = [live !== undefined, value !== undefined, stdin].filter(Boolean);
+    if (snapshots.length + kine.length + others.length > 1)
+      read.complain("Too many sources: recover reads one");
     const filter = {
       resources: listOf(read.text("resource")),
       namespaces: listOf(read.text("namespace")),
       names: listOf(read.text("name")),
     };
     const hasFilter = Object.values(filter).some((list) => list.length > 0);
-    if (!hasFilter && !read.boolean("all") && sources.value === undefined)
+    if (!hasFilter && !read.boolean("all") && value === undefined)
       read.complain("Missing choice: give --resource, --namespace, --name, or --all for everything");
     const out = read.path("out");
     const terminal: typeof stdout & { readonly isTTY?: boolean } = stdout;

@@ -129,7 +129,7 @@ export const serveFlags = {
     valueHint: "PATH",
     env: "OKMS_SOCK",
     default: "/var/run/okms_etcd_plugin.sock",
-    description: "Unix socket to listen on; @name for an abstract one",
+    description: "Unix socket to listen on; @name for an abstract one, from kube-apiserver 1.32",
   },
   ...connectionFlags,
   debug: {

@@ -9,6 +9,7 @@ import {
   parseListenAddress,
   parseRestAddresses,
   parseServerName,
+  type Parsed,
   type RestAddress,
   type ServerAddress,
 } from "../net/address.ts";
@@ -113,7 +114,7 @@ export function parseServeConfig(
     ...readCredential(read, protocol),
     logLevel: readLogLevel(read),
     logFormat: read.oneOf("log-format", ["text", "json"]) ?? (isTerminal ? "text" : "json"),
-    httpAddr: readHttpAddr(read),
+    httpAddr: readParsed(read, "http-addr", parseListenAddress),
     probeIntervalMs: read.durationMs("probe-interval", { min: 100, max: hourMs }),
     deepProbeIntervalMs: read.durationMs("deep-probe-interval", { min: 100, max: 24 * hourMs }),
     statusGraceMs: read.durationMs("status-grace", { min: 0, max: 24 * hourMs }),
@@ -144,19 +145,31 @@ function readServers(
   protocol: Config["protocol"] | undefined,
   env: ProxyEnvironment,
 ): readonly ServerAddress[] {
-  const given = read.given("serv-addr");
-  if (given === undefined) {
+  if (read.given("serv-addr") === undefined) {
     const form = { kmip: "host:5696", rest: "https://host" };
     const forms = protocol === undefined ? `${form.kmip} for kmip, ${form.rest} for rest` : form[protocol];
     read.complain(`Missing required flag --serv-addr: the address of the KMS, ${forms}`);
   }
-  const serverName = readServerName(read);
-  if (given === undefined || protocol === undefined) return [];
+  const serverName = readParsed(read, "serv-name", parseServerName);
+  if (protocol === undefined) return [];
   const parse = protocol === "kmip" ? parseKmipAddresses : parseRestAddresses;
-  const parsed = parse(given.text, { insecureHttp: read.boolean("insecure-http"), serverName });
-  if ("value" in parsed) return parsed.value.map((server) => withProxy(read, server, env));
+  const options = { insecureHttp: read.boolean("insecure-http"), serverName };
+  const servers = readParsed<readonly ServerAddress[]>(read, "serv-addr", (text) => parse(text, options));
+  return (servers ?? []).map((server) => withProxy(read, server, env));
+}
+
+/** What `parse` makes of a flag; undefined where it was not given, or is wrong, which adds a complaint. */
+function readParsed<T>(
+  read: SettingsReader,
+  flag: string,
+  parse: (text: string) => Parsed<T>,
+): T | undefined {
+  const given = read.given(flag);
+  if (given === undefined) return undefined;
+  const parsed = parse(given.text);
+  if ("value" in parsed) return parsed.value;
   read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
-  return [];
+  return undefined;
 }
 
 /** KMIP has no proxies. */
@@ -164,17 +177,7 @@ function withProxy(read: SettingsReader, server: ServerAddress, env: ProxyEnviro
   if (!isRestAddress(server)) return server;
   const parsed = proxyFor(server, env);
   if ("complaint" in parsed) read.complain(parsed.complaint);
-  const proxied: RestAddress = { ...server, ...("value" in parsed && { proxy: parsed.value }) };
-  return proxied;
-}
-
-function readServerName(read: SettingsReader): string | undefined {
-  const given = read.given("serv-name");
-  if (given === undefined) return undefined;
-  const parsed = parseServerName(given.text);
-  if ("value" in parsed) return parsed.value;
-  read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
-  return undefined;
+  return { ...server, ...("value" in parsed && { proxy: parsed.value }) } satisfies RestAddress;
 }
 
 /** Both or neither. Over REST they have no effect, which is a warning. */
@@ -295,15 +298,6 @@ export function tlsFilesOf(config: Config): TlsFiles {
 function readLogLevel(read: SettingsReader): LogLevel {
   const level = read.oneOf("log-level", logLevels) ?? "info";
   return read.boolean("debug") && level !== "trace" ? "debug" : level;
-}
-
-function readHttpAddr(read: SettingsReader): ListenAddress | undefined {
-  const given = read.given("http-addr");
-  if (given === undefined) return undefined;
-  const parsed = parseListenAddress(given.text);
-  if ("value" in parsed) return parsed.value;
-  read.complain(`Invalid value for ${given.source}: ${parsed.complaint}`);
-  return undefined;
 }
 
 function warningsOf(config: Config, read: SettingsReader): string[] {

@@ -65,7 +65,7 @@ export interface SettingsReader {
  */
 export function createSettingsReader(
   settings: Settings,
-  defaults: Readonly<Record<string, string>> = {},
+  defaults: Readonly<Record<string, string>>,
   earlier: readonly string[] = [],
 ): SettingsReader {
   const complaints = [...earlier, ...complaintsOfKeys(settings)];
@@ -105,7 +105,10 @@ export function createSettingsReader(
     text: (flag) => settings[flag]?.text ?? defaults[flag],
     path: readPath,
     boolean: (flag) =>
-      read(flag, (text) => asValue(parseGoBoolean(text === "" ? "false" : text)) ?? "is not true or false"),
+      read(flag, (text) => {
+        const value = text === "" ? false : parseGoBoolean(text);
+        return value === undefined ? "is not true or false" : { value };
+      }),
     integer: (flag, range) => read(flag, (text) => integerIn(text, range)),
     durationMs: (flag, range) => read(flag, (text) => durationIn(text, range)),
     oneOf: (flag, choices) =>
@@ -119,10 +122,6 @@ export function createSettingsReader(
       if (complaints.length > 0) throw new ConfigError(complaints);
     },
   };
-}
-
-function asValue<T>(value: T | undefined): { readonly value: T } | undefined {
-  return value === undefined ? undefined : { value };
 }
 
 /** What keeps a text from being a path. */

@@ -73,6 +73,6 @@ export function asKeyFailure(error: unknown, keyId: string): unknown {
     });
   return new ProviderError(meaning.code, `key ${keyId}: ${meaning.advice} (${error.message})`, {
     cause: error,
-    details: { keyId, operation: error.operation, reason: error.reason },
+    details: { ...error.details, keyId },
   });
 }

@@ -52,6 +52,14 @@ export function createKmipKeyMaker(
 ): KmipKeyMaker {
   const client = createKmipClient({ servers, header: () => credentialHeader(kmipCredential) });
   client.setTlsMaterial(material);
+  const change = async (
+    operation: typeof activateOperation | typeof destroyOperation,
+    uniqueIdentifier: string,
+    context: CallContext,
+  ): Promise<void> => {
+    const calls = [call(operation, { uniqueIdentifier })];
+    await client.send(() => ({ calls, read: (reply) => reply.payload(0, operation) }), context);
+  };
   return {
     create: (label, context) =>
       client.send(
@@ -69,24 +77,8 @@ export function createKmipKeyMaker(
         }),
         context,
       ),
-    async activate(uniqueIdentifier, context) {
-      await client.send(
-        () => ({
-          calls: [call(activateOperation, { uniqueIdentifier })],
-          read: (reply) => reply.payload(0, activateOperation),
-        }),
-        context,
-      );
-    },
-    async destroy(uniqueIdentifier, context) {
-      await client.send(
-        () => ({
-          calls: [call(destroyOperation, { uniqueIdentifier })],
-          read: (reply) => reply.payload(0, destroyOperation),
-        }),
-        context,
-      );
-    },
+    activate: (keyId, context) => change(activateOperation, keyId, context),
+    destroy: (keyId, context) => change(destroyOperation, keyId, context),
     close: () => client.close(),
   };
 }

@@ -18,7 +18,7 @@ import {
   Tag,
 } from "../kmip/index.ts";
 import type { KeyDates, KeyInfo, KeySelector } from "./encryptor.ts";
-import { AttributeReader, type FoundKey, stateOf } from "./kmip-attribute-reader.ts";
+import { type FoundKey, readAttributes, stateOf } from "./kmip-attributes.ts";
 import { LabelSearch } from "./kmip-label-search.ts";
 
 /** Finds the configured key, and is called again and again: a label may lead to another key by then. */
@@ -26,9 +26,8 @@ export type KeyResolver = (context: CallContext) => Promise<KeyInfo>;
 
 /** Makes a resolver for one key. */
 export function createKeyResolver(client: KmipClient, key: KeySelector): KeyResolver {
-  const reader = new AttributeReader(client);
-  if ("id" in key) return async (context) => usable(await reader.read(key.id, context));
-  const search = new LabelSearch(client, reader, key.label);
+  if ("id" in key) return async (context) => usable(await readAttributes(client, key.id, context));
+  const search = new LabelSearch(client, key.label);
   return async (context) => usable(await search.find(context), key.label);
 }
 
@@ -46,7 +45,7 @@ export async function explainRefusal(
 ): Promise<unknown> {
   if (!(refused instanceof ProviderError) || !mayBeState.has(refused.code)) return refused;
   try {
-    const { dates } = usable(await new AttributeReader(client).read(keyId, context));
+    const { dates } = usable(await readAttributes(client, keyId, context));
     return outsideDates(operation, keyId, dates ?? {}, refused) ?? refused;
   } catch (error) {
     return error instanceof ProviderError && saysMore.has(error.code) ? error : refused;
@@ -99,7 +98,7 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
   if (state !== State.Active)
     throw new ProviderError(
       "KEY_NOT_ACTIVE",
-      `key ${keyId} is ${enumerationName(Tag.State, state)}: activate it, or choose an active one`,
+      `key ${keyId} is ${enumerationName(Tag.State, state)}: ${stateAdvice(state)}`,
       { details: { keyId } },
     );
   checkUsage(keyId, attributeValue(attributes, "Cryptographic Usage Mask"));
@@ -112,6 +111,14 @@ function usable({ keyId, attributes }: FoundKey, label?: string): KeyInfo {
     ...(lengthBits === undefined ? {} : { lengthBits }),
     ...(Object.keys(dates).length === 0 ? {} : { dates }),
   };
+}
+
+/** KMIP activates Pre-Active keys only (section 3.22): what else can be done depends on the KMS. */
+function stateAdvice(state: number): string {
+  if (state === State.PreActive) return "activate it, or choose an active one";
+  if (state === State.Destroyed || state === State.DestroyedCompromised)
+    return "have it restored from a backup of the KMS, under the same identifier; without it what it encrypted is lost";
+  return "have the KMS's operator make it active again, before anything else: until then, values under it may be unreadable";
 }
 
 function datesOf(attributes: readonly Attribute[]): KeyDates {

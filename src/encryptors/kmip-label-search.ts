@@ -13,7 +13,7 @@ import {
   State,
 } from "../kmip/index.ts";
 import { quote } from "../text/quote.ts";
-import { type AttributeReader, type FoundKey, stateOf } from "./kmip-attribute-reader.ts";
+import { type FoundKey, readAttributes, stateOf } from "./kmip-attributes.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
 
 /** Of how many keys with one name the attributes are read, to see whether only one of them is active. */
@@ -29,14 +29,12 @@ const rulesOut: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** Finds the key with a label: Locate, then Get Attributes of what it found, whose Name must be the label. */
 export class LabelSearch {
   readonly #client: KmipClient;
-  readonly #reader: AttributeReader;
   readonly #label: string;
   /** Keys without a Name in their attributes that Locate did not find under another name. */
   readonly #confirmed = new Set<string>();
 
-  constructor(client: KmipClient, reader: AttributeReader, label: string) {
+  constructor(client: KmipClient, label: string) {
     this.#client = client;
-    this.#reader = reader;
     this.#label = label;
   }
 
@@ -46,7 +44,7 @@ export class LabelSearch {
     const [keyId] = keyIds;
     if (keyId === undefined) throw notFound(this.#label);
     if (keyIds.length > 1) return this.#onlyActive(keyIds, context);
-    const found = await this.#reader.read(keyId, context);
+    const found = await readAttributes(this.#client, keyId, context);
     await this.#checkName(found, context);
     return found;
   }
@@ -104,7 +102,7 @@ export class LabelSearch {
     const results = await Promise.all(
       keyIds.map(async (keyId) => {
         try {
-          const key = await this.#reader.read(keyId, context);
+          const key = await readAttributes(this.#client, keyId, context);
           await this.#checkName(key, context);
           return key;
         } catch (error) {
@@ -125,7 +123,7 @@ export class LabelSearch {
   /** A server that ignores the Name gives all that it has: the first one's Name shows it. */
   async #tooMany(keyIds: readonly string[], context: CallContext): Promise<ProviderError> {
     const [first = ""] = keyIds;
-    const found = await this.#reader.read(first, context).catch((error: unknown) => {
+    const found = await readAttributes(this.#client, first, context).catch((error: unknown) => {
       if (error instanceof ProviderError && rulesOut.has(error.code)) return undefined;
       throw error;
     });

@@ -14,7 +14,9 @@ import {
   type KmipClient,
   type KmipClientOptions,
   parseVersion,
+  type ProtocolVersion,
 } from "../kmip/index.ts";
+import type { Learned } from "../upstream/learned.ts";
 import type {
   CallContext,
   Encryptor,
@@ -25,7 +27,7 @@ import type {
 } from "./encryptor.ts";
 import { credentialHeader, type KmipCredential } from "./kmip-credential.ts";
 import { asKeyFailure } from "./kmip-failures.ts";
-import { FormSearch, ivBytes, parametersOf, remember, tagBytes } from "./kmip-habits.ts";
+import { type Asked, FormSearch, ivBytes, parametersOf, remember, tagBytes } from "./kmip-habits.ts";
 import { createKeyResolver, explainRefusal } from "./kmip-key.ts";
 import { maxCiphertextBytes, maxKeyIdBytes } from "./limits.ts";
 
@@ -105,11 +107,7 @@ class KmipCipher {
     const { iv, asked, answer } = await this.#client.send((version, learned) => {
       // Fresh for each attempt: no IV is ever used for two messages under one key.
       const ivCounterNonce = randomBytes(ivBytes);
-      const form = {
-        learned,
-        habit: search.habitFor(learned),
-        hasTagField: isAtLeast(version, tagFieldSince),
-      };
+      const form = formOf(search, version, learned);
       const cryptographicParameters = parametersOf(form.habit);
       const request = { uniqueIdentifier: keyId, cryptographicParameters, data: plaintext, ivCounterNonce };
       return {
@@ -138,11 +136,7 @@ class KmipCipher {
     context: CallContext,
   ): Promise<Uint8Array> {
     const { asked, data } = await this.#client.send((version, learned) => {
-      const form = {
-        learned,
-        habit: search.habitFor(learned),
-        hasTagField: isAtLeast(version, tagFieldSince),
-      };
+      const form = formOf(search, version, learned);
       const cryptographicParameters = parametersOf(form.habit);
       const isSplit = form.hasTagField && form.habit.tag === "field";
       const sealed = isSplit ? splitTag(ciphertext) : { data: ciphertext };
@@ -171,6 +165,10 @@ class KmipCipher {
     const failure = asKeyFailure(error, keyId);
     throw failure === error ? error : await explainRefusal(this.#client, operation, keyId, failure, context);
   }
+}
+
+function formOf(search: FormSearch, version: ProtocolVersion, learned: Learned): Asked {
+  return { learned, habit: search.habitFor(learned), hasTagField: isAtLeast(version, tagFieldSince) };
 }
 
 /** Asks in the form that the server is known to take, and where that is refused in the others. */

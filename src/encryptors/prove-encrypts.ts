@@ -16,12 +16,7 @@ const attempts = 2;
 /** The encryptor, whose `encrypt` also throws what `decrypt` does, and KEY_SELF_TEST where other bytes come back. */
 export function proveEncrypts(encryptor: Encryptor): Encryptor {
   return {
-    protocol: encryptor.protocol,
-    resolveKey: (context) => encryptor.resolveKey(context),
-    decrypt: (request, context) => encryptor.decrypt(request, context),
-    setTlsMaterial: (material) => encryptor.setTlsMaterial(material),
-    connections: () => encryptor.connections(),
-    close: () => encryptor.close(),
+    ...encryptor,
     encrypt: async (plaintext, keyId, context) => {
       for (let attempt = 1; ; attempt += 1) {
         let server: string | undefined;

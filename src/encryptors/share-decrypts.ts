@@ -3,12 +3,15 @@
  * decodes lists in parallel, and asks ten times for the same seed within a millisecond.
  */
 import { ProviderError } from "../errors.ts";
+import { isTimeUp, type WhyLate } from "../upstream/context.ts";
 import type { CallContext, Encryptor, UnwrapRequest } from "./encryptor.ts";
 
 interface Waiters {
   count: number;
   /** The latest of their deadlines. */
   deadline: number;
+  /** Undefined until the exchange has begun. */
+  whyLate: WhyLate | undefined;
 }
 
 interface SharedDecrypt {
@@ -29,15 +32,15 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
 
   const begin = (key: string, request: UnwrapRequest, context: CallContext): SharedDecrypt => {
     const control = new AbortController();
-    const waiters: Waiters = { count: 0, deadline: context.deadline ?? Infinity };
-    const { uid, server, onServer } = context;
+    const waiters: Waiters = { count: 0, deadline: context.deadline ?? Infinity, whyLate: undefined };
     const plaintext = encryptor.decrypt(request, {
-      ...(uid === undefined ? {} : { uid }),
-      ...(onServer === undefined ? {} : { onServer }),
-      server,
+      ...context,
       signal: control.signal,
       get deadline() {
         return waiters.deadline;
+      },
+      onBegun: (whyLate) => {
+        waiters.whyLate = whyLate;
       },
     });
     const forget = (): void => {
@@ -50,12 +53,7 @@ export function shareDecrypts(encryptor: Encryptor): Encryptor {
   };
 
   return {
-    protocol: encryptor.protocol,
-    resolveKey: (context) => encryptor.resolveKey(context),
-    encrypt: (plaintext, keyId, context) => encryptor.encrypt(plaintext, keyId, context),
-    setTlsMaterial: (material) => encryptor.setTlsMaterial(material),
-    connections: () => encryptor.connections(),
-    close: () => encryptor.close(),
+    ...encryptor,
     decrypt: async (request, context) => {
       if (context.signal.aborted) throw leaveReason(context.signal);
       const key = identityOf(request);
@@ -79,7 +77,7 @@ function join(shared: SharedDecrypt, context: CallContext): Promise<Uint8Array> 
       if (waiters.count === 0) {
         shared.forget();
         shared.control.abort(signal.reason);
-      } else reject(leaveReason(signal));
+      } else reject(lateReason(waiters, signal));
     };
     signal.addEventListener("abort", onAbort, { once: true });
     const stopListening = (): void => signal.removeEventListener("abort", onAbort);
@@ -102,6 +100,12 @@ const noBytes = new Uint8Array();
 
 function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+}
+
+/** Why a waiter whose time is over has no reply. A refusal that is retried is for the encryptor to translate, at the end. */
+function lateReason({ whyLate }: Waiters, signal: AbortSignal): ProviderError {
+  const late = isTimeUp(signal) ? whyLate?.(signal) : undefined;
+  return late === undefined || late.kind === "refused" ? leaveReason(signal) : late;
 }
 
 function leaveReason(signal: AbortSignal): ProviderError {

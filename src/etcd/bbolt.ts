@@ -236,7 +236,7 @@ class PageReader {
 }
 
 /** Up to `length` bytes: fewer at the end of the file. */
-function readAt({ descriptor, size }: BboltFile, offset: number, length: number): Buffer {
+export function readAt({ descriptor, size }: BboltFile, offset: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - offset)));
   let filled = 0;
   while (filled < bytes.length) {

@@ -77,13 +77,8 @@ async function* pages(
   let limit = firstLimit;
   let done = 0;
   let revision = 0n;
-  let coming: Promise<RangeResponse> | undefined = cluster.range({
-    key: Buffer.from(start),
-    rangeEnd,
-    limit,
-    revision,
-  });
   let key = Buffer.from(start);
+  let coming: Promise<RangeResponse> | undefined = cluster.range({ key, rangeEnd, limit, revision });
   while (coming !== undefined) {
     let page: RangeResponse;
     try {

@@ -9,7 +9,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { KeyValueSchema, type KeyValue } from "../../gen/etcd/kv_pb.ts";
 import { ProviderError } from "../errors.ts";
 import { readFailure } from "../net/pem.ts";
-import { type Bbolt, type BboltFile, type Element, looksLikeBbolt, openBbolt } from "./bbolt.ts";
+import { type Bbolt, type BboltFile, type Element, looksLikeBbolt, openBbolt, readAt } from "./bbolt.ts";
 import { digestOf, KeySet } from "./key-set.ts";
 import { type Entry, keyRange, type ReadObserver, type Source, type SourceFacts } from "./source.ts";
 
@@ -63,9 +63,7 @@ function openFile(path: string, name: string): number {
     if (fstatSync(descriptor).isFile()) return descriptor;
     closeSync(descriptor);
   } catch (error) {
-    throw new ProviderError("ETCD_DATA", `${name}: ${readFailure(error)}`, {
-      cause: error,
-    });
+    throw new ProviderError("ETCD_DATA", `${name}: ${readFailure(error)}`, { cause: error });
   }
   throw new ProviderError("ETCD_DATA", `${name} is not a file`);
 }
@@ -84,7 +82,7 @@ function checkFile(file: BboltFile, skipHashCheck: boolean, observer: ReadObserv
       "ETCD_DATA",
       `${name} has no SHA-256 at its end: it is cut, or it is a copy of etcd's database file, which --skip-hash-check reads`,
     );
-  if (!hashOf(database, observer).equals(readBytes(file, database.size, sha256Bytes)))
+  if (!hashOf(database, observer).equals(readAt(file, database.size, sha256Bytes)))
     throw new ProviderError(
       "ETCD_DATA",
       `${name} is damaged or cut: its content does not match the SHA-256 at its end`,
@@ -101,14 +99,9 @@ const signatures: readonly (readonly [hex: string, what: string])[] = [
 ];
 
 function guess(file: BboltFile): string {
-  const start = readBytes(file, 0, 16).toString("hex");
+  const start = readAt(file, 0, 16).toString("hex");
   const known = signatures.find(([hex]) => start.startsWith(hex));
   return known === undefined ? "" : `: ${known[1]}`;
-}
-
-function readBytes({ descriptor, size }: BboltFile, offset: number, length: number): Buffer {
-  const bytes = Buffer.alloc(Math.min(length, size - offset));
-  return bytes.subarray(0, readSync(descriptor, bytes, 0, bytes.length, offset));
 }
 
 function hashOf({ descriptor, size }: BboltFile, { onProgress }: ReadObserver): Buffer {

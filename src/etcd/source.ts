@@ -55,9 +55,6 @@ export interface Source {
   facts(): SourceFacts;
 }
 
-/** kube-apiserver's default for `--etcd-prefix`. */
-export const defaultPrefix = "/registry";
-
 /** The range of keys under a prefix: kube-apiserver puts a slash before it and one behind it. */
 export interface KeyRange {
   /** As `/registry/`. */

@@ -8,7 +8,6 @@ import {
   type ManagedFieldsEntry,
   type ObjectMeta,
   OnlyMetadataSchema,
-  type OwnerReference,
   SecretSchema,
   type Time,
 } from "../../gen/k8s/v1/core_pb.ts";
@@ -141,7 +140,10 @@ function metadataOf(metadata: ObjectMeta | undefined): JsonObject {
     deletionGracePeriodSeconds: grace === undefined ? undefined : Number(grace),
     labels: sorted(metadata.labels),
     annotations: sorted(metadata.annotations),
-    ownerReferences: metadata.ownerReferences.map(ownerOf),
+    ownerReferences: metadata.ownerReferences.map(
+      ({ apiVersion, kind, name, uid, controller, blockOwnerDeletion }) =>
+        present({ apiVersion, kind, name, uid, controller, blockOwnerDeletion }),
+    ),
     finalizers: metadata.finalizers,
     managedFields: metadata.managedFields.map(managedOf),
   });
@@ -151,17 +153,6 @@ function timeOf(time: Time | undefined): string | undefined {
   if (time === undefined) return undefined;
   const date = new Date(Number(time.seconds) * 1000);
   return Number.isNaN(date.getTime()) ? undefined : date.toISOString().replace(".000Z", "Z");
-}
-
-function ownerOf({
-  apiVersion,
-  kind,
-  name,
-  uid,
-  controller,
-  blockOwnerDeletion,
-}: OwnerReference): JsonObject {
-  return present({ apiVersion, kind, name, uid, controller, blockOwnerDeletion });
 }
 
 function managedOf(entry: ManagedFieldsEntry): JsonObject {

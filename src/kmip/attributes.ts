@@ -27,7 +27,7 @@ import { type Item, ItemType } from "./ttlv/item.ts";
 import { parseVersion, type ProtocolVersion, requireVersion, type VersionText } from "./version.ts";
 
 /** Name, section 3.2: the value, and a Name Type. */
-export const nameAttribute = structure({
+const nameAttribute = structure({
   value: required(Tag.NameValue, textString),
   type: required(Tag.NameType, enumeration),
 });

@@ -126,29 +126,20 @@ export const anyStructure: StructureCodec<readonly Item[]> = {
   encodeItems: (items) => items,
 };
 
+function fieldMaker<Occurs extends Presence>(presence: Occurs) {
+  return <Read, Write>(tag: number, codec: Codec<Read, Write>): Field<Read, Write, Occurs> => ({
+    tag,
+    codec,
+    presence,
+  });
+}
+
 /** A field that is always there. */
-export function required<Read, Write>(
-  tag: number,
-  codec: Codec<Read, Write>,
-): Field<Read, Write, "required"> {
-  return { tag, codec, presence: "required" };
-}
-
+export const required = fieldMaker("required");
 /** A field that may be there. */
-export function optional<Read, Write>(
-  tag: number,
-  codec: Codec<Read, Write>,
-): Field<Read, Write, "optional"> {
-  return { tag, codec, presence: "optional" };
-}
-
+export const optional = fieldMaker("optional");
 /** A field that may be there any number of times. */
-export function repeated<Read, Write>(
-  tag: number,
-  codec: Codec<Read, Write>,
-): Field<Read, Write, "repeated"> {
-  return { tag, codec, presence: "repeated" };
-}
+export const repeated = fieldMaker("repeated");
 
 /** A field that only `version` and newer have. */
 export function since<Read, Write, Occurs extends Exclude<Presence, "required">>(

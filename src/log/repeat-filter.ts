@@ -6,7 +6,7 @@
 import type { LogLine } from "./format.ts";
 
 /** Time in which lines of one failure are folded together, in ms. */
-export const repeatWindowMs = 60_000;
+const repeatWindowMs = 60_000;
 /** Failures watched at once; beyond, the oldest is dropped, so that a peer cannot make the map grow. */
 const maxFailures = 256;
 /** Reasons distinguished for one failure: a server may send new words each time. */

@@ -25,8 +25,10 @@ export interface TlsWatchOptions {
   readonly objection?: (next: TlsMaterial, inUse: TlsMaterial) => Promise<ProviderError | undefined>;
   /** A set of files that is good, and not the one in use: the first, and every new one. */
   readonly onMaterial: (material: TlsMaterial) => void;
-  /** A set that is refused; called once for each reason, and at each `reload`. */
-  readonly onRefused: (error: ProviderError) => void;
+  /** A set that is refused; `isNews`: for the first time for this reason, or at a `reload`. */
+  readonly onRefused: (error: ProviderError, isNews: boolean) => void;
+  /** After a refusal that was news, the files are those in use again. */
+  readonly onMended: () => void;
   /** Told at 30 days, each day from 7 on, and each day after the end. */
   readonly onExpiry: (expiry: Expiry) => void;
 }
@@ -77,7 +79,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
       if (bytes.fingerprint !== current?.fingerprint) {
         await load(bytes);
         seen = "loaded";
-      }
+      } else if (refusal?.isReported === true) options.onMended();
       refusal = undefined;
     } catch (error) {
       seen = toProviderError(error);
@@ -132,7 +134,7 @@ export function watchTlsMaterial(files: TlsFiles, options: TlsWatchOptions): Tls
       isReported: isReported || isCertain,
       reads: (refusal?.reads ?? 0) + 1,
     };
-    if (isAsked || (isCertain && !isReported)) options.onRefused(error);
+    if (isCertain) options.onRefused(error, isAsked || !isReported);
   }
 
   function delayMs(): number {

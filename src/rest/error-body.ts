@@ -61,6 +61,7 @@ export function restErrorOf(reply: HttpReply, call: string, endpoint: string, pa
   const said = messagesOf(body.errors ?? [], path.split("/"));
   const words = [`${call} answered by ${endpoint} with status ${reply.status}${meaningOf(reply.status)}`];
   if (code !== undefined) words.push(`(${code.category})`);
+  if (isHtml(reply)) words.push("and an HTML page, as of a proxy or a load balancer");
   return new RestError("REST_STATUS", words.join(" ") + (said === "" ? "" : `: ${said}`), {
     status: reply.status,
     requestId: shownIdentifier(body.request_id) ?? requestIdOf(reply.headers),
@@ -88,6 +89,11 @@ export function parseJson(bytes: Uint8Array): unknown {
 export function isJsonObject(bytes: Uint8Array): boolean {
   const parsed = parseJson(bytes);
   return typeof parsed === "object" && parsed !== null;
+}
+
+/** Whether a reply is a page for people: the API sends JSON only. */
+export function isHtml({ body }: HttpReply): boolean {
+  return /^\s*<(?:!doctype|html)/i.test(Buffer.from(body.subarray(0, 256)).toString("latin1"));
 }
 
 /** A refusal that is another's than the API's, as a proxy's page is, as REST_BODY; undefined for one of the API. */

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { RestError } from "../errors.ts";
 import type { CallContext } from "../upstream/context.ts";
 import type { RestClient } from "./client.ts";
-import { parseJson } from "./error-body.ts";
+import { isHtml, parseJson } from "./error-body.ts";
 import { type HttpReply, requestIdOf } from "./connection.ts";
 import { isCompactJwe } from "./jwe.ts";
 
@@ -136,7 +136,9 @@ function createReader<T extends v.GenericSchema>(schema: T, name: string) {
   return (reply: HttpReply, endpoint: string): v.InferOutput<T> => {
     const parsed = v.safeParse(schema, parseJson(reply.body));
     if (parsed.success) return parsed.output;
-    const where = v.getDotPath(parsed.issues[0]) ?? "the body";
+    const where =
+      v.getDotPath(parsed.issues[0]) ??
+      (isHtml(reply) ? "an HTML page, as of a proxy or a login" : "the body");
     const message = `${name}: the reply of ${endpoint} is not what the API promises (${where})`;
     throw new RestError("REST_BODY", message, {
       status: reply.status,

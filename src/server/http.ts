@@ -3,6 +3,7 @@
  * GET and HEAD only, loopback by default, nothing secret. Whatever happens to it is logged, and never ends what
  * kube-apiserver needs. Leaves out TLS and authentication.
  */
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { isIP, type Socket } from "node:net";
@@ -11,6 +12,7 @@ import type { Logger } from "../log/log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { KeySnapshot, KeyStatus } from "./key/key-status.ts";
 import { connectionsWithin } from "./open-files.ts";
+import type { SocketReach } from "./socket/socket-watch.ts";
 
 /** Longest time for a request to arrive, and for a connection to be idle, in ms. */
 const idleMs = 5000;
@@ -40,8 +42,8 @@ export interface HttpEndpointOptions {
   readonly status: Pick<KeyStatus, "snapshot">;
   readonly metrics: Pick<Metrics, "render" | "contentType">;
   readonly logger: Logger;
-  /** Whether the Unix socket is listened on, as far as is known. */
-  readonly listening: () => boolean;
+  /** Where the path of the Unix socket leads, as far as is known. */
+  readonly reach: () => SocketReach;
 }
 
 /** The endpoint. */
@@ -95,14 +97,12 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
   await attempt(true);
   return {
     address,
-    close() {
+    async close() {
       isClosed = true;
       clearTimeout(retry);
-      if (!server.listening) return Promise.resolve();
-      return new Promise((resolve) => {
-        server.close(() => {
-          resolve();
-        });
+      if (!server.listening) return;
+      await new Promise((resolve) => {
+        server.close(resolve);
         server.closeAllConnections();
       });
     },
@@ -184,7 +184,7 @@ function keepNewest(server: Server, most: number): void {
 }
 
 /** What a request is answered from. */
-interface Sources extends Pick<HttpEndpointOptions, "status" | "listening" | "logger" | "metrics"> {
+interface Sources extends Pick<HttpEndpointOptions, "status" | "reach" | "logger" | "metrics"> {
   readonly metricsPage: () => Promise<string>;
 }
 
@@ -208,9 +208,10 @@ async function pageOf(sources: Sources, url: string): Promise<Page> {
   const [path, query = ""] = url.split("?", 2);
   switch (path) {
     case "/livez":
-      return sources.listening()
-        ? { status: 200, text: "ok\n" }
-        : { status: 503, text: "the socket is not listened on\n" };
+      // One that was taken over is no reason to restart this process: it would take the socket from its successor.
+      return sources.reach() === "missing"
+        ? { status: 503, text: `${socketProblems.missing}\n` }
+        : { status: 200, text: "ok\n" };
     case "/readyz":
       return readiness(sources, new URLSearchParams(query).has("verbose"));
     case "/metrics":
@@ -222,26 +223,31 @@ async function pageOf(sources: Sources, url: string): Promise<Page> {
 
 function readiness(sources: Sources, isVerbose: boolean): Page {
   const now = sources.status.snapshot();
-  const isListening = sources.listening();
+  const reach = sources.reach();
+  const problem = reach === "listening" ? undefined : socketProblems[reach];
   const isKeyHealthy = now.state === "ok" || now.state === "grace";
-  const status = isListening && isKeyHealthy ? 200 : 503;
-  if (isVerbose) return { status, text: verboseText(now, isListening, isKeyHealthy) };
-  if (status === 200) return { status, text: "ok\n" };
-  return { status, text: isListening ? `${now.healthz}\n` : "the socket is not listened on\n" };
+  const status = problem === undefined && isKeyHealthy ? 200 : 503;
+  if (isVerbose) return { status, text: verboseText(now, problem, isKeyHealthy) };
+  return { status, text: `${problem ?? (isKeyHealthy ? "ok" : now.healthz)}\n` };
 }
 
+const socketProblems = {
+  missing: "the socket is not listened on",
+  "taken over": "another process has taken over the socket",
+} as const satisfies Record<Exclude<SocketReach, "listening">, string>;
+
 /** The parts, in the form of kube-apiserver's own `/readyz?verbose`. */
-function verboseText(now: KeySnapshot, isListening: boolean, isKeyHealthy: boolean): string {
+function verboseText(now: KeySnapshot, socketProblem: string | undefined, isKeyHealthy: boolean): string {
   const inGrace = now.state === "grace" ? " (failing for less than --status-grace)" : "";
   const lines = [
-    isListening ? "[+]socket ok" : "[-]socket failed: it is not listened on",
+    socketProblem === undefined ? "[+]socket ok" : `[-]socket failed: ${socketProblem}`,
     isKeyHealthy ? `[+]key ok${inGrace}` : `[-]key failed: ${now.healthz}`,
     `state: ${now.state}`,
     `key_id_hash: ${now.keyId === undefined ? "none yet" : keyIdHash(now.keyId)}`,
     `last good probe: ${now.lastGoodProbe?.toISOString() ?? "none yet"}`,
     `last deep probe: ${now.lastDeepProbe?.toISOString() ?? "none yet"}`,
     ...(now.failure === undefined ? [] : [`failure: ${now.failure.code}`]),
-    `readyz check ${isListening && isKeyHealthy ? "passed" : "failed"}`,
+    `readyz check ${socketProblem === undefined && isKeyHealthy ? "passed" : "failed"}`,
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -262,18 +268,12 @@ function isLoopback(host: string): boolean {
 }
 
 /** Resolves with the error where it cannot listen. */
-function listen(server: Server, { host, port }: HttpAddress): Promise<Error | undefined> {
-  return new Promise((resolve) => {
-    const onListening = (): void => {
-      server.off("error", onError);
-      resolve(undefined);
-    };
-    const onError = (error: Error): void => {
-      server.off("listening", onListening);
-      resolve(error);
-    };
-    server.once("listening", onListening);
-    server.once("error", onError);
-    server.listen(port, host);
-  });
+async function listen(server: Server, { host, port }: HttpAddress): Promise<Error | undefined> {
+  server.listen(port, host);
+  try {
+    await once(server, "listening");
+    return undefined;
+  } catch (error) {
+    return error as Error;
+  }
 }

@@ -8,7 +8,7 @@ import { type Alarm, setAlarm } from "../process/alarms.ts";
 import { backoffMs, replyBackoff } from "./backoff.ts";
 import { Attempt, type AttemptOwner, type CallShared } from "./attempt.ts";
 import type { Address, Connection } from "./connection.ts";
-import { abortError, type CallContext, remainingMs } from "./context.ts";
+import { abortError, type CallContext, isTimeUp, remainingMs } from "./context.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { CallFailures } from "./failures.ts";
 import { elsewhere, repeatHedgeMs, untilHedge } from "./hedging.ts";
@@ -69,6 +69,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
       const overload = overloadOf(endpoint, remainingMs(this.context));
       if (overload !== undefined) return this.fail(overload);
       signal.addEventListener("abort", this.#onAbort, { once: true });
+      this.context.onBegun?.((late) => this.#whyLate(late));
       this.#begin(endpoint, anyConnection);
       return undefined;
     });
@@ -109,12 +110,15 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   readonly #onAbort = (): void => {
     if (this.#isEnded) return;
     const { signal } = this.context;
-    const attempt = this.attempts.at(-1);
-    const end =
-      this.#recheck?.failure ?? this.#failures.insteadOf(abortError(signal, ...this.#waitingFor(attempt)));
-    this.#reportTimeout(attempt);
+    const end = this.#whyLate(signal);
+    this.#reportTimeout(this.attempts.at(-1));
     this.fail(isTimeUp(signal) ? end : abortError(signal, "response", ""));
   };
+
+  #whyLate(signal: AbortSignal): ProviderError {
+    const waitingFor = this.#waitingFor(this.attempts.at(-1));
+    return this.#recheck?.failure ?? this.#failures.insteadOf(abortError(signal, ...waitingFor));
+  }
 
   /** What the caller waited for when its time was over. */
   #waitingFor(
@@ -123,8 +127,15 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     if (attempt === undefined) return ["connect", "waiting to try again"];
     const { endpoint } = attempt;
     if (attempt.sentAt !== undefined) return ["response", `waiting for the reply of ${endpoint.name}`];
-    if (endpoint.pool.isConnected)
-      return ["checkout", `waiting for a connection to ${endpoint.name}: all of them were in use`];
+    if (endpoint.pool.isConnected) {
+      // Where more are being opened, the server is slow or hangs, and more connections would not help.
+      const { busy, connecting } = endpoint.pool.counts();
+      const more = connecting === 0 ? "" : `, and ${connecting} more could not be opened in that time`;
+      return [
+        "checkout",
+        `waiting for a connection to ${endpoint.name}: all of them were in use (${busy})${more}`,
+      ];
+    }
     const failure = this.#failures.ofDials ?? endpoint.pool.lastFailure;
     return [
       "connect",
@@ -398,13 +409,6 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
 /** What a refusal says without its words, which may be other ones each time. */
 function reasonOf({ code, details }: ProviderError): string {
   return `${code} ${details["operation"] ?? ""} ${details["reason"] ?? details["status"] ?? ""}`;
-}
-
-function isTimeUp(signal: AbortSignal): boolean {
-  const reason: unknown = signal.reason;
-  return reason instanceof ProviderError
-    ? reason.code === "TIMEOUT"
-    : reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
 function silence<A extends Address, C extends Connection, R>(attempt: Attempt<A, C, R>): string {

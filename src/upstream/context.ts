@@ -16,11 +16,23 @@ export interface CallContext {
   readonly server?: string | undefined;
   /** Told which server has replied, at each reply, refusals included: the last one is whose word ended the call. */
   readonly onServer?: (name: string) => void;
+  /** Given what tells a caller whose time is over why there is no reply yet: for those who share a call, and leave before it ends. */
+  readonly onBegun?: (whyLate: WhyLate) => void;
 }
+
+/** The failure for a caller whose signal was aborted, as the call itself would end with it now. */
+export type WhyLate = (signal: AbortSignal) => ProviderError;
 
 /** The time that is left, in ms; Infinity where nothing bounds the call. */
 export function remainingMs({ deadline = Infinity }: CallContext): number {
   return deadline - performance.now();
+}
+
+/** Whether the caller's time is over. */
+export function isTimeUp({ reason }: AbortSignal): boolean {
+  return reason instanceof ProviderError
+    ? reason.code === "TIMEOUT"
+    : reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
 /**
@@ -36,9 +48,7 @@ export function abortError(
 ): ProviderError {
   const reason: unknown = signal.reason;
   if (reason instanceof ProviderError && reason.code !== "TIMEOUT") return reason;
-  const isTimeout =
-    reason instanceof ProviderError || (reason instanceof DOMException && reason.name === "TimeoutError");
-  if (!isTimeout) return new ProviderError("CANCELED", "the caller left", { cause: reason });
+  if (!isTimeUp(signal)) return new ProviderError("CANCELED", "the caller left", { cause: reason });
   if (failure === undefined)
     return new TimeoutError(phase, `the time was over while ${waitingFor}`, { cause: reason });
   if (failure.code !== "TIMEOUT") return failure;

@@ -62,7 +62,8 @@ export class Endpoints<A extends Address, C extends Connection> {
   }
 
   /** It answered a request, whatever it said. */
-  reportReply(endpoint: Endpoint<A, C>, message = `${endpoint.name} answers`): void {
+  reportReply(endpoint: Endpoint<A, C>): void {
+    const message = `${endpoint.name} answers`;
     if (endpoint.health !== "up") this.#set(endpoint, "up", message);
     if (endpoint !== this.#active && this.#active.health !== "up") this.#activate(endpoint, message);
   }
@@ -119,13 +120,13 @@ export class Endpoints<A extends Address, C extends Connection> {
     this.#planCheck();
   }
 
-  #report(endpoint: Endpoint<A, C>, message?: string): void {
+  #report(endpoint: Endpoint<A, C>, message: string): void {
     this.#options.onChange({
       type: "endpoint",
       endpoint: endpoint.name,
       up: endpoint.health === "up",
       inUse: endpoint === this.#active,
-      ...(message === undefined ? {} : { message }),
+      message,
     });
   }
 

@@ -11,8 +11,8 @@ export interface Learned {
   get(name: string): LearnedValue | undefined;
   /** @param forMs how long it holds, in ms. Default: an hour. */
   set(name: string, value: LearnedValue, forMs?: number): void;
-  /** Forgets one value, or everything. */
-  forget(name?: string): void;
+  /** Forgets everything. */
+  forget(): void;
 }
 
 const lifeMs = 3_600_000;
@@ -37,10 +37,9 @@ export function createLearned(onChange: (known: string) => void): Learned {
       values.set(name, { value, until: performance.now() + forMs });
       if (before !== value) report();
     },
-    forget: (name) => {
-      if (name === undefined ? values.size === 0 : !values.has(name)) return;
-      if (name === undefined) values.clear();
-      else values.delete(name);
+    forget: () => {
+      if (values.size === 0) return;
+      values.clear();
       report();
     },
   };

@@ -141,7 +141,7 @@ export class Pool<C extends Connection> {
 
   /** Lends a connection that is there; undefined where none can be used now. */
   tryAcquire(wanted: Wanted): Lease<C> | undefined {
-    if (this.onWire >= this.#options.window() || this.#waiters.size > 0) return undefined;
+    if (this.isWindowFull || this.#waiters.size > 0) return undefined;
     const member = this.#pick(wanted);
     return member === undefined ? undefined : this.#lend(member);
   }
@@ -160,7 +160,7 @@ export class Pool<C extends Connection> {
 
   /** The connection takes no new request; it closes when what it carries has ended. */
   retire(member: Member<C>, why: string): void {
-    if (member.state !== "draining") member.state = "draining";
+    member.state = "draining";
     this.#settle(member, why);
     this.#check();
   }

@@ -59,7 +59,7 @@ async function both(
 const keysOf = ({ paths }: World) => paths[0].kms.keys;
 
 /** What happens to the way to the KMS, and to the KMS. One at a time. */
-export const remoteFaults: readonly Fault[] = [
+const remoteFaults: readonly Fault[] = [
   {
     name: "every connection is cut",
     lasts: [500, 1000],

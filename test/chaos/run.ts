@@ -13,7 +13,7 @@ import { createTimeline, type Timeline } from "./timeline.ts";
 import { createWorld, type Protocol, type World } from "./world.ts";
 
 /** A call past its deadline by more than this is wrong, in ms: issue 5 has it so. */
-export const lateLimitMs = 100;
+const lateLimitMs = 100;
 
 /** How a run goes. */
 export interface ChaosOptions {

@@ -94,7 +94,7 @@ function isTooSoon(rule: StatusRule, { sinceGoodMs = 0 }: StatusSeen): boolean {
 }
 
 /** What a Status said, in a few words. */
-export function said({ code, healthz, keyId }: StatusSeen): string {
+function said({ code, healthz, keyId }: StatusSeen): string {
   if (code !== undefined) return `gRPC ${Code[code]}`;
   return healthz === undefined ? `ok with key_id ${keyId}` : `"${healthz}"`;
 }

@@ -8,7 +8,7 @@ import type { FailedCall } from "./messages.ts";
  * A path must have been there for so long to count, unless told otherwise: time to see that what hangs hangs, to dial anew (five round
  * trips of 20 ms), and to ask once more.
  */
-export const healthyForMs = 1000;
+const healthyForMs = 1000;
 
 interface Interval {
   readonly from: number;

@@ -46,7 +46,7 @@ export const roundTripMs = 20;
 export const probeIntervalMs = 3000;
 export const graceMs = 12_000;
 /** What the callers give as grpc-timeout: kube-apiserver's default, and half of it. */
-export const timeoutsMs = [3000, 3000, 3000, 1500] as const;
+const timeoutsMs = [3000, 3000, 3000, 1500] as const;
 
 async function startPath(name: Path["name"], protocol: Protocol, first?: DevKms): Promise<Path> {
   const other = protocol === "kmip" ? { rest: false as const } : { kmip: false as const };

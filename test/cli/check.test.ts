@@ -614,3 +614,71 @@ describe("the dates of the key", () => {
     assert.equal((await findings(t, { "encryption-key-id": id })).has("key dates"), false);
   });
 });
+
+describe("the advice fits what the KMS does:", () => {
+  const table: readonly (readonly [string, "kmip" | "rest", () => void, string, RegExp, RegExp])[] = [
+    [
+      "a KMS that never answers",
+      "kmip",
+      () => (kms.faults.silent = true),
+      "protocol",
+      /no reply to the first KMIP message/,
+      /hangs or is slower than --timeout/,
+    ],
+    [
+      "a KMS that hangs up on every message",
+      "kmip",
+      () => (kms.faults.closeAfterRequest = true),
+      "protocol",
+      /may have refused the client certificate/,
+      /have the KMS accept this client certificate/,
+    ],
+    [
+      "a KMS that refuses everything",
+      "kmip",
+      () => (kms.faults.refuse = { reason: "GeneralFailure", message: "internal error" }),
+      "protocol",
+      /Discover Versions refused by the KMIP server: General Failure/,
+      /no word about the key/,
+    ],
+    [
+      "a KMS that does not find keys for a reason of its own",
+      "kmip",
+      () => (kms.faults.refuse = { reason: "GeneralFailure", operation: "GetAttributes" }),
+      "key",
+      /Get Attributes refused by the KMIP server: General Failure/,
+      /no word about the key/,
+    ],
+    [
+      "a redirect",
+      "rest",
+      () => (kms.faults.rest = { status: 302 }),
+      "protocol",
+      /a redirect/,
+      /something other than the API answers/,
+    ],
+    [
+      "a login page",
+      "rest",
+      () => (kms.faults.rest = { status: 200, page: "<!DOCTYPE html><title>Sign in</title>" }),
+      "protocol",
+      /an HTML page/,
+      /something other than the API answers/,
+    ],
+  ];
+  for (const [what, protocol, fault, name, message, advice] of table)
+    test(what, async (t) => {
+      fault();
+      const found = (await findings(t, { timeout: "1s" }, protocol)).get(name);
+      assert.equal(found?.status, "failed");
+      assert.match(found.message, message);
+      assert.match(found.advice ?? "", advice);
+    });
+
+  test("a Decrypt of more than a second is a warning", async (t) => {
+    kms.faults.delayMs = 1050;
+    const found = (await findings(t)).get("round trip");
+    assert.equal(found?.status, "warning");
+    assert.match(found.advice ?? "", /latency/);
+  });
+});

@@ -95,6 +95,23 @@ for (const [what, event, level, message, fields] of lines)
     for (const [name, value] of Object.entries(fields)) assert.equal(line?.fields[name], value, name);
   });
 
+test("a server that can be reached again has how long it could not", () => {
+  const logger = createMemoryLogger();
+  let at = 0;
+  const report = createKmsReporter(logger, { kms: () => undefined }, () => at);
+  report({ type: "endpoint", endpoint, up: false, inUse: false });
+  at = 60_000;
+  report({ type: "endpoint", endpoint, up: false, inUse: true });
+  at = 90_000;
+  report({ type: "endpoint", endpoint: "other.example:5696", up: true, inUse: true });
+  report({ type: "endpoint", endpoint, up: true, inUse: true });
+  report({ type: "endpoint", endpoint, up: true, inUse: true });
+  assert.deepEqual(
+    logger.lines.map(({ fields }) => fields["lasted"]),
+    [undefined, undefined, undefined, "1 min 30 s", undefined],
+  );
+});
+
 test("the dump of a message is not made where nobody reads it", () => {
   const logger = { ...createMemoryLogger(), enabled: () => false };
   const report = createKmsReporter(logger, { kms: () => undefined });

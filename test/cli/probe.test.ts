@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { symlink } from "node:fs/promises";
 import { createServer as createHttp2Server } from "node:http2";
 import { createServer } from "node:net";
 import path from "node:path";
@@ -12,6 +13,7 @@ import { createConnectRouter } from "@connectrpc/connect";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { KeyManagementService } from "../../gen/kms/v2/api_pb.ts";
+import { endpointOf } from "../../src/cli/kms-endpoint.ts";
 import { probeCommand } from "../../src/cli/probe.ts";
 import type { ProbeOptions } from "../../src/cli/probe/run.ts";
 import { runProbe } from "../../src/cli/probe/run.ts";
@@ -131,6 +133,14 @@ describe("probe of a plugin that is well", () => {
       assert.equal(code, 0, text);
     });
   }
+
+  test("takes an endpoint whose path is escaped, as kube-apiserver does", async (t) => {
+    const { socketPath } = await startServer(t);
+    const folder = path.join(path.dirname(socketPath), "a b");
+    await symlink(path.dirname(socketPath), folder);
+    const { code, text } = await probe(endpointOf(path.join(folder, path.basename(socketPath))));
+    assert.equal(code, 0, text);
+  });
 
   for (const prefix of ["@", "unix:///@"]) {
     test(`takes an abstract socket as ${prefix}name`, async (t) => {

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { test } from "node:test";
+import { watchPauses } from "../../src/cli/serve/process.ts";
+import { createMemoryLogger } from "../server/harness.ts";
 
 const root = path.join(import.meta.dirname, "../..");
 
@@ -54,5 +56,20 @@ test("a warning of Node's is a line of the log, and not text beside it", () => {
   assert.deepEqual(
     log.map(({ level, msg, reason }) => [level, msg, reason]),
     [["warn", "Node warns", "old ways"]],
+  );
+});
+
+test("a process that did not run for seconds says so, once, with how long", (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const logger = createMemoryLogger();
+  let at = 0;
+  watchPauses(logger, () => at);
+  for (const ms of [1000, 4900, 20_000, 1000]) {
+    at += ms;
+    t.mock.timers.tick(1000);
+  }
+  assert.deepEqual(
+    logger.lines.map(({ level, message, fields }) => [level, message.split(":")[0], fields["lasted"]]),
+    [["warn", "the process did not run", "20 s"]],
   );
 });

@@ -1,16 +1,10 @@
 import assert from "node:assert/strict";
 import { X509Certificate, createPrivateKey } from "node:crypto";
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { test } from "node:test";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 import { createAuthority, openAuthority, writeClientFiles } from "./certificates.ts";
-
-async function temporaryFolder(t: { after(end: () => Promise<void>): void }): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), "okms-certificates-"));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
 
 test("a certificate issued chains to its authority, fits its key and names its hosts", async () => {
   const authority = await createAuthority();
@@ -38,7 +32,7 @@ test("two authorities of the same name do not vouch for one another", async () =
 });
 
 test("an authority opened a second time is the same one, and still issues", async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const first = await openAuthority(folder);
   const second = await openAuthority(folder);
   assert.equal(second.caPem, first.caPem);
@@ -48,7 +42,7 @@ test("an authority opened a second time is the same one, and still issues", asyn
 });
 
 test("client files are written for their owner only, with the dates asked for", async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const notAfter = new Date("2020-01-01T00:00:00Z");
   const notBefore = new Date("2019-01-01T00:00:00Z");
   const files = await writeClientFiles(folder, await createAuthority(), { notBefore, notAfter });

@@ -2,19 +2,13 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const checkout = path.resolve(import.meta.dirname, "../..");
-
-async function temporaryFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), "okms-dev-test-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 interface Run {
   readonly child: ChildProcess;
@@ -58,7 +52,7 @@ function run(t: TestContext, ...args: string[]): Run {
 
 for (const protocol of ["kmip", "rest"] as const)
   test(`with ${protocol} it shows Status, Encrypt and Decrypt, serves the buf curl line it prints, and ends on SIGINT`, async (t) => {
-    const folder = await temporaryFolder(t);
+    const folder = temporaryFolder(t);
     const dev = run(t, "--protocol", protocol, "--folder", folder);
     const output = await dev.until("Both go on serving");
     for (const line of [
@@ -83,7 +77,7 @@ for (const protocol of ["kmip", "rest"] as const)
   });
 
 test("after a run that was killed the next one takes over, with the same key", async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const killed = run(t, "--folder", folder);
   const before = await killed.until("Both go on serving");
   killed.child.kill("SIGKILL");
@@ -95,7 +89,7 @@ test("after a run that was killed the next one takes over, with the same key", a
 });
 
 test("a second run beside the first, and a wrong command line, end with one line that says why", async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const first = run(t, "--folder", folder);
   await first.until("Both go on serving");
   const [code, output] = await run(t, "--folder", folder).ended;

@@ -1,9 +1,8 @@
 /** The embedded KMS as a whole: what it keeps, its outages, its certificates. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { once } from "node:events";
 import net from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
 import { BlockCipherMode } from "../../src/kmip/spec/enumerations.ts";
@@ -15,6 +14,7 @@ import {
 import { createAuthority } from "./certificates.ts";
 import { type DevKms, type DevKmsOptions, startDevKms } from "./devkms.ts";
 import { type BareClient, connectBare } from "./kmip-client.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 
 async function start(t: TestContext, options: DevKmsOptions = {}): Promise<DevKms> {
   const kms = await startDevKms(options);
@@ -29,8 +29,7 @@ async function open(t: TestContext, kms: DevKms): Promise<BareClient> {
 }
 
 test("a second start in the same folder decrypts what the first encrypted, for the same clients", async (t) => {
-  const folder = path.join(await mkdtemp(path.join(tmpdir(), "okms-devkms-test-")), "kms");
-  t.after(() => rm(path.dirname(folder), { recursive: true }));
+  const folder = path.join(temporaryFolder(t), "kms");
   const parameters = { cryptographicParameters: { blockCipherMode: BlockCipherMode.GCM } };
   const asked = { ...parameters, ivCounterNonce: Buffer.alloc(12, 9) };
 

@@ -1,19 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 import { openKeyStore } from "./key-store.ts";
 
-async function temporaryFolder(t: { after(end: () => Promise<void>): void }): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), "okms-keys-"));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
 test("a store opened a second time has the same keys, with material, dates and attributes", async (t) => {
-  const folder = path.join(await temporaryFolder(t), "keys");
+  const folder = path.join(temporaryFolder(t), "keys");
   const first = openKeyStore(folder);
   const made = first.create({ name: "seed", lengthBits: 128 });
   first.update(made.id, { attributes: { "x-owner": ["00"] }, state: "Deactivated" });

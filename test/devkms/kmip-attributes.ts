@@ -57,7 +57,7 @@ const readOnly: ReadonlySet<string> = new Set([
 const single: ReadonlySet<string> = new Set(["Contact Information", "Operation Policy Name", "Description"]);
 
 /** The Cryptographic Usage Mask of these usages. */
-export function usageMask(usage: readonly KeyUsage[]): number {
+function usageMask(usage: readonly KeyUsage[]): number {
   return usage.reduce((mask, one) => mask | CryptographicUsageMask[one], 0);
 }
 

@@ -31,7 +31,7 @@ export interface ApiOptions {
 }
 
 /** Categories of error_code. */
-export const errorCategory = {
+const errorCategory = {
   argument: 2,
   authentication: 3,
   authorization: 4,

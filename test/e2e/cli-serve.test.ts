@@ -150,7 +150,9 @@ test("an expired certificate is named as such, with its file", async (t) => {
   const notAfter = new Date(Date.now() - 86_400_000);
   const { cert, key } = await writeClientFiles(folder, kms.authority, { notBefore, notAfter });
   const { program } = await serving(t, flagList({ ...kmipFlags(), "client-cert": cert, "client-key": key }));
-  const line = await program.untilLogged("a certificate in use has expired: the KMS will hardly take it");
+  const line = await program.untilLogged(
+    "a certificate in use has expired: the KMS probably refuses new connections",
+  );
   assert.equal(line["file"], cert);
   const problem = await program.untilLogged("the KMS can't be reached");
   assert.match(String(problem["reason"]), /refused the client certificate/);

@@ -25,7 +25,7 @@ import {
 } from "./serving.ts";
 
 const { status, encrypt, decrypt } = KeyManagementService.method;
-const notUsable = "the key must not be used; Status and Encrypt fail, Decrypt goes on";
+const notUsable = "the key must not be used; Status and Encrypt fail, Decrypt is still tried";
 const inWords =
   "the bytes of the key were exchanged under its identifier: values wrapped before can no longer be read";
 

@@ -37,7 +37,7 @@ test("a Protect Stop Date is in the log, the metrics and check before it comes; 
 
   kms.keys.update(id, { dates: { protectStop: new Date(Date.now() - 1000) } });
   const line = await program.untilLogged(
-    "the key must not be used; Status and Encrypt fail, Decrypt goes on",
+    "the key must not be used; Status and Encrypt fail, Decrypt is still tried",
   );
   assert.equal(line["code"], "KEY_NOT_ACTIVE");
   assert.match(

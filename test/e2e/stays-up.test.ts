@@ -1,8 +1,10 @@
 /** The built program under load, over both protocols: what an operator does to it costs no call. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { connect } from "node:net";
 import path from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -60,9 +62,7 @@ for (const protocol of ["kmip", "rest"] as const)
         });
         await writeCertificateFiles(folder, issued, (isStranger ? kms.authority : stranger).caPem);
         program.kill("SIGHUP");
-        await program.untilLogged(
-          /^SIGHUP: the certificate files are refused: the KMS does not serve with it/,
-        );
+        await program.untilLogged(/^SIGHUP: the certificate files are refused: the KMS does not accept them/);
         const soFar = load.calls();
         await writeClientFiles(folder, kms.authority);
         program.kill("SIGHUP");
@@ -141,6 +141,19 @@ for (const protocol of ["kmip", "rest"] as const)
       assert.ok(!existsSync(sock));
     });
   });
+
+test("a thousand clients that connect while the process stands still wait, and are served", async (t) => {
+  const kms = await startDevKms();
+  t.after(() => kms.close());
+  kms.keys.create({ name: "etcd" });
+  const { program, sock, client } = await serving(t, flagList(flagsOf("kmip", kms)));
+  program.kill("SIGSTOP");
+  const waiting = Array.from({ length: 1000 }, () => connect(sock));
+  t.after(() => waiting.forEach((socket) => socket.destroy()));
+  await Promise.all(waiting.map((socket) => once(socket, "connect")));
+  program.kill("SIGCONT");
+  await roundTrip({ client });
+});
 
 test("a path whose folder is removed too is made again", async (t) => {
   const kms = await startDevKms({ rest: false });

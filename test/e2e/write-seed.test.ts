@@ -56,7 +56,9 @@ for (const protocol of ["kmip", "rest"] as const)
       test(`a key that must not be used ends writes after 3 minutes, where the seed lives by ${policy}`, async (t) => {
         const { kms, program, keyId, seed } = await start(t, protocol, policy);
         kms.keys.update(keyId, { state: "Deactivated" });
-        await program.untilLogged("the key must not be used; Status and Encrypt fail, Decrypt goes on");
+        await program.untilLogged(
+          "the key must not be used; Status and Encrypt fail, Decrypt is still tried",
+        );
         assert.match((await seed.poll()) ?? "", /\[KEY_NOT_ACTIVE\]/);
         await seed.advance(writeSeedLifeMs);
         assert.ok(seed.canWrite());

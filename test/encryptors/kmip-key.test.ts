@@ -1,6 +1,7 @@
 /** Finding the key in a KMIP server: by label, by identifier, in few messages, and each way that it can't be used. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
+import { ProviderError } from "../../src/errors.ts";
 import type { NewKey } from "../devkms/key-store.ts";
 import { type DevKms, startDevKms } from "../devkms/devkms.ts";
 import { resetFaults } from "../devkms/faults.ts";
@@ -110,6 +111,23 @@ describe("a label", () => {
     await assert.rejects(encryptor.resolveKey(within()), { code: "KEY_ACCESS_DENIED" });
   });
 
+  test("that a server denies is refused with the server's name, for there may be several", async () => {
+    const { id } = kms.keys.create({ name: "kek" });
+    await using encryptor = await encryptorFor(kms, { label: "kek" });
+    const wrapped = await encryptor.encrypt(Buffer.alloc(32, 1), id, within());
+    kms.faults.deniedKeys.add(id);
+    const namesServer = (error: unknown): boolean => {
+      assert.ok(error instanceof ProviderError);
+      assert.deepEqual(
+        [error.code, error.details["endpoint"], error.details["keyId"]],
+        ["KEY_ACCESS_DENIED", kms.kmipAddress, id],
+      );
+      return true;
+    };
+    await assert.rejects(encryptor.resolveKey(within()), namesServer);
+    await assert.rejects(encryptor.decrypt({ ...wrapped, keyId: id }, within()), namesServer);
+  });
+
   test("that only a secret of another kind has is KEY_NOT_FOUND: a symmetric key is looked for", async () => {
     kms.keys.create({ name: "kek", objectType: "SecretData" });
     await using encryptor = await encryptorFor(kms, { label: "kek" });
@@ -120,9 +138,19 @@ describe("a label", () => {
 describe("a key that can't be used is refused, with what is wrong:", () => {
   const table: [string, NewKey, string, RegExp][] = [
     ["it is not active yet", { state: "PreActive" }, "KEY_NOT_ACTIVE", /Pre-Active: activate it/],
-    ["it is deactivated", { state: "Deactivated" }, "KEY_NOT_ACTIVE", /Deactivated/],
+    [
+      "it is deactivated",
+      { state: "Deactivated" },
+      "KEY_NOT_ACTIVE",
+      /Deactivated: have the KMS's operator make it active again/,
+    ],
     ["it is compromised", { state: "Compromised" }, "KEY_NOT_ACTIVE", /Compromised/],
-    ["it is destroyed", { state: "Destroyed" }, "KEY_NOT_ACTIVE", /Destroyed|Not Found/],
+    [
+      "it is destroyed",
+      { state: "Destroyed" },
+      "KEY_NOT_ACTIVE",
+      /Destroyed: have it restored from a backup/,
+    ],
     ["it is of another algorithm", { algorithm: "3DES", lengthBits: 192 }, "KEY_UNUSABLE", /not AES/],
     [
       "it is no symmetric key",

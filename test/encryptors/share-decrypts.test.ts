@@ -4,6 +4,8 @@ import { describe, test } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
 import type { CallContext, Encryptor, UnwrapRequest } from "../../src/encryptors/encryptor.ts";
 import { shareDecrypts } from "../../src/encryptors/share-decrypts.ts";
+import { startDevKms } from "../devkms/devkms.ts";
+import { encryptorFor, within } from "./kmip-harness.ts";
 
 interface Exchange {
   readonly request: UnwrapRequest;
@@ -200,4 +202,22 @@ test("Everything else goes to the encryptor behind", async () => {
   await encryptor.close();
   assert.equal(encryptor.protocol, "kmip");
   assert.deepEqual(calls, ["resolveKey", "encrypt", "setTlsMaterial", "close"]);
+});
+
+test("Callers whose time is over while the KMS is down all hear that, with its name, and not the last of them only", async (t) => {
+  const kms = await startDevKms({ rest: false });
+  t.after(() => kms.close());
+  const { id } = kms.keys.create({ name: "kek" });
+  await using inner = await encryptorFor(kms, { label: "kek" });
+  const encryptor = shareDecrypts(inner);
+  const wrapped = await encryptor.encrypt(Buffer.alloc(32, 1), id, within());
+  await kms.stop();
+  const failures = await Promise.allSettled(
+    [300, 310, 320, 330].map((ms) => encryptor.decrypt({ ...wrapped, keyId: id }, within(ms))),
+  );
+  for (const failure of failures) {
+    assert.ok(failure.status === "rejected" && failure.reason instanceof ProviderError);
+    const { code, details } = failure.reason;
+    assert.deepEqual([code, details["endpoint"]], ["CONNECT", kms.kmipAddress]);
+  }
 });

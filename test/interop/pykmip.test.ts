@@ -4,14 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
 import type { CallContext, Encryptor, KeySelector } from "../../src/encryptors/encryptor.ts";
 import { createKmipEncryptor } from "../../src/encryptors/kmip.ts";
 import type { VersionText } from "../../src/kmip/version.ts";
 import { loadTlsMaterial } from "../../src/net/tls.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 import {
   type Authority,
   type CertificateFiles,
@@ -21,13 +20,13 @@ import {
 } from "../devkms/certificates.ts";
 import { startDevKms } from "../devkms/devkms.ts";
 import {
-  hasPython,
   preparePyKmip,
   type PyKmipClient,
   type PyKmipOptions,
   startPyKmipClient,
   startPyKmipServer,
 } from "./pykmip.ts";
+import { hasPython } from "./python.ts";
 import { parseKmipAddress } from "../../src/net/address.ts";
 
 const python = (await hasPython()) ? await preparePyKmip() : undefined;
@@ -36,12 +35,6 @@ const ivAnnotation = "iv.okms.ovh.com";
 
 function context(): CallContext {
   return { signal: AbortSignal.timeout(10_000), deadline: performance.now() + 10_000 };
-}
-
-async function temporaryFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), "okms-pykmip-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  return folder;
 }
 
 interface Bench {
@@ -81,7 +74,7 @@ async function pyKmip(
   maxVersion: VersionText,
   options: Partial<PyKmipOptions> = {},
 ): Promise<Bench> {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const authority = await createAuthority();
   // Its common name owns the keys: both clients have the same.
   const files = await writeClientFiles(path.join(folder, "client"), authority);
@@ -194,7 +187,7 @@ async function withoutUsage(
   const { address, authority, client } = await pyKmip(t, "1.4", options);
   const { id = "" } = await (await client("1.4")).act({ do: "create", name: "seed" });
   const issued = await authority.issue({ commonName: "okms-client", withoutExtendedUsage: true });
-  const files = await writeCertificateFiles(await temporaryFolder(t), issued, authority.caPem);
+  const files = await writeCertificateFiles(temporaryFolder(t), issued, authority.caPem);
   const ours = createKmipEncryptor({ servers: [parseKmipAddress(address)], key: { id } });
   t.after(() => ours.close());
   ours.setTlsMaterial(await loadTlsMaterial(files));
@@ -227,7 +220,7 @@ for (const version of ["1.4", "1.3", "1.2"] as const)
     `PyKMIP's client under KMIP ${version} uses the embedded KMS from Create to Destroy`,
     { skip },
     async (t) => {
-      const folder = await temporaryFolder(t);
+      const folder = temporaryFolder(t);
       const kms = await startDevKms({ folder: path.join(folder, "kms"), rest: false });
       t.after(() => kms.close());
       const { client } = clientsOf(t, folder, kms.kmipAddress, kms.clientFiles);

@@ -1,66 +1,18 @@
-/**
- * PyKMIP for tests: a KMIP server and a KMIP client that nobody here wrote, in a Python environment of their own,
- * which is made at the first use and kept in .venv/ of the checkout.
- */
-import { execFile, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+/** PyKMIP for tests: a KMIP server and a KMIP client that nobody here wrote, in a Python environment of their own. */
+import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { promisify } from "node:util";
 import type { VersionText } from "../../src/kmip/version.ts";
 import { type Authority, type CertificateFiles, writeCertificateFiles } from "../devkms/certificates.ts";
-import { converse, type Conversation } from "./conversation.ts";
+import type { Conversation } from "./conversation.ts";
+import { preparePython, startPython as startScript } from "./python.ts";
 
-const run = promisify(execFile);
-const checkout = path.resolve(import.meta.dirname, "../..");
-const requirement = "PyKMIP==0.11.0";
-const environment = path.join(checkout, ".venv", "pykmip-0.11.0");
-
-function pythonOf(folder: string): string {
-  return path.join(folder, "bin", "python");
-}
-
-/** Whether this machine has a Python that can make an environment. */
-export async function hasPython(): Promise<boolean> {
-  return run("python3", ["-c", "import venv, ensurepip"]).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function works(): Promise<boolean> {
-  if (!existsSync(environment)) return false;
-  const check = ["-c", "import kmip.services.server, kmip.pie.client"];
-  return run(pythonOf(environment), check).then(
-    () => true,
-    () => false,
-  );
-}
-
-/**
- * The interpreter of an environment with PyKMIP in it, made where there is none that works. Made aside and renamed into
- * place, so that an interrupted or a second run never meets half of one.
- */
-export async function preparePyKmip(): Promise<string> {
-  if (await works()) return pythonOf(environment);
-  const aside = `${environment}.${process.pid}`;
-  await mkdir(path.dirname(environment), { recursive: true });
-  await run("python3", ["-m", "venv", aside]);
-  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement];
-  await run(pythonOf(aside), pip);
-  await rm(environment, { recursive: true, force: true });
-  await rename(aside, environment);
-  return pythonOf(environment);
+/** The interpreter of an environment with PyKMIP in it. */
+export function preparePyKmip(): Promise<string> {
+  return preparePython("PyKMIP==0.11.0", "kmip.services.server, kmip.pie.client");
 }
 
 function startPython(python: string, script: string, args: readonly string[]): Conversation {
-  const file = path.join(import.meta.dirname, script);
-  // A process group of its own: PyKMIP's server starts helpers, which end with it.
-  const child = spawn(python, ["-W", "ignore", file, ...args], {
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  return converse(child, "PyKMIP");
+  return startScript(python, script, args, "PyKMIP");
 }
 
 /** A running PyKMIP server. */

@@ -1,8 +1,7 @@
 /** The log: both formats, what is escaped, what is redacted, errors as fields, and repeats folded by the minute. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { PassThrough, Writable } from "node:stream";
 import { test } from "node:test";
@@ -10,6 +9,7 @@ import type { TestContext } from "node:test";
 import { ProviderError } from "../../src/errors.ts";
 import { createLogger } from "../../src/log/log.ts";
 import type { Logger, LoggerOptions } from "../../src/log/log.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 
 interface Log {
   readonly logger: Logger;
@@ -443,8 +443,7 @@ test("lines that a stream refuses are counted, and reported with the reason when
 });
 
 test("a full disk: what was not written is counted, and no line is torn", { skip: isRootMissing() }, (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "okms-log-"));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const script = `
     const { createLogger } = await import(${JSON.stringify(path.resolve("src/log/log.ts"))});
     const logger = createLogger({ level: "info", format: "json" });

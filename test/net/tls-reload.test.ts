@@ -35,8 +35,10 @@ interface Watched {
   readonly watch: TlsWatch;
   readonly files: TlsFiles;
   readonly folder: string;
-  /** What was told, in order: `material CERT`, `refused REASON`, `expiry FILE DAYS`. */
+  /** What was told, in order: `material CERT`, `refused REASON`, `mended`, `expiry FILE DAYS`. */
   readonly told: string[];
+  /** Every refusal, news or not. */
+  readonly refusals: string[];
   /** Resolves when `count` things have been told. */
   untilTold(count: number): Promise<void>;
 }
@@ -51,6 +53,7 @@ async function watched(t: TestContext, first?: IssuedCertificate, intervalMs = 1
   };
   if (first !== undefined) await writeCertificateFiles(folder, first, authority.caPem);
   const told: string[] = [];
+  const refusals: string[] = [];
   let wake = nothing;
   const tell = (what: string): void => {
     told.push(what);
@@ -61,9 +64,11 @@ async function watched(t: TestContext, first?: IssuedCertificate, intervalMs = 1
     onMaterial: (material) => {
       tell(`material ${material.cert.toString()}`);
     },
-    onRefused: (error) => {
-      tell(`refused ${error.message.replaceAll(`${folder}/`, "")}`);
+    onRefused: (error, isNews) => {
+      refusals.push(error.message);
+      if (isNews) tell(`refused ${error.message.replaceAll(`${folder}/`, "")}`);
     },
+    onMended: () => tell("mended"),
     onExpiry: ({ file, days }: Expiry) => {
       tell(`expiry ${path.basename(file)} ${days}`);
     },
@@ -77,6 +82,7 @@ async function watched(t: TestContext, first?: IssuedCertificate, intervalMs = 1
     files,
     folder,
     told,
+    refusals,
     async untilTold(number) {
       while (told.length < number)
         await new Promise<void>((resolve) => {
@@ -138,6 +144,20 @@ test("a bad set is refused with its reason, once, and the old one stays", async 
   await writeFile(files.cert, "rubbish as well");
   await untilTold(3);
   assert.match(told[2] ?? "", /^refused cert\.pem: is not PEM.*; key\.pem: is not PEM/);
+});
+
+test("a bad set is reported at every read, and its end once, where the files in use are back", async (t) => {
+  const first = await issue();
+  const { watch, files, told, refusals, untilTold } = await watched(t, first, 1);
+  await watch.start();
+  await writeFile(files.key, "rubbish");
+  while (refusals.length < 5) await new Promise(setImmediate);
+  assert.equal(told.length, 2);
+  await writeFile(files.key, first.key);
+  await untilTold(3);
+  assert.equal(told[2], "mended");
+  assert.equal(await watch.reload(), "unchanged");
+  assert.equal(told.length, 3);
 });
 
 test("a reload tells again what is wrong, each time", async (t) => {

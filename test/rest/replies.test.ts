@@ -67,6 +67,18 @@ for (const [what, call, body, message] of badCalls)
     });
   });
 
+/** What a proxy shows to people. */
+const loginPage: Reply = (_, response) =>
+  void response.setHeader("content-type", "text/html").end("\n<!DOCTYPE html><title>Sign in</title>");
+
+test("a login page in place of a reply is told as one", async (t) => {
+  const encryptor = await start(t, loginPage);
+  await assert.rejects(
+    encryptor.encrypt(seed, keyId, within(5_000)),
+    withCode("REST_BODY", /\(an HTML page, as of a proxy or a login\)/),
+  );
+});
+
 const key = {
   id: keyId,
   name: "kek",

@@ -53,7 +53,6 @@ function errorOf(status: number, body: unknown, headers = {}): ReturnType<typeof
 const strangeBodies: readonly (readonly [string, unknown])[] = [
   ["nothing", new Uint8Array()],
   ["bytes that are not UTF-8", new Uint8Array([0xff, 0xfe])],
-  ["HTML", Buffer.from("<html>Bad Gateway</html>")],
   ["null", null],
   ["a list", [1, 2]],
   ["fields of other types", { error_code: "1", error_id: 2, errors: "no", request_id: [] }],
@@ -66,6 +65,14 @@ for (const [what, body] of strangeBodies)
     assert.equal(error.message, "encrypt answered by kms:443 with status 502");
     assert.equal(error.retryable, true);
   });
+
+test("an error reply that is an HTML page says so, and nothing of the page", () => {
+  const { message } = errorOf(502, Buffer.from("<html>Bad Gateway</html>"));
+  assert.equal(
+    message,
+    "encrypt answered by kms:443 with status 502 and an HTML page, as of a proxy or a load balancer",
+  );
+});
 
 test("the request id of a reply's header is used where the body has none", () => {
   assert.equal(errorOf(500, {}, { "x-request-id": "abc-1" }).requestId, "abc-1");

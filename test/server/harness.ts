@@ -2,9 +2,7 @@
  * What the tests of server/ share: a server with a local encryptor on a socket in a temporary folder, a log and
  * metrics that remember, and clients that this project did not write.
  */
-import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
 import { proveEncrypts } from "../../src/encryptors/prove-encrypts.ts";
@@ -25,8 +23,11 @@ import type { KeyStatus, KeyStatusOptions } from "../../src/server/key/key-statu
 import { createKeyStatus } from "../../src/server/key/key-status.ts";
 import type { KmsServer, KmsServerOptions } from "../../src/server/rpc/server.ts";
 import { createKmsServer } from "../../src/server/rpc/server.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 import type { LocalEncryptor } from "./local-encryptor.ts";
 import { createLocalEncryptor } from "./local-encryptor.ts";
+
+export { temporaryFolder } from "../support/temporary-folder.ts";
 
 export interface LogLine {
   readonly level: LogLevel;
@@ -75,15 +76,6 @@ export function createMemoryLogger(): MemoryLogger {
       });
     },
   };
-}
-
-/** A folder that is removed when the test ends. */
-export function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "okms-"));
-  t.after(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
-  return folder;
 }
 
 export interface Harness {

@@ -44,7 +44,7 @@ async function start(
     status: { snapshot: () => change.snapshot ?? well },
     metrics: createMetrics({ version: "test", protocol: "kmip" }),
     logger,
-    listening: () => true,
+    reach: () => "listening",
     ...change,
   });
   t.after(() => endpoint.close());
@@ -82,7 +82,7 @@ describe("/livez", () => {
   });
 
   test("is 503 while the socket is not listened on", async (t) => {
-    const { url } = await start(t, { listening: () => false });
+    const { url } = await start(t, { reach: () => "missing" });
     assert.equal((await get(`${url}/livez`)).status, 503);
   });
 });
@@ -105,8 +105,19 @@ describe("/readyz", () => {
   }
 
   test("is 503 while the socket is not listened on, though the key is well", async (t) => {
-    const { url } = await start(t, { listening: () => false });
+    const { url } = await start(t, { reach: () => "missing" });
     assert.equal((await get(`${url}/readyz`)).status, 503);
+  });
+
+  test("is 503 while another process has the socket, and /livez is 200: a restart would take it back", async (t) => {
+    const { url } = await start(t, { reach: () => "taken over" });
+    const { status, text } = await get(`${url}/readyz`);
+    assert.deepEqual([status, text], [503, "another process has taken over the socket\n"]);
+    assert.match(
+      (await get(`${url}/readyz?verbose`)).text,
+      /^\[-\]socket failed: another process has taken over the socket$/m,
+    );
+    assert.equal((await get(`${url}/livez`)).status, 200);
   });
 
   test("lists the parts when asked to be verbose, the key as its hash", async (t) => {

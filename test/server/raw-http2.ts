@@ -83,7 +83,7 @@ export async function replyOf(stream: ClientHttp2Stream): Promise<RawReply> {
 }
 
 /** Frames of HTTP/2 (RFC 9113, section 4.1) made by hand, for what node:http2 would not send. */
-const preface = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), http2Frame(4, 0, 0)]);
+export const preface = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), http2Frame(4, 0, 0)]);
 
 function http2Frame(
   type: number,
@@ -97,6 +97,14 @@ function http2Frame(
   head.writeUInt8(flags, 4);
   head.writeUInt32BE(stream, 5);
   return Buffer.concat([head, payload]);
+}
+
+/** The types of the frames in `bytes`. */
+export function frameTypes(bytes: Buffer): number[] {
+  const types: number[] = [];
+  for (let at = 0; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3))
+    types.push(bytes.readUInt8(at + 3));
+  return types;
 }
 
 function literal(name: readonly number[], value: string): Buffer {

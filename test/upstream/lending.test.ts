@@ -1,5 +1,6 @@
 /** Lending: never twice, first come first served, and a caller that leaves disturbs nobody. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { ProviderError, TimeoutError } from "../../src/errors.ts";
@@ -87,11 +88,26 @@ test("A caller whose time is over while all connections are in use hears so, and
   await assert.rejects(impatient, (error) => {
     assert.ok(error instanceof TimeoutError);
     assert.equal(error.phase, "checkout");
-    assert.match(error.message, /waiting for a connection to .*: all of them were in use/);
+    assert.match(error.message, /waiting for a connection to .*: all of them were in use \(1\)$/);
     return true;
   });
   await first.release();
   assert.equal(await patient, 7);
+});
+
+test("A caller whose time is over while others cannot be opened hears that more of them would not help", async () => {
+  await using server = await startEchoServer();
+  let dials = 0;
+  const prepare = async (_: unknown, signal: AbortSignal): Promise<void> => {
+    dials += 1;
+    if (dials > 1) await once(signal, "abort");
+  };
+  await using upstream = connectTo([server], { maxConnections: 2, prepare });
+  const first = await hold(upstream);
+  await assert.rejects(hold(upstream, within(50)), {
+    message: /all of them were in use \(1\), and 1 more could not be opened in that time$/,
+  });
+  await first.release();
 });
 
 test("A caller that leaves does not end the dial that others wait for", async () => {

@@ -4,6 +4,7 @@
  */
 import { apiPath, parseObjectKey } from "../../etcd/object-key.ts";
 import { internalResources } from "../../etcd/builtin-resources.ts";
+import { shellWord } from "../../text/quote.ts";
 
 const options = {
   apiVersion: "v1",
@@ -26,9 +27,5 @@ export function deletionCommand(
   const group = object.resource.split(".").slice(1).join(".");
   const path = apiPath(object) ?? apiPath(object, apiVersions.get(object.resource) ?? `${group}/VERSION`);
   if (path === undefined || (group === "" && apiPath(object) === undefined)) return undefined;
-  return `echo ${shellQuote(JSON.stringify(options))} | kubectl delete --raw ${shellQuote(path)} -f -`;
-}
-
-function shellQuote(text: string): string {
-  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  return `echo ${shellWord(JSON.stringify(options))} | kubectl delete --raw ${shellWord(path)} -f -`;
 }

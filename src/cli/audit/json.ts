@@ -1,6 +1,6 @@
 /** An audit for programs: docs/audit.md has the fields. */
 import { coldStartDecrypts, type Count, type Group, type Holdings } from "../../etcd/inventory.ts";
-import { failureText } from "../etcd/failure.ts";
+import { failureText } from "../render.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
 import type { Audit, FailedSource, SourceReport } from "./report.ts";

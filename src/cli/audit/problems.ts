@@ -1,5 +1,6 @@
 /** What is not as it should be in what a source holds: the reasons for exit code 1. */
 import type { Group, Holdings, Inventory } from "../../etcd/inventory.ts";
+import { amount } from "../render.ts";
 import { isOf, type Provider, type Rules } from "./rules.ts";
 import type { VerifyResult } from "./verify.ts";
 
@@ -31,11 +32,6 @@ export function describeGroup({ kind, provider, keyId }: Pick<Group, "kind" | "p
   if (kind === "plaintext") return "plaintext";
   const name = `${kind.replace("-", " ")} ${provider}`;
   return keyId === "" ? name : `${name}, key ${keyId}`;
-}
-
-/** A number with its noun: `1 secret`, `3 secrets`. Resources are plurals already. */
-export function amount(count: number, noun: string): string {
-  return `${count} ${count === 1 && noun.endsWith("s") && !noun.includes(".") ? noun.slice(0, -1) : noun}`;
 }
 
 /** Judges what is current; old revisions are history. @param rules undefined: what is not encrypted is judged by its neighbours */

@@ -1,10 +1,9 @@
 /** An audit for people: a table of what is encrypted by what, then what is not as it should be. */
 import { coldStartDecrypts, type Count, type Group, type Holdings } from "../../etcd/inventory.ts";
-import { failureText } from "../etcd/failure.ts";
-import { printable } from "../etcd/printable.ts";
+import { amount, failureText, printable, tableLines } from "../render.ts";
 import { deletionCommand } from "./deletion.ts";
 import type { KeyVerdict, Need } from "./key-verdict.ts";
-import { amount, describeGroup } from "./problems.ts";
+import { describeGroup } from "./problems.ts";
 import type { FailedSource, SourceReport } from "./report.ts";
 import type { UnreadableValue, VerifyResult } from "./verify.ts";
 
@@ -51,7 +50,9 @@ function headline({ source, facts, inventory }: SourceReport): string {
   return `${source}: ${parts.join(", ")}`;
 }
 
-const header = ["RESOURCE", "PROVIDER", "KEY", "OBJECTS", "DEK SOURCES", "REVISIONS"] as const;
+const header = ["RESOURCE", "PROVIDER", "KEY", "OBJECTS", "DEK SOURCES", "REVISIONS"];
+/** Of {@link header}, the columns that are numbers. */
+const numbers = [3, 4];
 
 /** What is encrypted, and what lies beside it in plaintext; other plaintext is one row. */
 function table({ groups }: Holdings): string[] {
@@ -61,12 +62,12 @@ function table({ groups }: Holdings): string[] {
   const isShown = ({ resource, kind }: Group): boolean =>
     kind !== "plaintext" || resource === "secrets" || encrypted.has(resource);
   const rest = groups.filter((group) => !isShown(group));
-  const rows: string[][] = [[...header], ...groups.filter(isShown).flatMap(rowsOf)];
+  const rows = [header, ...groups.filter(isShown).flatMap(rowsOf)];
   if (rest.length > 0) {
     const objects = rest.reduce((sum, group) => sum + group.objects, 0);
     rows.push([amount(rest.length, "other resources"), "plaintext", "", String(objects), "", ""]);
   }
-  return align(rows);
+  return tableLines(rows, numbers);
 }
 
 /** Most DEK sources of a group that have rows of their own. */
@@ -97,20 +98,6 @@ function revisions({ oldestRevision, newestRevision }: Count): string {
   return oldestRevision === newestRevision ? String(oldestRevision) : `${oldestRevision}–${newestRevision}`;
 }
 
-const numbers: ReadonlySet<number> = new Set([3, 4]);
-
-function align(rows: readonly (readonly string[])[]): string[] {
-  const widths = header.map((_title, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) =>
-        numbers.has(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
-      )
-      .join("  ")
-      .trimEnd(),
-  );
-}
-
 function coldStart(holdings: Holdings): string {
   const calls = coldStartDecrypts(holdings);
   return `${amount(calls, "DEK sources")}: at its next cold start kube-apiserver asks for ${amount(calls, "Decrypts")}`;
@@ -123,7 +110,7 @@ function oldRevisions(old: Holdings): string[] {
   return [
     "",
     "Old revisions, of objects that were changed or deleted since:",
-    ...align([[...header], ...encrypted.flatMap(rowsOf)]),
+    ...tableLines([header, ...encrypted.flatMap(rowsOf)], numbers),
     "",
   ];
 }

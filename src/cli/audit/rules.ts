@@ -2,9 +2,9 @@
 import { internalResources } from "../../etcd/builtin-resources.ts";
 import type { Group } from "../../etcd/inventory.ts";
 import { ProviderError } from "../../errors.ts";
-import { readFailure } from "../../net/pem.ts";
-import { readBounded } from "../../net/pem.ts";
+import { readBounded, readFailure } from "../../net/pem.ts";
 import { readEncryptionConfiguration, type Resource } from "../check/encryption-config-file.ts";
+import { splitName } from "../check/encryption-config-resources.ts";
 
 /** A provider, as it shows in the prefix of a value. */
 export interface Provider {
@@ -42,8 +42,8 @@ export async function readRules(file: string): Promise<Rules> {
   return rulesOf(read.resources);
 }
 
-/** The rules of a configuration. A resource has those of the first entry that names it, or a wildcard for it. */
-export function rulesOf(entries: readonly Resource[]): Rules {
+/** A resource has those of the first entry that names it, or a wildcard for it. */
+function rulesOf(entries: readonly Resource[]): Rules {
   return (resource) => {
     const entry = internalResources.has(resource)
       ? undefined
@@ -56,9 +56,7 @@ export function rulesOf(entries: readonly Resource[]): Rules {
 
 function isMatch(pattern: string, resource: string): boolean {
   if (pattern === resource || pattern === "*.*") return true;
-  if (!pattern.startsWith("*.")) return false;
-  const group = resource.includes(".") ? resource.slice(resource.indexOf(".") + 1) : "";
-  return pattern.slice(2) === group;
+  return pattern === `*.${splitName(resource).group}`;
 }
 
 /** One for each name: a provider with several keys reads them all, and writes with the first. */

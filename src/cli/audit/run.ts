@@ -3,7 +3,7 @@ import { createOpener } from "../../etcd/opener.ts";
 import type { KmsSettings } from "../etcd/kms.ts";
 import { withKms } from "../etcd/open-kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
-import { openSources, type SourceSettings } from "../etcd/sources.ts";
+import { openSources, type SourceIo, type SourceSettings } from "../etcd/sources.ts";
 import { renderJson } from "./json.ts";
 import { judgeKey } from "./key-verdict.ts";
 import { renderHeadline, renderReport, renderVerdict } from "./render.ts";
@@ -25,19 +25,12 @@ export interface AuditOptions {
   readonly textfile: string | undefined;
 }
 
-/** Where it reads and writes. */
-export interface AuditIo {
-  readonly stdin: NodeJS.ReadableStream;
-  readonly stdout: NodeJS.WritableStream;
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
-}
-
 /**
  * Audits.
  * @returns the exit code: 0 where everything is as it should be, else 1
  * @throws CONFIG where the EncryptionConfiguration cannot be used
  */
-export async function runAudit(options: AuditOptions, io: AuditIo): Promise<number> {
+export async function runAudit(options: AuditOptions, io: SourceIo): Promise<number> {
   const rules =
     options.encryptionConfig === undefined ? undefined : await readRules(options.encryptionConfig);
   return withKms(options.kms, io.stderr, async (kms) => {

@@ -1,7 +1,7 @@
 /** An audit as metrics for node_exporter's textfile collector: a file that is replaced as a whole. */
 import { Gauge, Registry } from "@prometheus-io/client";
 import { ProviderError } from "../../errors.ts";
-import { coldStartDecrypts, type Group } from "../../etcd/inventory.ts";
+import { coldStartDecrypts } from "../../etcd/inventory.ts";
 import { replaceFile } from "../../process/replace-file.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
 import type { Audit } from "./report.ts";
@@ -25,12 +25,12 @@ export async function writeTextfile(file: string, audit: Audit): Promise<void> {
 }
 
 /** In the Prometheus text format. */
-export async function renderMetrics({ sources, isGood }: Audit, now = new Date()): Promise<string> {
+export async function renderMetrics({ sources, isGood }: Audit): Promise<string> {
   const registry = new Registry();
   const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]): Gauge<Label> =>
     new Gauge({ name: `${prefix}${name}`, help, labelNames, registers: [registry] });
   gauge("ok", "1 where everything was as it should be.").set(isGood ? 1 : 0);
-  gauge("time_seconds", "When the audit ended, in Unix time.").set(Math.floor(now.getTime() / 1000));
+  gauge("time_seconds", "When the audit ended, in Unix time.").set(Math.floor(Date.now() / 1000));
   const read = gauge("source_read", "1 where the source could be read.", "source");
   const objects = gauge(
     "objects",
@@ -51,19 +51,11 @@ export async function renderMetrics({ sources, isGood }: Audit, now = new Date()
     const { source } = report;
     read.set({ source }, "error" in report ? 0 : 1);
     if ("error" in report) continue;
-    for (const group of report.inventory.current.groups)
-      objects.set({ source, ...labelsOf(group) }, group.objects);
-    deks.set({ source }, coldStartDecrypts(report.inventory.current));
+    const { current } = report.inventory;
+    for (const { resource, kind, provider, keyId, objects: count } of current.groups)
+      objects.set({ source, resource, kind, provider, key_id_hash: keyIdHash(keyId) }, count);
+    deks.set({ source }, coldStartDecrypts(current));
     for (const { kind, objects: count } of report.problems) problems.inc({ source, problem: kind }, count);
   }
   return registry.metrics();
-}
-
-function labelsOf({
-  resource,
-  kind,
-  provider,
-  keyId,
-}: Group): Record<"resource" | "kind" | "provider" | "key_id_hash", string> {
-  return { resource, kind, provider, key_id_hash: keyIdHash(keyId) };
 }

@@ -23,7 +23,7 @@ export async function checkEarlierValue(
     // Root checks what the plugin's own user wrote.
     samples = await file.read({ isOwnerTrusted: true });
   } catch (error) {
-    const why = `cannot read ${file.path}: ${toProviderError(error).message}`;
+    const why = `cannot read ${file.path}: ${error instanceof Error ? error.message : String(error)}`;
     return warning(name, why, "give the folder of --state-dir to the plugin's user, mode 0700");
   }
   const sample = samples.find((one) => one.protocol === encryptor.protocol && one.keyId === keyId);

@@ -30,7 +30,7 @@ export function checkResources(entries: readonly Resource[]): Finding {
 }
 
 function complaintAbout(resource: string): string | undefined {
-  const { kind, group } = split(resource);
+  const { resource: kind, group } = splitName(resource);
   if (looksLikeKey(resource)) return `${quote(resource)} is not the name of a resource`;
   if (resource !== resource.toLowerCase()) return `${quote(resource)} holds capital letters`;
   if (resource === "*") return `"*" must be written "*." (the core group) or "*.*" (all)`;
@@ -45,18 +45,20 @@ function complaintAbout(resource: string): string | undefined {
 function overlap(resources: readonly string[]): string | undefined {
   const twice = resources.find((one, index) => resources.indexOf(one) !== index);
   if (twice !== undefined) return `${quote(twice)} is there twice`;
-  const parts = resources.map(split);
+  const parts = resources.map(splitName);
   const wildcard = parts.find(
-    ({ kind, group }, index) =>
-      kind === "*" && parts.some((other, at) => at !== index && (group === "*" || other.group === group)),
+    ({ resource, group }, index) =>
+      resource === "*" && parts.some((other, at) => at !== index && (group === "*" || other.group === group)),
   );
   if (wildcard === undefined) return undefined;
-  return `${quote(`${wildcard.kind}.${wildcard.group}`)} hides others of the same list`;
+  return `${quote(`${wildcard.resource}.${wildcard.group}`)} hides others of the same list`;
 }
 
-/** `deployments.apps` is the kind `deployments` of the group `apps`; `secrets` is of the core group, which is empty. */
-function split(resource: string): { readonly kind: string; readonly group: string } {
-  const at = resource.indexOf(".");
-  if (at === -1) return { kind: resource, group: "" };
-  return { kind: resource.slice(0, at), group: resource.slice(at + 1) };
+/**
+ * The name of a resource, or a wildcard, in its parts: `deployments.apps` is `deployments` of the group `apps`; `secrets` is
+ * of the core group, which is empty; `*` is all.
+ */
+export function splitName(text: string): { readonly resource: string; readonly group: string } {
+  const [resource = "", ...group] = text.split(".");
+  return { resource, group: group.join(".") };
 }

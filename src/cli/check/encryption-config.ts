@@ -9,7 +9,7 @@ import { quote, quotePath } from "../../text/quote.ts";
 import { absoluteSock, endpointOf, parseEndpoint } from "../kms-endpoint.ts";
 import { readEncryptionConfiguration, type KmsProvider, type Resource } from "./encryption-config-file.ts";
 import { checkResources } from "./encryption-config-resources.ts";
-import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
+import { allSkipped, failed, ok, warning, type Finding } from "./finding.ts";
 
 /** The checks that need a file that can be read and a provider that leads here. */
 const later = [
@@ -42,7 +42,7 @@ export async function checkEncryptionConfig(path: string, plugin: Plugin): Promi
         `${quotePath(path)}: ${readFailure(error)}`,
         "give --encryption-config the path that kube-apiserver has",
       ),
-      ...skip("api provider", ...later),
+      ...allSkipped(["api provider", ...later], earlierFailed),
     ];
   }
   return checkEncryptionConfigText(text, plugin);
@@ -53,12 +53,16 @@ export function checkEncryptionConfigText(text: string, plugin: Plugin): Finding
   const read = readEncryptionConfiguration(text);
   if ("complaints" in read) {
     const advice = "`config encryption-configuration` prints one that is right";
-    return [failed("api file", read.complaints.join("; "), advice), ...skip("api provider", ...later)];
+    return [
+      failed("api file", read.complaints.join("; "), advice),
+      ...allSkipped(["api provider", ...later], earlierFailed),
+    ];
   }
   const providers = read.resources.flatMap((resource) => resource.kms);
   const own = providers.filter((provider) => leadsTo(provider, plugin.sock));
   const [first] = own;
-  if (first === undefined) return [fileRead, noProvider(providers, plugin.sock), ...skip(...later)];
+  if (first === undefined)
+    return [fileRead, noProvider(providers, plugin.sock), ...allSkipped(later, earlierFailed)];
   return [
     fileRead,
     ok("api provider", `${quote(first.name ?? "")} at ${first.path} leads to ${plugin.sock}`),
@@ -71,19 +75,12 @@ export function checkEncryptionConfigText(text: string, plugin: Plugin): Finding
   ];
 }
 
+const earlierFailed = "an earlier check of the file failed";
 const fileRead = ok("api file", "an EncryptionConfiguration that kube-apiserver can read");
-
-function skip(...names: readonly string[]): Finding[] {
-  return names.map((name) => skipped(name, "an earlier check of the file failed"));
-}
 
 function leadsTo({ endpoint }: KmsProvider, sock: string): boolean {
   const parsed = parseEndpoint(endpoint ?? "");
-  return "sock" in parsed && samePath(parsed.sock, sock);
-}
-
-function samePath(a: string, b: string): boolean {
-  return plainPath(a) === plainPath(b);
+  return "sock" in parsed && plainPath(parsed.sock) === plainPath(sock);
 }
 
 /** `/var/run` is `/run` on every Linux that has systemd. */

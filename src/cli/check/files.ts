@@ -1,13 +1,14 @@
 /** The files of mutual TLS: readable, belonging together, valid today, in the right order, and fit for a client. */
 import { X509Certificate } from "node:crypto";
-import { toProviderError } from "../../errors.ts";
+import { ProviderError, toProviderError } from "../../errors.ts";
 import { certificateBlocks } from "../../net/pem.ts";
 import { checkTlsBytes, dateProblem, oneLine, readTlsFiles } from "../../net/tls.ts";
 import type { TlsBytes, TlsFiles, TlsMaterial } from "../../net/tls.ts";
 import { isVersion1, missingUsage } from "../../net/x509-usage.ts";
 import { quotePath } from "../../text/quote.ts";
+import { amount } from "../render.ts";
 import { selinuxAdvice } from "../selinux.ts";
-import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
+import { allSkipped, failed, ok, warning, type Finding } from "./finding.ts";
 
 const dayMs = 86_400_000;
 /** From here on a certificate's end is worth a warning, as in docs/alerts.yaml. */
@@ -23,51 +24,46 @@ export interface FilesChecked {
 }
 
 /** Checks the files, from their paths to their order. */
-export async function checkFiles(files: TlsFiles, now = new Date()): Promise<FilesChecked> {
+export async function checkFiles(files: TlsFiles): Promise<FilesChecked> {
   const findings: Finding[] = [];
-  const bytes = await attempt(() => readTlsFiles(files));
-  if ("failure" in bytes) {
+  const bytes = await readTlsFiles(files).catch(toProviderError);
+  if (bytes instanceof ProviderError) {
     const advice = "give --client-cert, --client-key and --ca the paths of files that serve's user may read";
-    const more = bytes.failure.includes("permission denied") ? selinuxAdvice() : "";
+    const more = bytes.message.includes("permission denied") ? selinuxAdvice() : "";
     findings.push(
-      failed("files", bytes.failure, `${advice}${more}`),
-      ...skip(["pair", "dates", "chain"], "files"),
+      failed("files", bytes.message, `${advice}${more}`),
+      ...allSkipped(["pair", "dates", "chain"], "files failed"),
     );
     return { findings };
   }
   const count = new Set(Object.values(files).filter((file) => file !== undefined)).size;
   const user = process.getuid?.() ?? "unknown";
-  findings.push(ok("files", `${count} ${count === 1 ? "file" : "files"}, readable by uid ${user}`));
-  const checked = await attempt(() => checkTlsBytes(files, bytes.value));
-  if ("failure" in checked) {
+  findings.push(ok("files", `${amount(count, "files")}, readable by uid ${user}`));
+  const material = checkedMaterial(files, bytes);
+  if (material instanceof ProviderError) {
     const advice =
       "each file must hold what its flag says; the private key must be the one that the certificate was issued for";
-    findings.push(failed("pair", checked.failure, advice), ...skip(["dates", "chain"], "pair"));
+    findings.push(failed("pair", material.message, advice), ...allSkipped(["dates", "chain"], "pair failed"));
     return { findings };
   }
-  const material = checked.value;
   findings.push(ok("pair", "the private key belongs to the certificate"));
-  findings.push(checkDates(material, now), checkChain(files, material, bytes.value));
+  findings.push(checkDates(material), checkChain(files, material, bytes));
   findings.push(...checkUsage(files, material), ...checkPins(files, material));
   return { findings, material };
-}
-
-function skip(names: readonly string[], because: string): Finding[] {
-  return names.map((name) => skipped(name, `${because} failed`));
 }
 
 const renewAdvice = "have a new certificate issued; serve loads it without a restart";
 const clockAdvice = "set the clock of this host, or wait until the certificate is valid";
 
-function checkDates(material: TlsMaterial, now: Date): Finding {
-  const problem = dateProblem(material, now);
+function checkDates(material: TlsMaterial): Finding {
+  const problem = dateProblem(material);
   if (problem.length > 0) {
     const isEarly = problem.every((one) => one.includes("not valid before"));
     return failed("dates", problem.join("; "), isEarly ? clockAdvice : renewAdvice);
   }
   const first = material.notAfter.toSorted((a, b) => a.notAfter.getTime() - b.notAfter.getTime())[0];
   if (first === undefined) return ok("dates", "no certificate that could expire");
-  const days = Math.floor((first.notAfter.getTime() - now.getTime()) / dayMs);
+  const days = Math.floor((first.notAfter.getTime() - Date.now()) / dayMs);
   const text = `${quotePath(first.file)} expires first, in ${days} days (${first.notAfter.toISOString()})`;
   if (days >= soonDays) return ok("dates", text);
   return warning("dates", text, renewAdvice);
@@ -147,12 +143,10 @@ function nameOf(subject: string | undefined): string {
   return oneLine(subject).slice(0, maxNameLength);
 }
 
-type Attempt<T> = { readonly value: T } | { readonly failure: string };
-
-async function attempt<T>(step: () => T | Promise<T>): Promise<Attempt<T>> {
+function checkedMaterial(files: TlsFiles, bytes: TlsBytes): TlsMaterial | ProviderError {
   try {
-    return { value: await step() };
+    return checkTlsBytes(files, bytes);
   } catch (error) {
-    return { failure: toProviderError(error).message };
+    return toProviderError(error);
   }
 }

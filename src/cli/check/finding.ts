@@ -1,6 +1,6 @@
 /** What a check found, and how findings are printed: a line each for people, one JSON object for programs. */
 
-import { printable } from "../etcd/printable.ts";
+import { amount, printable } from "../render.ts";
 
 /** One check's outcome. */
 export interface Finding {
@@ -34,6 +34,11 @@ export function skipped(name: string, because: string): Finding {
   return { name, status: "skipped", message: because };
 }
 
+/** Several, not tried for the same reason. */
+export function allSkipped(names: readonly string[], because: string): Finding[] {
+  return names.map((name) => skipped(name, because));
+}
+
 /** Whether nothing is wrong. */
 export function hasPassed(findings: readonly Finding[]): boolean {
   return findings.every(({ status }) => status !== "failed");
@@ -64,7 +69,7 @@ export function renderTotal(findings: readonly Finding[]): string {
   const count = (status: Finding["status"]): number => findings.filter((one) => one.status === status).length;
   const wrong = count("failed");
   const warnings = count("warning");
-  const noted = warnings === 0 ? "" : `, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`;
+  const noted = warnings === 0 ? "" : `, ${amount(warnings, "warnings")}`;
   if (wrong === 0) return `all checks passed: ${count("ok")}${noted}\n`;
   return `${wrong} failed, ${count("ok")} passed${noted}, ${count("skipped")} skipped\n`;
 }

@@ -4,13 +4,12 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Config } from "../../config/config.ts";
-import type { CallContext, Encryptor, KeyInfo, KmsEvent, Wrapped } from "../../encryptors/encryptor.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
-import { toProviderError, type ProviderError, RestError } from "../../errors.ts";
+import type { Encryptor, KeyInfo, Wrapped } from "../../encryptors/encryptor.ts";
+import { NetworkError, ProviderError, toProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { contextFor, withEncryptor } from "../encryptor.ts";
 import { dateAdvice, dateWarnings } from "../../server/key/key-dates.ts";
-import { failed, ok, skipped, warning, type Finding } from "./finding.ts";
+import { allSkipped, failed, ok, skipped, warning, type Finding } from "./finding.ts";
 import { checkEarlierValue } from "./earlier-value.ts";
 
 /** The checks of this file, in the order in which they build on one another. */
@@ -22,7 +21,7 @@ const seedBytes = 32;
 
 /** All of this file's checks, not tried. */
 export function skipKey(because: string): Finding[] {
-  return names.map((name) => skipped(name, because));
+  return allSkipped(names, because);
 }
 
 /** What a server has wrapped, for another to unwrap. */
@@ -53,25 +52,18 @@ export async function checkKey(
   other?: Sample,
 ): Promise<KeyChecked> {
   let agreed = "";
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    (event: KmsEvent) => {
-      if (event.type === "connection" && event.change === "opened") agreed = event.message;
-    },
-  );
-  try {
-    encryptor.setTlsMaterial(material);
-    const found = await resolve(encryptor, config);
-    if ("error" in found) return { findings: explainResolve(found.error, agreed, encryptor.protocol) };
-    const { keyId } = found.key;
+  const work = async (encryptor: Encryptor): Promise<KeyChecked> => {
+    const key = await encryptor.resolveKey(contextFor(config)).catch(toProviderError);
+    if (key instanceof ProviderError) return { findings: explainResolve(key, agreed, encryptor.protocol) };
+    const { keyId } = key;
     const { finding, sample } = await roundTrip(encryptor, keyId, config, server);
     const findings = [
       ok("protocol", agreed),
-      ok("key", describeKey(found.key)),
-      ok("kind", found.key.lengthBits === undefined ? "AES" : `AES, ${found.key.lengthBits} bits`),
+      ok("key", describeKey(key)),
+      ok("kind", key.lengthBits === undefined ? "AES" : `AES, ${key.lengthBits} bits`),
       ok("state", "active"),
       ok("usage", "Encrypt and Decrypt"),
-      ...keyDates(found.key),
+      ...keyDates(key),
       finding,
     ];
     if (sample === undefined) return { findings };
@@ -79,28 +71,15 @@ export async function checkKey(
     const earlier = await checkEarlierValue(encryptor, keyId, config.stateDir, contextFor(config));
     if (earlier !== undefined) findings.push(earlier);
     return { findings, sample };
-  } finally {
-    await encryptor.close();
-  }
+  };
+  return withEncryptor(config, material, work, (event) => {
+    if (event.type === "connection" && event.change === "opened") agreed = event.message;
+  });
 }
 
 /** A finding for each date that is near; that the KMS refuses by now is what the round trip shows. */
 function keyDates({ dates = {} }: KeyInfo): Finding[] {
   return dateWarnings(dates).map(({ message }) => warning("key dates", message, dateAdvice));
-}
-
-type Resolved = { readonly key: KeyInfo } | { readonly error: ProviderError };
-
-async function resolve(encryptor: Encryptor, config: Config): Promise<Resolved> {
-  try {
-    return { key: await encryptor.resolveKey(contextFor(config)) };
-  } catch (error) {
-    return { error: toProviderError(error) };
-  }
-}
-
-function contextFor({ timeoutMs }: Config): CallContext {
-  return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
 }
 
 function describeKey({ keyId, name }: KeyInfo): string {
@@ -114,7 +93,7 @@ function explainResolve(error: ProviderError, agreed: string, protocol: Config["
   return names.map((name, index) => {
     // The REST driver checks the usage before the state.
     const isUnseen = index > at || (name === "state" && protocol === "rest");
-    if (index === at) return failed(name, error.message, adviceFor(name, error));
+    if (index === at) return failed(name, error.message, adviceFor(error) ?? advice[name]);
     if (isUnseen) return skipped(name, `${culprit} failed`);
     return ok(name, seenBefore(name, error, agreed));
   });
@@ -139,19 +118,43 @@ const advice: Readonly<Record<Name, string>> = {
   protocol: "compare --protocol and --serv-addr with the KMS, and read its log",
   key: "compare --encryption-key-id or --encryption-key-label (and --okms-id) with the KMS, and this client's rights",
   kind: "make a symmetric AES key for Encrypt and Decrypt, and give its identifier or label",
-  state: "activate the key in the KMS, or choose one that is active",
+  state:
+    "activate it, or have it restored in the KMS; choose another key only if nothing is encrypted with this one",
   usage: "make a key whose usage is both Encrypt and Decrypt",
   "round trip": "let this client certificate use the key for Encrypt and Decrypt, and read the KMS's log",
 };
 
 const busyAdvice = "the KMS is overloaded or failing: try again in a minute, and read its log";
+const slowAdvice =
+  "TLS works, so something listens there: if it is the KMS, it hangs or is slower than --timeout: read its log; else compare --protocol and the port of --serv-addr";
+const certificateAdvice =
+  "have the KMS accept this client certificate: check its CA, its rights and its dates there; else compare --protocol and the port of --serv-addr";
+const pageAdvice =
+  "something other than the API answers, such as a proxy, a load balancer, a login or a KMIP port: compare --protocol and --serv-addr with the KMS";
+
+const refusedAdvice =
+  "the KMS refuses for a reason of its own, which is no word about the key: read its log, or ask its operator";
 
 const nameAdvice =
   "give --serv-addr a name that the server has, no IP address, or --serv-name that name: it compares the name in TLS with the request's";
 
-function adviceFor(name: Name, error: ProviderError): string {
-  if (error instanceof RestError && error.status === 421) return nameAdvice;
-  return isBusy(error) ? busyAdvice : advice[name];
+/** What to do about a failure that says more than the check that it failed; undefined: it does not. */
+function adviceFor(error: ProviderError): string | undefined {
+  if (error.details["status"] === 421) return nameAdvice;
+  if (isBusy(error)) return busyAdvice;
+  if (isElsewhere(error)) return pageAdvice;
+  if (error.kind === "timeout") return slowAdvice;
+  if (error.code === "KMIP_RESULT") return refusedAdvice;
+  return error instanceof NetworkError && error.clientCertificate !== undefined
+    ? certificateAdvice
+    : undefined;
+}
+
+/** A redirect, or a page: it is not the API that answers. */
+function isElsewhere(error: ProviderError): boolean {
+  if (error.code === "REST_BODY") return true;
+  const { status } = error.details;
+  return error.code === "REST_STATUS" && typeof status === "number" && status < 400;
 }
 
 /** The KMS answers, but not now: nothing is known of the key. */
@@ -160,7 +163,8 @@ function isBusy({ code, retryable }: ProviderError): boolean {
 }
 
 function failedCheck(error: ProviderError): Name {
-  if (isBusy(error)) return "protocol";
+  if (isBusy(error) || isElsewhere(error)) return "protocol";
+  if (error.details["operation"] === "Discover Versions") return "protocol";
   const { code, message } = error;
   switch (code) {
     case "KEY_NOT_FOUND":
@@ -195,12 +199,19 @@ async function roundTrip(
     const ended = performance.now();
     if (!seed.equals(opened))
       return { finding: failed(name, otherBytes, "do not use this KMS, and inform its operator") };
-    const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(ended - encrypted)}`;
-    return { finding: ok(name, message), sample: { by, keyId, wrapped, seed } };
+    const decryptMs = ended - encrypted;
+    const message = `Encrypt ${inMs(encrypted - started)}, Decrypt ${inMs(decryptMs)}`;
+    const finding = decryptMs < slowMs ? ok(name, message) : warning(name, message, decryptAdvice);
+    return { finding, sample: { by, keyId, wrapped, seed } };
   } catch (error) {
     return { finding: failed(name, toProviderError(error).message, advice[name]) };
   }
 }
+
+/** A Decrypt that takes longer is worth a warning, in ms; as in docs/alerts.yaml. */
+const slowMs = 1000;
+const decryptAdvice =
+  "kube-apiserver waits 3 s for a Decrypt by default, and makes thousands at its start: check the latency of the KMS and of the network";
 
 const otherBytes = "Decrypt gave other bytes than Encrypt was given";
 

@@ -1,5 +1,4 @@
 /** The socket's path: whether serve could listen there, by the same rules. Changes nothing. */
-import { connect } from "node:net";
 import path from "node:path";
 import type { Config } from "../../config/config.ts";
 import { toProviderError } from "../../errors.ts";
@@ -7,6 +6,7 @@ import {
   checkPathLength,
   decideSocketPath,
   occupiedError,
+  probeListener,
   SocketPathError,
   type SocketState,
 } from "../../server/socket/socket-path.ts";
@@ -56,22 +56,14 @@ function describe(file: string, state: SocketState, replace: boolean): Finding {
   );
 }
 
-function checkAbstract(sock: string): Promise<Finding> {
-  return new Promise((resolve) => {
-    const socket = connect({ path: `\0${sock.slice(1)}` });
-    socket.once("connect", () => {
-      socket.destroy();
-      const advice = "if it is this plugin, `probe` reports its state; else stop it";
-      resolve(warning(name, `a process listens on ${sock}`, advice));
-    });
-    socket.once("error", () => {
-      resolve(
-        warning(
-          name,
-          `${sock} is free; an abstract socket has no permissions: any local process of this network may decrypt`,
-          "use a path, unless only trusted processes share this network namespace",
-        ),
-      );
-    });
-  });
+async function checkAbstract(sock: string): Promise<Finding> {
+  if ((await probeListener(`\0${sock.slice(1)}`)) === "listening") {
+    const advice = "if it is this plugin, `probe` reports its state; else stop it";
+    return warning(name, `a process listens on ${sock}`, advice);
+  }
+  return warning(
+    name,
+    `${sock} is free; an abstract socket has no permissions: any local process of this network may decrypt`,
+    "use a path, unless only trusted processes share this network namespace, and kube-apiserver is 1.32 or later",
+  );
 }

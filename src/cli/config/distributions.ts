@@ -3,10 +3,9 @@
  * the distribution's own configuration. Sources: the references of kubeadm v1beta4, k3s and RKE2.
  */
 import path from "node:path";
-import { Document } from "yaml";
 import { encryptionConfiguration, installPath } from "./encryption-configuration.ts";
 import type { EncryptionConfigurationOptions } from "./encryption-configuration.ts";
-import type { OutputFile } from "./output.ts";
+import { type OutputFile, yamlFile } from "./output.ts";
 
 type Distribution = "kubeadm" | "k3s" | "rke2";
 
@@ -60,7 +59,10 @@ function flagsFor(file: string): { readonly name: string; readonly value: string
 }
 
 function kubeadm(file: string, socketFolders: readonly string[]): OutputFile {
-  const document = new Document({
+  const comment = ` For kubeadm 1.31 or later. A new cluster: part of the file of kubeadm init --config.
+ A running one: merge it into the ClusterConfiguration (kubectl -n kube-system edit configmap kubeadm-config), so
+ that an upgrade keeps it, and then have each host's manifest written: docs/kubeadm.md.`;
+  return yamlFile(`${path.dirname(file)}/cluster-configuration.yaml`, comment, {
     apiVersion: "kubeadm.k8s.io/v1beta4",
     kind: "ClusterConfiguration",
     apiServer: {
@@ -84,10 +86,6 @@ function kubeadm(file: string, socketFolders: readonly string[]): OutputFile {
       ],
     },
   });
-  document.commentBefore = ` For kubeadm 1.31 or later. A new cluster: part of the file of kubeadm init --config.
- A running one: merge it into the ClusterConfiguration (kubectl -n kube-system edit configmap kubeadm-config), so
- that an upgrade keeps it, and then have each host's manifest written: docs/kubeadm.md.`;
-  return { path: `${path.dirname(file)}/cluster-configuration.yaml`, text: render(document) };
 }
 
 function argumentsFor(file: string): string[] {
@@ -96,21 +94,17 @@ function argumentsFor(file: string): string[] {
 
 /** A `+` after a key adds to a list of the main file, where the key alone would replace it. */
 function k3s(file: string): OutputFile {
-  const document = new Document({ "kube-apiserver-arg+": argumentsFor(file) });
-  document.commentBefore = " Then restart k3s, one server after the other.";
-  return { path: "/etc/rancher/k3s/config.yaml.d/okms.yaml", text: render(document) };
+  const comment = " Then restart k3s, one server after the other.";
+  return yamlFile("/etc/rancher/k3s/config.yaml.d/okms.yaml", comment, {
+    "kube-apiserver-arg+": argumentsFor(file),
+  });
 }
 
 function rke2(file: string, socketFolders: readonly string[]): OutputFile {
   const folders = [path.dirname(file), ...socketFolders];
-  const document = new Document({
+  const comment = " Then restart rke2-server, one server after the other.";
+  return yamlFile("/etc/rancher/rke2/config.yaml.d/okms.yaml", comment, {
     "kube-apiserver-arg+": argumentsFor(file),
     "kube-apiserver-extra-mount+": folders.map((folder) => `${folder}:${folder}`),
   });
-  document.commentBefore = " Then restart rke2-server, one server after the other.";
-  return { path: "/etc/rancher/rke2/config.yaml.d/okms.yaml", text: render(document) };
-}
-
-function render(document: Document): string {
-  return document.toString({ lineWidth: 0 });
 }

@@ -2,10 +2,9 @@
  * kube-apiserver's EncryptionConfiguration (apiserver.config.k8s.io/v1) for one plugin, or for two in a rotation by
  * key id: the first provider writes, all of them read.
  */
-import { Document } from "yaml";
 import { formatDuration } from "../../config/settings.ts";
 import { endpointOf } from "../kms-endpoint.ts";
-import type { Instance, OutputFile } from "./output.ts";
+import { type Instance, type OutputFile, yamlFile } from "./output.ts";
 
 /** What of an instance the API server has to know. */
 export type Provider = Pick<Instance, "providerName" | "sock">;
@@ -45,7 +44,7 @@ export function encryptionConfiguration(
   place: { readonly path: string; readonly head: string } = { path: installPath, head: plainHead },
 ): OutputFile {
   const { providers, resources, timeoutMs } = options;
-  const document = new Document({
+  return yamlFile(place.path, `${place.head}${forever}${providers.length > 1 ? rotation : ""}`, {
     apiVersion: "apiserver.config.k8s.io/v1",
     kind: "EncryptionConfiguration",
     resources: [
@@ -67,6 +66,4 @@ export function encryptionConfiguration(
       },
     ],
   });
-  document.commentBefore = `${place.head}${forever}${providers.length > 1 ? rotation : ""}`;
-  return { path: place.path, text: document.toString({ lineWidth: 0 }) };
 }

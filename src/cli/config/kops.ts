@@ -3,9 +3,8 @@
  * `fileAssets` of it, and the EncryptionConfiguration is a secret of kOps'. Source: kOps' cluster specification, and
  * nodeup/pkg/model/kube_apiserver.go for the one folder of the host that its kube-apiserver has.
  */
-import { Document } from "yaml";
 import { encryptionConfiguration, type EncryptionConfigurationOptions } from "./encryption-configuration.ts";
-import { materialFiles, type Instance, type OutputFile } from "./output.ts";
+import { materialFiles, yamlFile, type Instance, type OutputFile } from "./output.ts";
 import { staticPod, type StaticPodOptions } from "./static-pod.ts";
 
 /** The folder that kOps mounts into its kube-apiserver: the socket has to be in it. */
@@ -19,13 +18,12 @@ export function kopsFiles(
 ): OutputFile[] {
   const head = " kops create secret encryptionconfig -f THIS-FILE --name CLUSTER (--force to replace it)";
   const spec = { encryptionConfig: true, fileAssets: assetsOf(instances, pod) };
-  const document = new Document({ spec }, { aliasDuplicateObjects: false });
-  document.commentBefore = ` Merge it into the cluster's specification: kops edit cluster. docs/kops.md has the order.
+  const advice = ` Merge it into the cluster's specification: kops edit cluster. docs/kops.md has the order.
  fileAssets are not secret: anyone who can read the state store can read them. Replace each PASTE by the content of the
  file, or leave the private key out and copy it to the hosts in another way.`;
   return [
     encryptionConfiguration(encryption, { path: "encryption-configuration.yaml", head }),
-    { path: "kops-cluster.yaml", text: document.toString({ lineWidth: 0 }) },
+    yamlFile("kops-cluster.yaml", advice, { spec }),
   ];
 }
 

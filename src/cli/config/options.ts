@@ -7,11 +7,11 @@ import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
 import { checkResources } from "../check/encryption-config-resources.ts";
 import type { Invocation } from "../command.ts";
+import { listOf } from "../etcd/flags.ts";
 import { absoluteSock, checkSockLength } from "../kms-endpoint.ts";
 import { defaults, installsPlugin, kinds, runsPod, type Kind } from "./kinds.ts";
-import { instanceOf } from "./instance.ts";
 import { kopsSocketFolder } from "./kops.ts";
-import { materialFiles, type InstanceOptions } from "./output.ts";
+import { instanceOf, materialFiles, type InstanceOptions } from "./output.ts";
 import { checkNext, nextInstance, readRotation } from "./rotation.ts";
 import type { ConfigOptions } from "./run.ts";
 import { readMatching, readName } from "./words.ts";
@@ -82,20 +82,13 @@ function checkPod(read: SettingsReader, config: Config | undefined): void {
 }
 
 function readResources(read: SettingsReader): string[] {
-  const resources = readList(read.text("resources") ?? "");
+  const resources = listOf(read.text("resources"));
   if (resources.length === 0) read.complain("Invalid value for --resources: it names none");
   const { status, message } = checkResources([
     { path: "--resources", resources, kinds: [], names: [], kms: [] },
   ]);
   if (status === "failed") read.complain(`Invalid value for ${message}`);
   return resources;
-}
-
-function readList(text: string): string[] {
-  return text
-    .split(",")
-    .map((one) => one.trim())
-    .filter((one) => one !== "");
 }
 
 /** The kubelet takes a name as of a host (RFC 1123). */

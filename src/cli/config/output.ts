@@ -1,8 +1,12 @@
 /** What the generators of `config` share: files to install, and the arguments of serve that go into them. */
 import path from "node:path";
+import { Document } from "yaml";
 import type { Config } from "../../config/config.ts";
 import type { Settings } from "../../config/settings.ts";
+import type { ListenAddress } from "../../net/address.ts";
+import type { Invocation } from "../command.ts";
 import { serveFlags } from "../serve-flags.ts";
+import { defaults, type Kind, runsPod } from "./kinds.ts";
 
 /** A file to install. */
 export interface OutputFile {
@@ -10,6 +14,13 @@ export interface OutputFile {
   readonly path: string;
   /** Its content, without the line that names the path. */
   readonly text: string;
+}
+
+/** A YAML file. @param comment stands at its head, each line with a space in front */
+export function yamlFile(file: string, comment: string, content: object): OutputFile {
+  const document = new Document(content, { aliasDuplicateObjects: false });
+  document.commentBefore = comment;
+  return { path: file, text: document.toString({ lineWidth: 0 }) };
 }
 
 /** One plugin process: the running one, or in a rotation by key id the one with the next key. */
@@ -28,12 +39,41 @@ export interface Instance {
 /** A plugin process, whose `config` and arguments only units and Pods need. */
 export type InstanceOptions = Omit<Instance, "config"> & { readonly config: Config | undefined };
 
+/** An instance with the arguments of serve that make it; `overrides` take the place of what was given. */
+export function instanceOf(
+  { settings }: Pick<Invocation, "settings">,
+  kind: Kind,
+  instance: Omit<InstanceOptions, "serveArguments">,
+  overrides: { readonly "encryption-key-id"?: string; readonly httpAddr?: ListenAddress | undefined } = {},
+): InstanceOptions {
+  const { config, sock } = instance;
+  const { httpAddr = config?.httpAddr ?? defaultHttpAddr(kind), ...flags } = overrides;
+  const state = config && stateFolder(config);
+  const given = {
+    ...flags,
+    ...(config && materialFiles(config)),
+    ...(state !== undefined && { "state-dir": state }),
+    ...(httpAddr !== undefined && { "http-addr": httpAddr.name }),
+    sock,
+  };
+  return {
+    ...instance,
+    config: config === undefined ? undefined : { ...config, httpAddr },
+    serveArguments: serveArguments(settings, given),
+  };
+}
+
+/** A Pod's liveness is asked for over HTTP: there has to be something to ask. */
+export function defaultHttpAddr(kind: Kind): ListenAddress | undefined {
+  return runsPod(kind) ? defaults.httpAddr : undefined;
+}
+
 /**
  * What serve must be given to run as the settings say. Flags that came from the environment are written out, for
  * a unit has not this environment.
  * @param overrides what takes the place of a setting, as a path that has been made absolute
  */
-export function serveArguments(settings: Settings, overrides: Readonly<Record<string, string>>): string[] {
+function serveArguments(settings: Settings, overrides: Readonly<Record<string, string>>): string[] {
   return Object.entries(serveFlags).flatMap(([name, { type }]) => {
     const text = overrides[name] ?? settings[name]?.text;
     if (text === undefined) return [];
@@ -44,22 +84,22 @@ export function serveArguments(settings: Settings, overrides: Readonly<Record<st
 
 /** The files that the plugin reads, by their flags, with absolute paths: a unit has not this folder. */
 export function materialFiles(config: Config): Record<string, string> {
-  return {
-    "client-cert": path.resolve(config.clientCert),
-    "client-key": path.resolve(config.clientKey),
-    ...(config.clientKeyPasswordFile !== undefined && {
-      "client-key-password-file": path.resolve(config.clientKeyPasswordFile),
-    }),
-    ...(config.ca !== undefined && { ca: path.resolve(config.ca) }),
-    ...(config.kmipPasswordFile !== undefined && {
-      "kmip-password-file": path.resolve(config.kmipPasswordFile),
-    }),
+  const files = {
+    "client-cert": config.clientCert,
+    "client-key": config.clientKey,
+    "client-key-password-file": config.clientKeyPasswordFile,
+    ca: config.ca,
+    "kmip-password-file": config.kmipPasswordFile,
   };
+  const given = Object.entries(files).flatMap(([flag, file]) =>
+    file === undefined ? [] : [[flag, path.resolve(file)] as const],
+  );
+  return Object.fromEntries(given);
 }
 
-/** The folder that it writes to, by its flag, as an absolute path. */
-export function stateFolder({ stateDir }: Config): { readonly "state-dir"?: string } {
-  return stateDir === undefined ? {} : { "state-dir": path.resolve(stateDir) };
+/** The folder that it writes to, as an absolute path; undefined: none. */
+export function stateFolder({ stateDir }: Config): string | undefined {
+  return stateDir === undefined ? undefined : path.resolve(stateDir);
 }
 
 /** The folders of {@link materialFiles}, each once. */

@@ -10,8 +10,7 @@ import { quote } from "../../text/quote.ts";
 import type { Invocation } from "../command.ts";
 import { absoluteSock, checkSockLength } from "../kms-endpoint.ts";
 import { defaults, type Kind } from "./kinds.ts";
-import { defaultHttpAddr, instanceOf } from "./instance.ts";
-import type { InstanceOptions } from "./output.ts";
+import { defaultHttpAddr, instanceOf, type InstanceOptions } from "./output.ts";
 import { readName } from "./words.ts";
 
 /** What the flags of a rotation say. */

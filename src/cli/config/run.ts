@@ -26,8 +26,7 @@ export interface ConfigOptions {
   readonly out: string | undefined;
 }
 
-/** Makes the files. */
-export function makeFiles(options: ConfigOptions): OutputFile[] {
+function makeFiles(options: ConfigOptions): OutputFile[] {
   const { kind, instances, resources, apiTimeoutMs } = options;
   const encryption = { providers: instances, resources, timeoutMs: apiTimeoutMs };
   const whole = instances.flatMap((one) =>

@@ -3,9 +3,8 @@
  * server is, on the host's network, with nothing of the host but its socket's folder and its certificates.
  */
 import path from "node:path";
-import { Document } from "yaml";
 import { programName } from "../help.ts";
-import { materialFolders, stateFolder, type Instance, type OutputFile } from "./output.ts";
+import { materialFolders, stateFolder, yamlFile, type Instance, type OutputFile } from "./output.ts";
 
 /** What the Pod needs beyond the plugin's own flags. */
 export interface StaticPodOptions {
@@ -26,7 +25,7 @@ const head = ` A static Pod: put it into the kubelet's staticPodPath on each con
 export function staticPod(instance: Instance, { image, selinuxType }: StaticPodOptions): OutputFile {
   const { name, config, serveArguments } = instance;
   const volumes = volumesOf(instance);
-  const document = new Document({
+  return yamlFile(`${folder}/${name}.yaml`, head, {
     apiVersion: "v1",
     kind: "Pod",
     metadata: {
@@ -77,8 +76,6 @@ export function staticPod(instance: Instance, { image, selinuxType }: StaticPodO
       })),
     },
   });
-  document.commentBefore = head;
-  return { path: `${folder}/${name}.yaml`, text: document.toString({ lineWidth: 0 }) };
 }
 
 /**
@@ -127,7 +124,7 @@ function volumesOf({ sock, config }: Instance): Volume[] {
   const material = materialFolders(config)
     .filter((one) => one !== socket[0]?.path)
     .map((one, index) => ({ name: `tls-${index}`, path: one, type: "Directory", readOnly: true }) as const);
-  const { "state-dir": state } = stateFolder(config);
+  const state = stateFolder(config);
   const written: Volume[] =
     state === undefined || state === socket[0]?.path
       ? []

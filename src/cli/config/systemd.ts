@@ -30,7 +30,7 @@ const consumers = [
 export function systemdUnits(instance: Instance, options: SystemdOptions): OutputFile[] {
   const { name, config, sock } = instance;
   const { exec, node, user } = options;
-  const { "state-dir": state } = stateFolder(config);
+  const state = stateFolder(config);
   const command = [...(node === undefined ? [exec] : [node, ...nodeOptions, exec]), "serve"];
   // ProtectHome=yes would hide the very certificates, or the program.
   const folders = [exec, ...(node === undefined ? [] : [node])].map((file) => path.dirname(file));

@@ -1,7 +1,6 @@
 /**
  * Writes files into a folder that another program watches, as the kubelet watches its manifests: each is replaced
- * as a whole. One with the same content is not
- * written again, for a static Pod restarts when its manifest changes.
+ * as a whole. One with the same content is not written again, for a static Pod restarts when its manifest changes.
  */
 import { open, readFile } from "node:fs/promises";
 import path from "node:path";
@@ -22,20 +21,12 @@ export async function writeFiles(folder: string, files: readonly OutputFile[]): 
   const written: WrittenFile[] = [];
   for (const { path: place, text } of files) {
     const file = path.join(folder, path.basename(place));
-    const isChanged = (await readIfThere(file)) !== text;
+    const isChanged = (await readFile(file, "utf8").catch(() => undefined)) !== text;
     if (isChanged) await replaceFile(file, text, 0o644);
     written.push({ file, isChanged });
   }
   if (written.some(({ isChanged }) => isChanged)) await syncFolder(folder);
   return written;
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 /** Makes the renames last through a crash. */

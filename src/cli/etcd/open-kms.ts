@@ -7,19 +7,17 @@ import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import { createEncryptor } from "../../encryptors/index.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { contextFor, encryptorConfigOf } from "../encryptor.ts";
 import { errorKinds, NetworkError, ProviderError, toProviderError, type ErrorCode } from "../../errors.ts";
 import type { Unwrap } from "../../etcd/opener.ts";
 import { loadTlsMaterial } from "../../net/tls.ts";
 import { quoteReply } from "../../text/quote.ts";
 import { createPluginClient, type PluginClient } from "../probe/client.ts";
-import { failureText } from "./failure.ts";
+import { failureText } from "../render.ts";
 import type { KmsSettings } from "./kms.ts";
 
 /** A way to decrypt DEK sources. */
 export interface Kms {
-  /** For messages. */
-  readonly name: string;
   readonly unwrap: Unwrap;
   close(): Promise<void>;
 }
@@ -59,20 +57,14 @@ export async function withKms(
 }
 
 async function openDirect(config: Config): Promise<Kms> {
-  const { protocol, servers, timeoutMs } = config;
   const material = await loadTlsMaterial(tlsFilesOf(config));
   const encryptor = await createEncryptor(
     encryptorConfigOf(config, () => material),
     () => undefined,
   );
   encryptor.setTlsMaterial(material);
-  const unwrap: Unwrap = (source) =>
-    encryptor.decrypt(source, {
-      signal: AbortSignal.timeout(timeoutMs),
-      deadline: performance.now() + timeoutMs,
-    });
+  const unwrap: Unwrap = (source) => encryptor.decrypt(source, contextFor(config));
   return {
-    name: `${protocol} ${servers.map(({ name }) => name).join(",")}`,
     unwrap: withRetries(unwrap),
     close: () => encryptor.close(),
   };
@@ -89,7 +81,6 @@ async function openSocket(sock: string, timeoutMs: number): Promise<Kms> {
     }
   };
   return {
-    name: `the plugin at ${sock}`,
     unwrap: withRetries(unwrap),
     close() {
       client.close();

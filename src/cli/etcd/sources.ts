@@ -2,12 +2,12 @@
 import { existsSync } from "node:fs";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { ProviderError } from "../../errors.ts";
-import { defaultPrefix, type Source } from "../../etcd/source.ts";
+import type { Source } from "../../etcd/source.ts";
 import { readPemFile } from "../../net/pem.ts";
 import { loadTlsMaterial, secureContextOf, minVersion } from "../../net/tls.ts";
 import type { SettingsReader } from "../../config/settings.ts";
 import { quote } from "../../text/quote.ts";
-import { listOf } from "./flags.ts";
+import { listOf, liveFlags } from "./flags.ts";
 
 /** A running etcd. */
 export interface LiveSettings {
@@ -17,6 +17,13 @@ export interface LiveSettings {
   /** Both or neither. */
   readonly cert: string | undefined;
   readonly key: string | undefined;
+}
+
+/** Where `audit` and `recover` read and write. */
+export interface SourceIo {
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
 }
 
 /** What is to be read. */
@@ -82,7 +89,7 @@ export function parseSources(
   if (!hasFiles && live === undefined)
     read.complain("Missing source: give --endpoints, --snapshot, --kine, --value, or - for standard input");
   return {
-    prefix: read.text("etcd-prefix") ?? defaultPrefix,
+    prefix: read.text("etcd-prefix") ?? liveFlags["etcd-prefix"].default,
     live,
     ...files,
     skipHashCheck: read.boolean("skip-hash-check"),

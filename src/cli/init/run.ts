@@ -1,15 +1,14 @@
 /** What `init` does, one line for each step: the files, the key, its tests, the rights that are not needed. */
 import { type Config, tlsFilesOf } from "../../config/config.ts";
-import type { CallContext } from "../../encryptors/encryptor.ts";
-import { createEncryptor, createKmipKeyMaker, type KmipKeyMaker } from "../../encryptors/index.ts";
-import { toProviderError, type ProviderError } from "../../errors.ts";
+import { createKmipKeyMaker, type KmipKeyMaker } from "../../encryptors/index.ts";
+import { toProviderError } from "../../errors.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
 import { quote } from "../../text/quote.ts";
 import { checkFiles } from "../check/files.ts";
 import { failed, hasPassed, ok, renderFinding, renderTotal, skipped, warning } from "../check/finding.ts";
 import type { Finding } from "../check/finding.ts";
 import { checkKey } from "../check/key.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { contextFor, encryptorConfigOf, whyUnresolved } from "../encryptor.ts";
 
 /** What `init` is run with. */
 export interface InitOptions {
@@ -36,7 +35,8 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
   const { findings, material } = await checkFiles(tlsFilesOf(config));
   yield* findings;
   if (material === undefined) return;
-  const maker = config.protocol === "kmip" ? await makerFor(config, material) : undefined;
+  const settings = encryptorConfigOf(config, () => material);
+  const maker = config.protocol === "kmip" ? await createKmipKeyMaker(settings, material) : undefined;
   try {
     const made = await keyStep(config, material, isProofOnly ? undefined : maker);
     yield made;
@@ -51,24 +51,13 @@ async function* steps({ config, isProofOnly }: InitOptions): AsyncGenerator<Find
   }
 }
 
-function makerFor(config: Config, material: TlsMaterial): Promise<KmipKeyMaker> {
-  return createKmipKeyMaker(
-    encryptorConfigOf(config, () => material),
-    material,
-  );
-}
-
-function contextFor({ timeoutMs }: Config): CallContext {
-  return { signal: AbortSignal.timeout(timeoutMs), deadline: performance.now() + timeoutMs };
-}
-
 /** Finds the key, or creates it. */
 async function keyStep(
   config: Config,
   material: TlsMaterial,
   maker: KmipKeyMaker | undefined,
 ): Promise<Finding> {
-  const missing = await whyMissing(config, material);
+  const missing = await whyUnresolved(config, material);
   if (missing === undefined) return ok("create", "the key exists, and is not changed");
   if (missing.code !== "KEY_NOT_FOUND")
     return failed("create", missing.message, "see `check` for what to do");
@@ -84,23 +73,6 @@ async function keyStep(
     return warning("create", what, "the KMS speaks an older KMIP: forbid the export of the key in the KMS");
   } catch (error) {
     return failed("create", toProviderError(error).message, byHand.kmip);
-  }
-}
-
-/** Why the key cannot be used; undefined where it can. */
-async function whyMissing(config: Config, material: TlsMaterial): Promise<ProviderError | undefined> {
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    () => undefined,
-  );
-  try {
-    encryptor.setTlsMaterial(material);
-    await encryptor.resolveKey(contextFor(config));
-    return undefined;
-  } catch (error) {
-    return toProviderError(error);
-  } finally {
-    await encryptor.close();
   }
 }
 

@@ -8,6 +8,7 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import type { DecryptResponse, EncryptResponse, StatusResponse } from "../../../gen/kms/v2/api_pb.ts";
 import { plainSock } from "../../config/config.ts";
+import { parseEndpoint } from "../kms-endpoint.ts";
 import { lookAt } from "../../server/socket/socket-path.ts";
 import { quote, quoteReply } from "../../text/quote.ts";
 import { selinuxAdvice } from "../selinux.ts";
@@ -68,7 +69,8 @@ export function createPluginClient(sock: string, timeoutMs: number): PluginClien
 
 /** An abstract socket's name begins with a NUL for the kernel, with `@` for people. */
 function socketPath(sock: string): string {
-  const name = plainSock(sock);
+  const parsed = parseEndpoint(sock);
+  const name = "sock" in parsed ? parsed.sock : plainSock(sock);
   return name.startsWith("@") ? `\0${name.slice(1)}` : name;
 }
 

@@ -8,6 +8,7 @@ import { maxKeyIdBytes } from "../../encryptors/limits.ts";
 import { ProviderError } from "../../errors.ts";
 import { checkUnwrapRequest } from "../../server/rpc/limits.ts";
 import { quoteReply } from "../../text/quote.ts";
+import { amount } from "../render.ts";
 import { type Explanation, mostSaid, type PluginClient } from "./client.ts";
 
 /** The calls of a round, in their order. */
@@ -116,5 +117,5 @@ function checkEncrypted(stored: EncryptResponse, seed: Buffer): string {
   const { ciphertext, annotations } = stored;
   if (Buffer.from(ciphertext).includes(seed)) throw new Unfit("the ciphertext holds the plaintext");
   const count = Object.keys(annotations).length;
-  return `${seedBytes} bytes to ${ciphertext.length}, under the key that Status names, ${count} annotation${count === 1 ? "" : "s"}`;
+  return `${seedBytes} bytes to ${ciphertext.length}, under the key that Status names, ${amount(count, "annotations")}`;
 }

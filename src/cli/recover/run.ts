@@ -6,24 +6,16 @@ import type { Entry } from "../../etcd/source.ts";
 import { decodeStored, forApply, type JsonObject } from "../../etcd/stored-object.ts";
 import { withKms } from "../etcd/open-kms.ts";
 import { createProgressBar } from "../etcd/progress.ts";
-import { printable } from "../etcd/printable.ts";
-import { openSources } from "../etcd/sources.ts";
-import { amount } from "../audit/problems.ts";
+import { openSources, type SourceIo } from "../etcd/sources.ts";
+import { amount, printable } from "../render.ts";
 import type { RecoverOptions } from "./options.ts";
 import { createSink, type Sink } from "./sink.ts";
-
-/** Where it reads and writes. */
-export interface RecoverIo {
-  readonly stdin: NodeJS.ReadableStream;
-  readonly stdout: NodeJS.WritableStream;
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
-}
 
 /** Most objects that are opened at once. */
 const mostAtOnce = 32;
 
 /** Recovers. @returns the exit code: 0 where everything asked for was handed on, else 1 */
-export async function runRecover(options: RecoverOptions, io: RecoverIo): Promise<number> {
+export async function runRecover(options: RecoverOptions, io: SourceIo): Promise<number> {
   return withKms(options.kms, io.stderr, async (kms) => {
     const opener = createOpener(kms?.unwrap);
     const sink = await createSink(options, io.stdout);
@@ -35,7 +27,7 @@ export async function runRecover(options: RecoverOptions, io: RecoverIo): Promis
 }
 
 /** In the order of the source: the next are opened while one is written. */
-async function recover({ sources }: RecoverOptions, io: RecoverIo, recovery: Recovery): Promise<void> {
+async function recover({ sources }: RecoverOptions, io: SourceIo, recovery: Recovery): Promise<void> {
   const [source] = await openSources(sources, io.stdin);
   if (source === undefined) return;
   const bar = createProgressBar(io.stderr, source.name);

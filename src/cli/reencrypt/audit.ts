@@ -3,7 +3,7 @@ import { ProviderError } from "../../errors.ts";
 import { renderReport } from "../audit/render.ts";
 import { auditSource, type SourceReport } from "../audit/report.ts";
 import { readRules } from "../audit/rules.ts";
-import { printable } from "../etcd/printable.ts";
+import { printable } from "../render.ts";
 import { createProgressBar } from "../etcd/progress.ts";
 import { openLive } from "../etcd/sources.ts";
 import type { ReencryptOptions } from "./options.ts";

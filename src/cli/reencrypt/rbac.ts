@@ -1,8 +1,8 @@
 /** The rights that `reencrypt` needs, as manifests for kubectl. */
 import { stringify } from "yaml";
 import { migrationGroup, migrationResource } from "../../kubernetes/migration.ts";
+import { splitName } from "../check/encryption-config-resources.ts";
 import type { Method } from "./options.ts";
-import { splitName } from "./resources.ts";
 
 /** Of every object that is printed. */
 const name = "okms-reencrypt";

@@ -13,12 +13,9 @@ import { nearest } from "../nearest.ts";
 import type { ReencryptOptions } from "./options.ts";
 import { planResources } from "./resources.ts";
 
-/** The names of the resources: those of the EncryptionConfiguration, then those given by hand. @throws ProviderError CONFIG */
-export async function resourceNames(
-  options: Pick<ReencryptOptions, "encryptionConfig" | "resources">,
-): Promise<{ readonly configured: readonly string[]; readonly given: readonly string[] }> {
-  const { encryptionConfig: file, resources: given } = options;
-  if (file === undefined) return { configured: [], given };
+/** The resources that an EncryptionConfiguration names, each once; none without a file. @throws ProviderError CONFIG */
+export async function configuredResources(file: string | undefined): Promise<string[]> {
+  if (file === undefined) return [];
   const bytes = await readBounded(file).catch((cause: unknown) => {
     throw new ProviderError("CONFIG", `cannot read ${quote(file)}: ${(cause as Error).message}`, { cause });
   });
@@ -28,7 +25,7 @@ export async function resourceNames(
       : readEncryptionConfiguration(bytes.toString("utf8"));
   if ("complaints" in read)
     throw new ProviderError("CONFIG", `${quote(file)}: ${read.complaints.join("; ")}`);
-  return { configured: [...new Set(read.resources.flatMap(({ resources }) => resources))], given };
+  return [...new Set(read.resources.flatMap(({ resources }) => resources))];
 }
 
 /** What is to be rewritten, and what the caller may do. */
@@ -47,17 +44,16 @@ export interface Readiness {
 /** Asks the API server. @throws ProviderError; CONFIG where a resource that was given by hand is not served */
 export async function getReady(
   client: ApiClient,
-  { namespace, method, ...options }: ReencryptOptions,
+  { namespace, method, encryptionConfig, resources: given }: ReencryptOptions,
   signal: AbortSignal,
 ): Promise<Readiness> {
-  const { configured, given } = await resourceNames(options);
+  const configured = await configuredResources(encryptionConfig);
   const served = await discover(client, signal);
   const unknown = planResources(given, served).notServed;
   if (unknown.length > 0) throw new ProviderError("CONFIG", complaintOf(unknown[0] ?? "", served));
   const plan = planResources([...configured, ...given], served);
   const inNamespace = plan.resources.filter(({ isNamespaced }) => namespace === undefined || isNamespaced);
-  const rights = new Rights(client, namespace, signal);
-  const missing = method === "migration" ? [] : await rights.missingOf(inNamespace);
+  const missing = method === "migration" ? [] : await lackingToPatch(inNamespace);
   const migration = servedMigration(served);
   const noMigration = await whyNoMigration();
   return {
@@ -75,8 +71,29 @@ export async function getReady(
     if (method === "patch") return "it was not asked for";
     if (namespace !== undefined) return "it knows no single namespace";
     if (migration === undefined) return "this API server does not serve it";
-    const lacking = await rights.missing(["create", "get", "delete"], migration);
+    const lacking = await lackingOf(["create", "get", "delete"], migration);
     return lacking.length === 0 ? "" : `missing rights: ${lacking.join(", ")}`;
+  }
+
+  /** Of list and patch on resources those that are missing; an administrator is asked for once. */
+  async function lackingToPatch(resources: readonly ServedResource[]): Promise<string[]> {
+    const verbs = ["list", "patch"];
+    if ((await lackingOf(verbs, { group: "*", resource: "*" })).length === 0) return [];
+    const found: string[] = [];
+    for (const resource of resources) found.push(...(await lackingOf(verbs, resource)));
+    return found;
+  }
+
+  /** Of some verbs those that are missing, as `list secrets`. */
+  async function lackingOf(
+    verbs: readonly string[],
+    { group, resource }: Pick<Right, "group" | "resource">,
+  ): Promise<string[]> {
+    const found: string[] = [];
+    for (const verb of verbs)
+      if (!(await isAllowed(client, { verb, group, resource, namespace }, signal)))
+        found.push(`${verb} ${resourceName({ group, resource })}`);
+    return found;
   }
 }
 
@@ -84,47 +101,6 @@ function complaintOf(name: string, served: readonly ServedResource[]): string {
   const near = nearest(name, served.map(resourceName));
   const hint = near === undefined ? "" : `: did you mean ${near}?`;
   return `the API server serves no resource ${quote(name)}${hint}`;
-}
-
-class Rights {
-  readonly #client: ApiClient;
-  readonly #namespace: string | undefined;
-  readonly #signal: AbortSignal;
-
-  constructor(client: ApiClient, namespace: string | undefined, signal: AbortSignal) {
-    this.#client = client;
-    this.#namespace = namespace;
-    this.#signal = signal;
-  }
-
-  /** Of list and patch on resources those that are missing; an administrator is asked for once. */
-  async missingOf(resources: readonly ServedResource[]): Promise<string[]> {
-    const all = { group: "*", resource: "*" };
-    const lacking = await this.missing(["list", "patch"], all);
-    if (lacking.length === 0) return [];
-    const found: string[] = [];
-    for (const resource of resources) found.push(...(await this.missing(["list", "patch"], resource)));
-    return found;
-  }
-
-  /** Of some verbs those that are missing, as `list secrets`. */
-  async missing(
-    verbs: readonly string[],
-    { group, resource }: Pick<Right, "group" | "resource">,
-  ): Promise<string[]> {
-    const found: string[] = [];
-    for (const verb of verbs) {
-      const right = {
-        verb,
-        group,
-        resource,
-        ...(this.#namespace === undefined ? {} : { namespace: this.#namespace }),
-      };
-      if (!(await isAllowed(this.#client, right, this.#signal)))
-        found.push(`${verb} ${resourceName({ group, resource })}`);
-    }
-    return found;
-  }
 }
 
 /** How many objects there are; undefined where the API server does not say, or may not. */

@@ -1,5 +1,6 @@
 /** Which resources are to be rewritten: names and wildcards as an EncryptionConfiguration has them, held to what is served. */
 import { resourceName, type ServedResource } from "../../kubernetes/discovery.ts";
+import { splitName } from "../check/encryption-config-resources.ts";
 
 /** What names came to. */
 export interface Plan {
@@ -29,14 +30,6 @@ export function planResources(names: readonly string[], served: readonly ServedR
   // Both are the same objects, stored once.
   if (planned.has("events")) planned.delete("events.events.k8s.io");
   return { resources: [...planned.values()], notServed, notPatchable };
-}
-
-/** Of an EncryptionConfiguration's or a flag's name: group and resource, each `*` for all. */
-export function splitName(name: string): { readonly group: string; readonly resource: string } {
-  const at = name.indexOf(".");
-  return at === -1
-    ? { group: "", resource: name }
-    : { group: name.slice(at + 1), resource: name.slice(0, at) };
 }
 
 function isNamed(name: string, { group, resource }: ServedResource): boolean {

@@ -5,8 +5,7 @@ import type { ApiClient } from "../../kubernetes/client.ts";
 import type { ServedResource } from "../../kubernetes/discovery.ts";
 import { listPage, type ObjectRef, type Page, touch } from "../../kubernetes/objects.ts";
 import type { Progress } from "./progress.ts";
-import type { ResourceState } from "./state.ts";
-import { addTallies, emptyTally, type Tally } from "./tally.ts";
+import { addTallies, emptyTally, type ResourceState, type Tally } from "./state.ts";
 
 /** Objects of a page, as the API server's own clients have it. */
 const pageSize = 500;

@@ -7,18 +7,17 @@ import { resourceName, type ServedResource } from "../../kubernetes/discovery.ts
 import { Migrations } from "../../kubernetes/migration.ts";
 import { Pace } from "../../kubernetes/pace.ts";
 import { version } from "../../process/version.ts";
-import { printable } from "../etcd/printable.ts";
+import { printable } from "../render.ts";
 import { programName } from "../help.ts";
 import { endWithAudit } from "./audit.ts";
 import { defaultWaits, migrate, type MigrationWaits } from "./migrate.ts";
 import type { ReencryptOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import { renderRbac } from "./rbac.ts";
-import { countObjects, getReady, type Readiness, resourceNames } from "./ready.ts";
+import { configuredResources, countObjects, getReady, type Readiness } from "./ready.ts";
 import { rewriteResource } from "./rewrite.ts";
-import { RunState } from "./state.ts";
+import { RunState, sumOf } from "./state.ts";
 import { renderCounts, renderResult, type ResourceResult } from "./summary.ts";
-import { sumOf } from "./tally.ts";
 
 /** Where it writes, and what its tests change. */
 export interface ReencryptIo {
@@ -39,8 +38,8 @@ const mostNamed = 20;
 /** Runs it. @returns the exit code. @throws ConfigError where flags or files are wrong */
 export async function runReencrypt(options: ReencryptOptions, io: ReencryptIo): Promise<number> {
   if (options.isPrintRbac) {
-    const { configured, given } = await resourceNames(options);
-    io.stdout.write(renderRbac({ ...options, resources: [...configured, ...given] }));
+    const resources = [...(await configuredResources(options.encryptionConfig)), ...options.resources];
+    io.stdout.write(renderRbac({ ...options, resources }));
     return exit.ok;
   }
   // A terminal that is closed is no reason to stop.

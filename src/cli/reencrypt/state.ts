@@ -7,10 +7,10 @@ import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import * as v from "valibot";
 import { ProviderError } from "../../errors.ts";
+import type { Touched } from "../../kubernetes/objects.ts";
 import { readBounded, readFailure } from "../../net/pem.ts";
 import { replaceFile } from "../../process/replace-file.ts";
 import { quote } from "../../text/quote.ts";
-import { emptyTally, type Tally } from "./tally.ts";
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const shape = v.object({
@@ -32,6 +32,26 @@ const shape = v.object({
 });
 
 type Content = v.InferOutput<typeof shape>;
+
+/** The objects of a resource, counted by what became of them. */
+export type Tally = Record<Touched | "failed", number>;
+
+/** All zero. */
+export function emptyTally(): Tally {
+  return { rewritten: 0, current: 0, changed: 0, gone: 0, failed: 0 };
+}
+
+/** How many there are in all. */
+export function sumOf(tally: Tally): number {
+  return Object.values(tally).reduce((sum, one) => sum + one, 0);
+}
+
+/** The sum of two, kind by kind. */
+export function addTallies(a: Tally, b: Tally): Tally {
+  const sum = { ...a };
+  for (const kind of Object.keys(b) as (keyof Tally)[]) sum[kind] += b[kind];
+  return sum;
+}
 
 /** How far a resource is. */
 export interface ResourceState {

@@ -1,8 +1,7 @@
 /** What a run came to, as text for standard output. */
 import { number } from "./progress.ts";
-import type { ResourceState } from "./state.ts";
-import { renderTable } from "./table.ts";
-import { sumOf } from "./tally.ts";
+import { tableLines } from "../render.ts";
+import { type ResourceState, sumOf } from "./state.ts";
 
 /** A resource after the run. */
 export interface ResourceResult {
@@ -25,8 +24,8 @@ export function renderCounts(
     const count = counts.get(name);
     return [name, count === undefined ? "?" : number(count)];
   });
-  const table = renderTable([["RESOURCE", "OBJECTS"], ...rows], 1);
-  return `${table}Nothing was written. These would be rewritten through ${server} (${how}).\n`;
+  const table = tableLines([["RESOURCE", "OBJECTS"], ...rows], [1]).join("\n");
+  return `${table}\nNothing was written. These would be rewritten through ${server} (${how}).\n`;
 }
 
 /** The table of a run, the objects that failed, and one sentence. @param failures named objects, at most some */
@@ -46,7 +45,7 @@ export function renderResult(results: readonly ResourceResult[], failures: reado
   const named = failures.map((failure) => `✖ ${failure}\n`).join("");
   const others =
     empty === 0 ? "" : `${number(empty)} ${empty === 1 ? "resource holds" : "resources hold"} no object.\n`;
-  const table = rows.length === 0 ? "" : renderTable([head, ...rows], 2);
+  const table = rows.length === 0 ? "" : `${tableLines([head, ...rows], [2, 3, 4, 5, 6]).join("\n")}\n`;
   return `${table}${others}${named}${sentence(results)}\n`;
 }
 

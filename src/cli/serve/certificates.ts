@@ -1,13 +1,13 @@
 /** The PEM files of mutual TLS on their way to the encryptor: what the watch finds, for log, metrics and the key's status. */
 import { type Config, tlsFilesOf } from "../../config/config.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
-import { createEncryptor } from "../../encryptors/index.ts";
-import { ProviderError, toProviderError } from "../../errors.ts";
+import { ProviderError } from "../../errors.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../../server/key/key-status.ts";
 import type { TlsMaterial } from "../../net/tls.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { whyUnresolved } from "../encryptor.ts";
+import { amount } from "../render.ts";
 import { watchTlsMaterial, type Expiry, type TlsWatch } from "../../net/tls-reload.ts";
 
 /** What hears of the certificates. */
@@ -49,10 +49,19 @@ export function watchCertificates(listeners: CertificateListeners): TlsWatch {
   return watchTlsMaterial(tlsFilesOf(config), {
     objection: (next, inUse) => objectionTo(next, inUse, listeners),
     onMaterial,
-    onRefused(error) {
+    onRefused(error, isNews) {
       metrics.reload("refused");
+      if (!isNews) return;
       const stay = isFirst ? "; waiting for valid files" : "; the current ones stay in use";
-      logger.error(`cannot load the certificate files: ${error.message}${stay}`, { code: error.code });
+      logger.error(`cannot load the certificate files: ${error.message}${stay}`, {
+        file: config.clientCert,
+        code: error.code,
+      });
+    },
+    onMended() {
+      logger.info("the certificate files are valid again: they are those in use", {
+        file: config.clientCert,
+      });
     },
     onExpiry(expiry) {
       tellExpiry(logger, expiry, config.ca);
@@ -75,34 +84,14 @@ async function objectionTo(
   { config, status }: CertificateListeners,
 ): Promise<ProviderError | undefined> {
   if (status.snapshot().state !== "ok") return undefined;
-  const [failure, other] = await Promise.all([next, inUse].map((each) => failureWith(each, config, quickMs)));
-  if (failure === undefined || other !== undefined) return undefined;
-  const last = await failureWith(next, config, trialMs);
-  if (last === undefined) return undefined;
-  const message = `the KMS does not serve with it, which is tried again: ${last.message}`;
-  return new ProviderError(last.code, message, { cause: last });
-}
-
-/** Why the key cannot be resolved with these certificates; undefined where it can. */
-async function failureWith(
-  material: TlsMaterial,
-  config: Config,
-  withinMs: number,
-): Promise<ProviderError | undefined> {
-  const encryptor = await createEncryptor(
-    encryptorConfigOf(config, () => material),
-    () => undefined,
+  const [failure, other] = await Promise.all(
+    [next, inUse].map((each) => whyUnresolved(config, each, quickMs)),
   );
-  try {
-    encryptor.setTlsMaterial(material);
-    const deadline = performance.now() + withinMs;
-    await encryptor.resolveKey({ signal: AbortSignal.timeout(withinMs), deadline });
-    return undefined;
-  } catch (error) {
-    return toProviderError(error);
-  } finally {
-    await encryptor.close();
-  }
+  if (failure === undefined || other !== undefined) return undefined;
+  const last = await whyUnresolved(config, next, trialMs);
+  if (last === undefined) return undefined;
+  const message = `the KMS does not accept them (tried again every 10 s): ${last.message}`;
+  return new ProviderError(last.code, message, { cause: last });
 }
 
 /** One that has expired is reported by the watch. */
@@ -118,6 +107,11 @@ function tellExpiry(logger: Logger, { file, notAfter, days }: Expiry, ca: string
   const fields = { file, notAfter: notAfter.toISOString() };
   if (days < 0 && file === ca)
     logger.error("the CA of the KMS has expired: the KMS can't be verified", fields);
-  else if (days < 0) logger.error("a certificate in use has expired: the KMS will hardly take it", fields);
-  else logger.warn(`a certificate in use expires in ${days} ${days === 1 ? "day" : "days"}`, fields);
+  else if (days < 0)
+    logger.error("a certificate in use has expired: the KMS probably refuses new connections", fields);
+  else
+    logger.warn(
+      `a certificate in use expires in ${days === 0 ? "less than a day" : amount(days, "days")}`,
+      fields,
+    );
 }

@@ -2,9 +2,19 @@
 import type { KmsEvent, KmsObserver } from "../../encryptors/encryptor.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
+import { elapsedText } from "../../text/elapsed.ts";
 
-/** Makes the observer. Exchanges and connections are debug lines, messages trace, a server lost a warning. */
-export function createKmsReporter(logger: Logger, metrics: Pick<Metrics, "kms">): KmsObserver {
+/**
+ * Makes the observer. Exchanges and connections are debug lines, messages trace, a server lost a warning.
+ * @param now in ms, on a clock that cannot be set
+ */
+export function createKmsReporter(
+  logger: Logger,
+  metrics: Pick<Metrics, "kms">,
+  now: () => number = () => performance.now(),
+): KmsObserver {
+  /** Since when each server that is down is down. */
+  const downSince = new Map<string, number>();
   return (event) => {
     metrics.kms(event);
     switch (event.type) {
@@ -15,7 +25,7 @@ export function createKmsReporter(logger: Logger, metrics: Pick<Metrics, "kms">)
         logConnection(logger, event);
         break;
       case "endpoint":
-        logEndpoint(logger, event);
+        logEndpoint(logger, event, downSince, now());
         break;
       case "learned":
         logger.debug("learned about the server", { endpoint: event.endpoint, known: event.message });
@@ -53,10 +63,21 @@ function logConnection(logger: Logger, event: EventOf<"connection">): void {
   logger.debug(`connection ${change}`, { endpoint, reason: message, ms, ...counts });
 }
 
-function logEndpoint(logger: Logger, { endpoint, up, inUse, message }: EventOf<"endpoint">): void {
-  if (!up) logger.warn("the KMS can't be reached", { endpoint, reason: message });
-  else if (inUse) logger.info("the KMS is in use", { endpoint, reason: message });
-  else logger.info("the KMS can be reached", { endpoint, reason: message });
+function logEndpoint(
+  logger: Logger,
+  { endpoint, up, inUse, message: reason }: EventOf<"endpoint">,
+  downSince: Map<string, number>,
+  now: number,
+): void {
+  const since = downSince.get(endpoint);
+  if (!up) {
+    downSince.set(endpoint, since ?? now);
+    logger.warn("the KMS can't be reached", { endpoint, reason });
+    return;
+  }
+  downSince.delete(endpoint);
+  const lasted = since === undefined ? undefined : elapsedText(now - since);
+  logger.info(inUse ? "the KMS is in use" : "the KMS can be reached", { endpoint, reason, lasted });
 }
 
 function rounded(milliseconds: number): number {

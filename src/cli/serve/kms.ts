@@ -7,7 +7,7 @@ import type { TlsWatch } from "../../net/tls-reload.ts";
 import { createStatusReporter } from "../../server/key/key-log.ts";
 import { createKeyStatus } from "../../server/key/key-status.ts";
 import type { Backend } from "../../server/rpc/server.ts";
-import { encryptorConfigOf } from "../encryptor-config.ts";
+import { encryptorConfigOf } from "../encryptor.ts";
 import { type MaterialInUse, watchCertificates } from "./certificates.ts";
 import { createKmsReporter } from "./kms-events.ts";
 

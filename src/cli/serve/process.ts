@@ -2,6 +2,7 @@
 import { endProcess } from "../../process/end-process.ts";
 import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
+import { elapsedText } from "../../text/elapsed.ts";
 
 /**
  * Resolves with the name of the first SIGTERM or SIGINT; a second one ends the process at once.
@@ -25,6 +26,25 @@ export function untilAskedToEnd(logger: Logger, reload: () => Promise<string>): 
         resolve(signal);
       });
   });
+}
+
+/** Time between two looks at the clock, and the time between them that is worth a line, in ms. */
+const pauseCheck = { everyMs: 1000, longMs: 5000 } as const;
+
+/**
+ * Logs when the process did not run for seconds: callers saw no answer, and nothing else explains it. Ends with the process.
+ * @param now in ms, on a clock that cannot be set
+ */
+export function watchPauses(logger: Logger, now: () => number = () => performance.now()): void {
+  let last = now();
+  setInterval(() => {
+    const sinceMs = now() - last;
+    last += sinceMs;
+    if (sinceMs < pauseCheck.longMs) return;
+    logger.warn("the process did not run: it was stopped, or had no CPU or memory; calls were not answered", {
+      lasted: elapsedText(sinceMs),
+    });
+  }, pauseCheck.everyMs).unref();
 }
 
 /**

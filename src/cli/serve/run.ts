@@ -15,7 +15,7 @@ import { version } from "../../process/version.ts";
 import type { Invocation } from "../command.ts";
 import type { KmsSide } from "./kms.ts";
 import { metricsFor } from "./metrics.ts";
-import { guardProcess, untilAskedToEnd } from "./process.ts";
+import { guardProcess, untilAskedToEnd, watchPauses } from "./process.ts";
 
 /** For how long the certificates may be read before connections are served all the same, in ms. They take 10. */
 const certificatesHeadStartMs = 250;
@@ -68,6 +68,7 @@ export async function serve({ read, env, stderr }: Invocation): Promise<number> 
   const kms = await buildKmsSide(config, logger, metrics);
   built.resolve(kms);
   guardProcess(logger, metrics);
+  watchPauses(logger);
   // Read first, so that a Decrypt which waits in the socket can be sent on at once. Files that hang, as on a lost
   // network file system, keep the program neither from serving nor from its end.
   const certificates = kms.watch.start();
@@ -115,7 +116,7 @@ async function startHttp(running: Running): Promise<HttpEndpoint | undefined> {
     status: kms.status,
     metrics,
     logger,
-    listening: () => server.isReachable(),
+    reach: () => server.reach(),
   });
 }
 

@@ -26,8 +26,6 @@ export interface Framer {
   readonly pendingBytes: number;
 }
 
-const startOfMessage = { path: "" } as const;
-
 function uint32(bytes: Uint8Array, at: number): number {
   const high = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
   return ((high << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0;
@@ -39,16 +37,13 @@ function frameBytes(bytes: Uint8Array, maxMessageBytes: number): number {
   const length = uint32(bytes, 4);
   if (!isTag(tag))
     throw new TtlvError("TTLV_TAG", `no tag ${hexadecimal(tag, 6)}: the peer does not speak KMIP`, {
-      ...startOfMessage,
       offset: 0,
+      path: "",
     });
   if (bytes[3] !== ItemType.Structure)
-    throw new TtlvError("TTLV_TYPE", "a message that is no Structure", { ...startOfMessage, offset: 3 });
+    throw new TtlvError("TTLV_TYPE", "a message that is no Structure", { offset: 3, path: "" });
   if (length % 8 !== 0)
-    throw new TtlvError("TTLV_LENGTH", `length ${length} is not a multiple of 8`, {
-      ...startOfMessage,
-      offset: 4,
-    });
+    throw new TtlvError("TTLV_LENGTH", `length ${length} is not a multiple of 8`, { offset: 4, path: "" });
   if (headerBytes + length > maxMessageBytes)
     throw new ProviderError(
       "KMIP_FRAME_TOO_LARGE",

@@ -1,18 +1,27 @@
 /** What happens to the key, for log and metrics. The key appears as the hash that kube-apiserver's metrics have. */
 import type { LogFields, Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
+import { elapsedText } from "../../text/elapsed.ts";
 import { keyIdHash } from "../../text/key-id-hash.ts";
 import { dateAdvice } from "./key-dates.ts";
 import type { KeyDateNearEvent } from "./key-dates.ts";
-import type { KeySnapshot } from "./key-health.ts";
+import type { KeySnapshot, KeyState } from "./key-health.ts";
 import type { StatusEvent } from "./key-status.ts";
 import type { SampleFileEvent } from "./samples.ts";
 
-/** Makes what logs and counts: `onEvent` of createKeyStatus. */
+/** For so long a failure that lasts is not logged again, in ms. */
+const repeatMs = 10 * 60_000;
+
+/**
+ * Makes what logs and counts: `onEvent` of createKeyStatus.
+ * @param now in ms, on a clock that cannot be set
+ */
 export function createStatusReporter(
   logger: Logger,
   metrics: Pick<Metrics, "probe" | "key" | "keyState" | "keyDates">,
+  now: () => number = () => performance.now(),
 ): (event: StatusEvent) => void {
+  const states = new StateLog(logger, now);
   return (event) => {
     switch (event.type) {
       case "probe":
@@ -27,6 +36,7 @@ export function createStatusReporter(
           },
           event.failure,
         );
+        states.probed(event.failure);
         break;
       case "key":
         metrics.key(event.keyId);
@@ -39,8 +49,7 @@ export function createStatusReporter(
         break;
       case "state":
         metrics.keyState(event.now.state, event.now.failure?.code);
-        // A KMS that is unreachable in changing ways is one failure; a key that fails in another way is another.
-        if (event.from !== event.now.state || event.now.state === "permanent") logState(logger, event.now);
+        states.changed(event.from, event.now);
         break;
       case "dates":
         metrics.keyDates(event.dates);
@@ -54,21 +63,83 @@ export function createStatusReporter(
   };
 }
 
-function logState(logger: Logger, now: KeySnapshot): void {
-  const fields: LogFields = { state: now.state, healthz: now.healthz, id: now.keyId };
-  switch (now.state) {
-    case "ok":
-      logger.info("the key is healthy", fields);
-      break;
-    case "grace":
-      logger.warn("the key cannot be probed; Status stays ok for the grace period", fields, now.failure);
-      break;
-    case "transient":
-      logger.error("the key cannot be probed; Status reports it", fields, now.failure);
-      break;
-    default:
-      logger.error("the key must not be used; Status and Encrypt fail, Decrypt goes on", fields, now.failure);
+/** A failure that has not ended yet. */
+interface Trouble {
+  readonly since: number;
+  loggedAt: number;
+  now: KeySnapshot;
+}
+
+/** The lines of the key's state: at each change, every {@link repeatMs} while a failure lasts, and at its end. */
+class StateLog {
+  readonly #logger: Logger;
+  readonly #now: () => number;
+  #trouble: Trouble | undefined;
+
+  constructor(logger: Logger, now: () => number) {
+    this.#logger = logger;
+    this.#now = now;
   }
+
+  changed(from: KeyState, now: KeySnapshot): void {
+    if (now.state === "ok") {
+      this.#recovered(now);
+      return;
+    }
+    const at = this.#now();
+    this.#trouble = { since: this.#trouble?.since ?? at, loggedAt: at, now };
+    // In the grace period a KMS that is unreachable in changing ways is one failure. Once it is reported, its present reason counts.
+    if (from !== now.state || now.state !== "grace") this.#log(this.#trouble);
+  }
+
+  /** A probe has ended; undefined: it was good. */
+  probed(failure: KeySnapshot["failure"]): void {
+    const trouble = this.#trouble;
+    if (failure === undefined || trouble === undefined) return;
+    if (this.#now() - trouble.loggedAt < repeatMs) return;
+    trouble.loggedAt = this.#now();
+    this.#log(trouble);
+  }
+
+  #recovered(now: KeySnapshot): void {
+    const trouble = this.#trouble;
+    this.#trouble = undefined;
+    this.#logger.info("the key is healthy", {
+      ...fieldsOf(now),
+      ...(trouble !== undefined && { was: trouble.now.failure?.code, lasted: this.#lasted(trouble) }),
+    });
+  }
+
+  #log(trouble: Trouble): void {
+    const { now } = trouble;
+    const fields = {
+      ...fieldsOf(now),
+      ...(trouble.loggedAt - trouble.since >= 1000 && { lasted: this.#lasted(trouble) }),
+    };
+    const { failure } = now;
+    switch (now.state) {
+      case "grace":
+        this.#logger.warn("the key cannot be probed; Status stays ok for the grace period", fields, failure);
+        break;
+      case "transient":
+        this.#logger.error("the key cannot be probed; Status reports it", fields, failure);
+        break;
+      default:
+        this.#logger.error(
+          "the key must not be used; Status and Encrypt fail, Decrypt is still tried",
+          fields,
+          failure,
+        );
+    }
+  }
+
+  #lasted({ since }: Trouble): string {
+    return elapsedText(this.#now() - since);
+  }
+}
+
+function fieldsOf({ state, healthz, keyId }: KeySnapshot): LogFields {
+  return { state, healthz, id: keyId };
 }
 
 function logDate(logger: Logger, { keyId, warning }: KeyDateNearEvent): void {

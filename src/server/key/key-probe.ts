@@ -14,7 +14,7 @@ import { isOpened, type Sample, sampleHash, type SampleStore } from "./samples.t
  * Longest wait for one answer of the KMS in a probe, in ms; --timeout, where it is shorter. Under 5 s, so that the
  * recovery of a KMS which hung is noticed within 5 s.
  */
-export const probeStepMs = 4000;
+const probeStepMs = 4000;
 
 const testBytes = 32;
 

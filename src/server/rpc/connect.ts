@@ -45,7 +45,7 @@ export function createConnectHandler(
     grpcWeb: false,
     readMaxBytes: maxMessageBytes,
     writeMaxBytes: maxMessageBytes,
-    // kube-apiserver compresses nothing, and what is not decompressed cannot be a bomb.
+    // What the Connect protocol compresses, and what is compressed without being announced.
     acceptCompression: [],
     interceptors: [interceptor],
     contextValues: (request) => createContextValues().set(callKey, (request as CallRequest).call),
@@ -66,6 +66,8 @@ const interceptor: Interceptor = (next) => async (request) => {
   try {
     return await runCall(call, request.stream ? {} : request.message, () => next(request).catch(throwAnswer));
   } catch (error) {
+    // An answer, not a fault: its stack is of no use in the log.
+    if (call.error instanceof ConnectError) call.error = call.error.rawMessage;
     throw toConnectError(error);
   }
 };
@@ -200,7 +202,7 @@ class CallResponse extends Http2ServerResponse {
     const { call, onAnswered } = this.#request;
     // No handler has seen it: without this the log has no reason.
     if (call.code === undefined && this.#code !== "OK" && this.#code !== "Canceled")
-      call.error ??= unseenRequest;
+      call.error ??= unseenRequest(this.#code);
     onAnswered(call.code ?? this.#code);
     return super.end(...(rest as []));
   }

@@ -6,7 +6,7 @@
 import type { ServerHttp2Stream } from "node:http2";
 import { Code } from "@connectrpc/connect";
 import { toProviderError } from "../../errors.ts";
-import { type Call, codeName, runCall } from "./call.ts";
+import { type Call, type CodeName, codeName, runCall } from "./call.ts";
 import { toCallError } from "./errors.ts";
 import { frame, framePrefixBytes, unframe } from "./grpc.ts";
 import type { KmsService } from "./kms-service.ts";
@@ -17,9 +17,24 @@ import { endWithMessage, endWithStatus } from "./stream.ts";
 /** Answers the bytes of a request with those of a reply; undefined where they are no message of the method's. */
 export type FastMethod = (message: Uint8Array, call: Call) => Promise<Uint8Array> | undefined;
 
-/** The reason in the log for a request that no handler saw. */
-export const unseenRequest =
-  "the request was refused before it was a call: malformed, too long, or cut short";
+/** The reason in the log for a request that no handler saw. It quotes nothing of the request. */
+export function refusedRequest(why: string): string {
+  return `the request was refused before it was a call: ${why}`;
+}
+
+/** The same, where only the code of its answer is known; undefined: it has none. */
+export function unseenRequest(code: CodeName | undefined): string {
+  return refusedRequest(unseenReasons[code ?? "Canceled"] ?? "malformed, too long, or cut short");
+}
+
+const unseenReasons: Readonly<Partial<Record<CodeName, string>>> = {
+  InvalidArgument: "malformed",
+  // What gRPC calls a message that cannot be parsed.
+  Internal: "malformed",
+  ResourceExhausted: `longer than ${maxMessageBytes} bytes`,
+  DeadlineExceeded: "not complete in time",
+  Unimplemented: "its content type, HTTP method or encoding is not supported",
+};
 
 /** The methods of the KMS service, by their paths. */
 export function createFastMethods(service: KmsService): ReadonlyMap<string, FastMethod> {
@@ -88,7 +103,7 @@ function endUnread(stream: ServerHttp2Stream, call: Call): void {
   } else {
     call.code = codeName(toCallError(reason).code);
   }
-  call.error = unseenRequest;
+  call.error = unseenRequest(call.code);
 }
 
 interface Body {

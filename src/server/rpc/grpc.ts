@@ -13,13 +13,18 @@ export const framePrefixBytes = 5;
 /** Whether a request with these headers may have a plain message for its body. */
 export function isPlainGrpc(headers: IncomingHttpHeaders): boolean {
   const type = headers["content-type"];
-  const encoding = headers["grpc-encoding"];
   return (
     headers[":method"] === "POST" &&
     (type === "application/grpc" || type === grpcContentType) &&
-    (encoding === undefined || encoding === "identity") &&
+    !isCompressed(headers) &&
     (headers["grpc-timeout"] === undefined || callerTimeoutMs(headers) !== undefined)
   );
+}
+
+/** Whether the messages of a request with these headers may be compressed. */
+export function isCompressed(headers: IncomingHttpHeaders): boolean {
+  const encoding = headers["grpc-encoding"];
+  return encoding !== undefined && encoding !== "identity";
 }
 
 /** The bytes of the one message in a body; undefined where it is not exactly one, uncompressed, of at most `maxBytes`. */

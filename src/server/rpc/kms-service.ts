@@ -6,7 +6,7 @@ import { Code } from "@connectrpc/connect";
 import { ProviderError, toProviderError } from "../../errors.ts";
 import type { Encryptor } from "../../encryptors/encryptor.ts";
 import { failureKind } from "../key/key-failure.ts";
-import type { KeyStatus } from "../key/key-status.ts";
+import type { KeySnapshot, KeyStatus } from "../key/key-status.ts";
 import type { Call } from "./call.ts";
 import { contextOf } from "./call.ts";
 import { CallError, callerMessage } from "./errors.ts";
@@ -69,10 +69,25 @@ export function createKmsService(encryptor: Encryptor, status: KeyStatus): KmsSe
       try {
         return { plaintext: await encryptor.decrypt({ ciphertext, keyId, annotations }, contextOf(call)) };
       } catch (error) {
+        const known = toProviderError(error);
+        const now = status.snapshot();
+        // Else Status would say ok until the next deep probe, while nothing can be read.
+        if (now.state === "ok" && now.keyId === keyId && mayConcernKey(known, now))
+          status.probeSoon(`Decrypt failed with ${known.code}`);
         throw decryptError(error);
       }
     },
   };
+}
+
+/** After a good deep probe a ciphertext that is refused is the ciphertext's fault for so long, in ms. */
+const trustKeyMs = 60_000;
+
+/** Whether a Decrypt with the current key may have failed because of the key: it is denied, gone, or its bytes were exchanged. */
+function mayConcernKey(error: ProviderError, { lastDeepProbe }: KeySnapshot): boolean {
+  if (failureKind(error) === "permanent") return true;
+  const ageMs = lastDeepProbe === undefined ? Infinity : Date.now() - lastDeepProbe.getTime();
+  return error.code === "REQUEST_CIPHERTEXT_INVALID" && ageMs > trustKeyMs;
 }
 
 /** An unknown key is here the fault of the request, which names it, and not of the configuration. */

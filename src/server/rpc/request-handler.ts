@@ -11,8 +11,8 @@ import { beginCall, type Call, type CodeName, codeName, type EndedCall } from ".
 import type { ConnectRequest } from "./connect.ts";
 import { answerTimeMs, callerTimeoutMs } from "./deadline.ts";
 import { toCallError } from "./errors.ts";
-import { type FastMethod, tryFastPath, unseenRequest } from "./fast-path.ts";
-import { isPlainGrpc, statusTrailers } from "./grpc.ts";
+import { type FastMethod, refusedRequest, tryFastPath, unseenRequest } from "./fast-path.ts";
+import { isCompressed, isPlainGrpc, statusTrailers } from "./grpc.ts";
 import { type Method, methods } from "./methods.ts";
 import { endWithHeaders, isGone } from "./stream.ts";
 
@@ -63,6 +63,12 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       refuse(stream, headers, unknownMethod);
       return;
     }
+    if (isCompressed(headers)) {
+      refuse(stream, headers, compressedMessages);
+      const error = refusedRequest("compressed messages");
+      onEnd({ method, startedAt: performance.now(), error }, codeName(compressedMessages.code));
+      return;
+    }
     const slot = admission.admit(method, stream);
     if (slot === undefined) {
       refuseOverload(method, stream, headers);
@@ -102,7 +108,7 @@ export function createRequestHandler(options: RequestHandlerOptions): RequestHan
       return;
     }
     const onGone = (): void => {
-      call.error ??= unseenRequest;
+      call.error ??= unseenRequest(undefined);
       onAnswered(call.code ?? "Canceled");
     };
     if (isGone(stream)) {
@@ -173,6 +179,13 @@ const unknownMethod: Refusal = {
   code: Code.Unimplemented,
   text: "unknown service or method",
   httpStatus: 404,
+};
+
+/** Nothing is decompressed, so that nothing can be a bomb: kube-apiserver compresses nothing. */
+const compressedMessages: Refusal = {
+  code: Code.Unimplemented,
+  text: "compressed messages are not accepted: send them uncompressed",
+  httpStatus: 415,
 };
 
 function refuse(

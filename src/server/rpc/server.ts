@@ -10,6 +10,7 @@ import type { Logger } from "../../log/log.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { KeyStatus } from "../key/key-status.ts";
 import { connectionsWithin, type OpenFilesWatch, watchOpenFiles } from "../open-files.ts";
+import type { SocketReach } from "../socket/socket-watch.ts";
 import type { ListeningSocket, SocketEvent, UnixSocketOptions } from "../socket/unix-socket.ts";
 import { listenOnSocket } from "../socket/unix-socket.ts";
 import { Admission } from "./admission.ts";
@@ -28,6 +29,9 @@ const connectionFiles = 1 / 2;
 
 /** Longest wait of the end for a socket that is being made, in ms: a file system may hang. */
 const startingMs = 1000;
+
+/** How long a client may take to close its connection after the GOAWAY, in ms. gRPC clients do it at once. */
+const lingerMs = 250;
 
 /** What answers the calls of KMS v2. */
 export interface Backend {
@@ -65,8 +69,8 @@ export interface KmsServer {
   connections(): number;
   /** The path that is listened on, `@name` for an abstract socket; undefined before `listen` and after `close`. */
   address(): string | undefined;
-  /** Whether a client that connects to that path reaches this process, as far as is known. */
-  isReachable(): boolean;
+  /** Where a client that connects to that path gets, as far as is known. */
+  reach(): SocketReach;
 }
 
 /** Builds the server; it takes no connection before `listen`. */
@@ -145,13 +149,16 @@ export function createKmsServer(options: KmsServerOptions): KmsServer {
       openFiles = watchOpenFiles((error) => reportOpenFiles(options, error));
       logger.info("listening", { path: address, origin });
       if (origin === "abstract")
-        logger.warn("an abstract socket has no permissions: any local process of this network may connect");
+        logger.warn(
+          "an abstract socket has no permissions: any local process of this network may connect; kube-apiserver " +
+            "before 1.32 cannot use one",
+        );
     },
     close: () => (closing ??= drain()),
     inflight: () => admission.inflight,
     connections: () => connections.size,
     address: () => socket?.address,
-    isReachable: () => socket?.isThere === true,
+    reach: () => socket?.reach ?? "missing",
   };
 }
 
@@ -213,6 +220,11 @@ function createSocketReporter(
         metrics.socketRebind();
         logger.warn("the socket file was missing and has been created again", { path });
         break;
+      case "taken-back":
+        logger.info("no other process listens on the socket any more: this process has taken it back", {
+          path,
+        });
+        break;
       case "recovered":
         // A warning may be folded with the last one; the recovery must not be.
         logger.info("the socket file is there again", { path });
@@ -248,13 +260,20 @@ function reportOpenFiles({ logger, metrics }: KmsServerOptions, error: Error | u
   logger.error("no file descriptor is left: new connections are closed", {}, error);
 }
 
-/** Closes a connection as soon as its last answer and the GOAWAY are written, whatever its client does. */
+/**
+ * Closes a connection once its last answer and the GOAWAY are written, and its client has closed it or had time for that. A
+ * call that meets a closed connection fails; one that the GOAWAY refuses is made again elsewhere by most clients.
+ */
 function closeWhenWritten(connection: Socket): Promise<void> {
   return new Promise((resolve) => {
+    const close = (): void => {
+      const timer = setTimeout(() => connection.destroy(), lingerMs);
+      connection.once("close", () => clearTimeout(timer));
+    };
     connection.once("close", () => {
       resolve();
     });
-    if (connection.writableFinished) connection.destroy();
-    else connection.once("finish", () => connection.destroy());
+    if (connection.writableFinished) close();
+    else connection.once("finish", close);
   });
 }

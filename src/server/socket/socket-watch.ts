@@ -16,7 +16,7 @@ const checksBeforeTakingBack = 5;
 
 /** What the watch of a socket's file reports; unix-socket.ts explains each. */
 export type WatchEvent =
-  | { readonly type: "rebound" | "taken-over" | "recovered" }
+  | { readonly type: "rebound" | "taken-over" | "taken-back" | "recovered" }
   | { readonly type: "failed"; readonly error: ProviderError };
 
 /** How a file is watched. */
@@ -28,10 +28,13 @@ export interface WatchOptions {
   readonly onEvent: (event: WatchEvent) => void;
 }
 
+/** Where a client that connects to the path gets: to this process, nowhere, or to another process. */
+export type SocketReach = "listening" | "missing" | "taken over";
+
 /** A check that runs each second. */
 export interface FileWatch {
-  /** Whether the last check found nothing wrong. */
-  readonly isHealthy: boolean;
+  /** As the last check found it. */
+  readonly reach: SocketReach;
   stop(): Promise<void>;
 }
 
@@ -54,17 +57,21 @@ export function watchFile({ path, isOurs, rebind, onEvent }: WatchOptions): File
     checksWithoutListener += 1;
     if (isStopped() || (isTakenOver && checksWithoutListener < checksBeforeTakingBack)) return;
     await rebind();
+    onEvent({ type: isTakenOver ? "taken-back" : "rebound" });
     isTakenOver = false;
     checksWithoutListener = 0;
-    onEvent({ type: "rebound" });
   }
-  return checkRegularly(check, onEvent);
+  return checkRegularly(check, onEvent, () => isTakenOver);
 }
 
-/** Runs a check each second, and reports each failure that it throws once. */
+/**
+ * Runs a check each second, and reports each failure that it throws once.
+ * @param isTakenOver what the check has found. Default: never.
+ */
 export function checkRegularly(
   check: (isStopped: () => boolean) => Promise<void>,
   onEvent: WatchOptions["onEvent"],
+  isTakenOver = (): boolean => false,
 ): FileWatch {
   let reported: string | undefined;
   let running: Promise<void> | undefined;
@@ -89,8 +96,9 @@ export function checkRegularly(
   }, checkIntervalMs).unref();
 
   return {
-    get isHealthy() {
-      return reported === undefined;
+    get reach() {
+      if (reported !== undefined) return "missing";
+      return isTakenOver() ? "taken over" : "listening";
     },
     async stop() {
       isStopped = true;

@@ -22,10 +22,17 @@ import {
   reasonOf,
   socketError,
 } from "./socket-path.ts";
-import { checkRegularly, watchFile, type WatchEvent } from "./socket-watch.ts";
+import { checkRegularly, watchFile, type SocketReach, type WatchEvent } from "./socket-watch.ts";
 
 /** First file descriptor that systemd passes: SD_LISTEN_FDS_START. */
 const systemdFd = 3;
+
+/**
+ * So many connections wait until they are accepted, if net.core.somaxconn allows it. On a Unix socket one more is refused at
+ * once (EAGAIN), and grpc-go tries again a second later. To accept one takes 0.3 ms: under a flood a longer queue would make a
+ * client wait longer for the same.
+ */
+const backlog = 1024;
 
 /** How a socket is listened on. */
 export interface UnixSocketOptions {
@@ -51,7 +58,7 @@ export interface UnixSocketOptions {
 
 /**
  * `rebound`: the file was gone and is there again. `taken-over`: another process has put its own in place; this
- * one serves the clients that it has, and takes the path back only when no process listens there for 5 s. `failed`: the
+ * one serves the clients that it has, and takes the path back only when no process listens there for 5 s: `taken-back`. `failed`: the
  * file is gone and cannot be made again for now, or not by this process. `recovered`: that is over. `dropped`: a new
  * connection was closed, for there are too many. `accept-failed`: the kernel gave none, for want of files say.
  */
@@ -66,8 +73,8 @@ export interface ListeningSocket {
   readonly address: string;
   /** Who bound it. */
   readonly origin: "file" | "abstract" | "systemd";
-  /** False while its path is known to lead nowhere. */
-  readonly isThere: boolean;
+  /** Where its path leads, as far as is known. */
+  readonly reach: SocketReach;
   /** Stops listening and removes the file where it is ours. Connections stay. Idempotent. */
   close(): Promise<void>;
 }
@@ -93,7 +100,7 @@ function passedSockets(env: NodeJS.ProcessEnv): number {
 async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSocket> {
   const server = newServer(options);
   try {
-    await listening(server, () => server.listen({ fd: systemdFd }));
+    await listening(server, () => server.listen({ fd: systemdFd, backlog }));
   } catch (error) {
     throw socketError(`the socket that systemd passed cannot be listened on: ${reasonOf(error)}`, error);
   }
@@ -107,8 +114,8 @@ async function listenOnPassed(options: UnixSocketOptions): Promise<ListeningSock
   return {
     address: file,
     origin: "systemd",
-    get isThere() {
-      return watch?.isHealthy !== false;
+    get reach() {
+      return watch?.reach ?? "listening";
     },
     async close() {
       await watch?.stop();
@@ -131,7 +138,7 @@ async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSo
   checkPathLength(options.path);
   const server = newServer(options);
   try {
-    await listening(server, () => server.listen({ path: `\0${options.path.slice(1)}` }));
+    await listening(server, () => server.listen({ path: `\0${options.path.slice(1)}`, backlog }));
   } catch (error) {
     if (!isErrno(error, "EADDRINUSE"))
       throw socketError(`cannot listen on ${options.path}: ${reasonOf(error)}`, error);
@@ -140,7 +147,7 @@ async function listenOnAbstract(options: UnixSocketOptions): Promise<ListeningSo
       error,
     );
   }
-  return { address: options.path, origin: "abstract", isThere: true, close: () => closed(server) };
+  return { address: options.path, origin: "abstract", reach: "listening", close: () => closed(server) };
 }
 
 /** What is bound at the path now. */
@@ -169,8 +176,8 @@ async function listenOnFile(options: UnixSocketOptions): Promise<ListeningSocket
   return {
     address: options.path,
     origin: "file",
-    get isThere() {
-      return watch.isHealthy;
+    get reach() {
+      return watch.reach;
     },
     async close() {
       await watch.stop();
@@ -206,7 +213,7 @@ async function bind(options: UnixSocketOptions, gid: number | undefined): Promis
     await listening(server, () => {
       const before = process.umask(~options.mode & 0o777);
       try {
-        server.listen({ path: aside });
+        server.listen({ path: aside, backlog });
       } finally {
         process.umask(before);
       }

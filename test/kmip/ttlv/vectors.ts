@@ -28,7 +28,7 @@ export const bytes = (tag: number, value: Uint8Array): Item => ({ tag, type: Ite
 const tag = Tag.CompromiseDate;
 
 /** Section 9.1.2, word for word; the tag of the examples is 420020. */
-export const specificationVectors: readonly Vector[] = [
+const specificationVectors: readonly Vector[] = [
   {
     name: "an Integer containing the decimal value 8",
     item: integer(tag, 8),
@@ -84,7 +84,7 @@ export const specificationVectors: readonly Vector[] = [
 ];
 
 /** The ends of every range, lengths around the padding, and tags that nobody knows. */
-export const edgeVectors: readonly Vector[] = [
+const edgeVectors: readonly Vector[] = [
   {
     name: "the lowest Integer",
     item: integer(tag, -0x8000_0000),

@@ -50,16 +50,18 @@ function start(
   const wrapped: Wrapped[] = [];
   const waiting = new Set<() => void>();
   const { encrypt } = encryptor;
+  const proving = proveEncrypts(
+    Object.assign(encryptor, {
+      encrypt: async (...given: Parameters<typeof encrypt>) => {
+        const result = await encrypt(...given);
+        wrapped.push(result);
+        return result;
+      },
+    }),
+  );
   const status = createKeyStatus({
-    encryptor: proveEncrypts(
-      Object.assign(encryptor, {
-        encrypt: async (...given: Parameters<typeof encrypt>) => {
-          const result = await encrypt(...given);
-          wrapped.push(result);
-          return result;
-        },
-      }),
-    ),
+    // By its name at each call: some tests exchange it.
+    encryptor: { ...proving, decrypt: (...given) => encryptor.decrypt(...given) },
     key: { id: "key-1" },
     probeIntervalMs: 10,
     deepProbeIntervalMs: 0,

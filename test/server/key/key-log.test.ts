@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ProviderError, TimeoutError } from "../../../src/errors.ts";
 import { KeyHealth } from "../../../src/server/key/key-health.ts";
-import { startServer } from "../harness.ts";
+import { createStatusReporter } from "../../../src/server/key/key-log.ts";
+import { createMetrics } from "../../../src/metrics.ts";
+import { createMemoryLogger, type LogLine, startServer } from "../harness.ts";
 
 const dayMs = 24 * 60 * 60_000;
 const isWarning = ({ message }: { message: string }): boolean =>
@@ -36,6 +38,66 @@ test("a key that must not be used for another reason than before has a line of i
     );
     assert.match(await it.metrics.render(), new RegExp(`key_failure\\{code="${code}"\\} 1`));
   }
+});
+
+/** A reporter on a clock of its own, with the health that it reports on. */
+function reported(): {
+  readonly logger: ReturnType<typeof createMemoryLogger>;
+  readonly health: KeyHealth;
+  /** A probe that fails, so much later. */
+  fail(error: ProviderError, afterMs: number): void;
+  pass(afterMs: number): void;
+} {
+  const logger = createMemoryLogger();
+  let at = 0;
+  const report = createStatusReporter(logger, createMetrics({ version: "test", protocol: "kmip" }), () => at);
+  const health = new KeyHealth(0, (from, now) => report({ type: "state", from, now }));
+  const probe = { type: "probe", kind: "light", durationMs: 1 } as const;
+  return {
+    logger,
+    health,
+    fail(error, afterMs) {
+      at += afterMs;
+      health.fail({ error, kind: "transient", keyWorks: false });
+      report({ ...probe, outcome: "transient", failure: error });
+    },
+    pass(afterMs) {
+      at += afterMs;
+      health.succeed({ keyId: "a", isDeep: true });
+      report({ ...probe, outcome: "ok" });
+    },
+  };
+}
+
+test("the end of a failure has its code, and how long it lasted", () => {
+  const { logger, fail, pass } = reported();
+  const last = (): LogLine | undefined => logger.lines.findLast(({ level }) => level !== "debug");
+  pass(0);
+  assert.equal(last()?.fields["lasted"], undefined);
+  fail(new TimeoutError("response", "no answer"), 1000);
+  pass(200_000);
+  const { message, fields } = last() ?? {};
+  assert.equal(message, "the key is healthy");
+  assert.deepEqual([fields?.["was"], fields?.["lasted"]], ["TIMEOUT", "3 min 20 s"]);
+  fail(new TimeoutError("response", "no answer"), 1000);
+  pass(2500);
+  assert.equal(last()?.fields["lasted"], "2.5 s");
+});
+
+test("a failure that lasts is logged every 10 minutes, and when its code changes", () => {
+  const { logger, fail } = reported();
+  const shown = (): unknown[] =>
+    logger.lines
+      .filter(({ level }) => level === "error")
+      .map(({ error, fields }) => [error instanceof ProviderError && error.code, fields["lasted"]]);
+  for (let minute = 0; minute < 25; minute += 1) fail(new TimeoutError("response", "no answer"), 60_000);
+  assert.deepEqual(shown(), [
+    ["TIMEOUT", undefined],
+    ["TIMEOUT", "10 min 0 s"],
+    ["TIMEOUT", "20 min 0 s"],
+  ]);
+  fail(new ProviderError("TLS", "its certificate has expired"), 60_000);
+  assert.deepEqual(shown().slice(3), [["TLS", "25 min 0 s"]]);
 });
 
 test("the grace period ends by itself: state, listener and Status change without a probe", async () => {

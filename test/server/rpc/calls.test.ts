@@ -6,7 +6,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { status as GrpcStatus } from "@grpc/grpc-js";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { NetworkError, ProviderError, type RefusalClass } from "../../../src/errors.ts";
-import { connectClient, grpcClient, startServer } from "../harness.ts";
+import { connectClient, grpcClient, type LogLine, startServer } from "../harness.ts";
 import { frame, openSession, openStream, replyOf, roundTrip } from "../raw-http2.ts";
 
 const { status, encrypt, decrypt } = KeyManagementService.method;
@@ -91,6 +91,33 @@ describe("a request beyond the limits is refused with its own code", () => {
     assert.match(error.rawMessage, /\[KEY_NOT_FOUND\]$/);
     assert.equal((await client.status({})).healthz, "ok");
     assert.equal(it.status.snapshot().state, "ok");
+  });
+
+  test("a ciphertext that the KMS refuses has the key probed deeply, if that was not done for a minute", async (t) => {
+    const it = await startServer(t);
+    const client = connectClient(t, it.socketPath);
+    const { keyId } = await client.status({});
+    const isDeep = ({ message, fields }: LogLine): boolean =>
+      message === "probe" && fields["reason"] === "Decrypt failed with REQUEST_CIPHERTEXT_INVALID";
+    it.encryptor.decryptError = new ProviderError("REQUEST_CIPHERTEXT_INVALID", "changed");
+    await failure(client.decrypt({ ...good, keyId }));
+    t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 61_000 });
+    assert.ok(!it.logger.lines.some(isDeep));
+    await failure(client.decrypt({ ...good, keyId }));
+    await it.logger.waitFor(isDeep);
+  });
+
+  test("a Decrypt with the current key that the KMS denies is in Status within seconds, and not at the next deep probe", async (t) => {
+    const it = await startServer(t);
+    const client = connectClient(t, it.socketPath);
+    const { keyId } = await client.status({});
+    const denied = new ProviderError("KEY_ACCESS_DENIED", "no right to Decrypt");
+    it.encryptor.decryptError = denied;
+    await failure(client.decrypt({ ...good, keyId }));
+    await it.logger.waitFor(
+      ({ message, error }) => message.startsWith("the key must not") && error === denied,
+    );
+    assert.equal((await failure(client.status({}))).code, Code.PermissionDenied);
   });
 });
 

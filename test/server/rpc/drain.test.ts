@@ -12,10 +12,20 @@ import { Health } from "../../../gen/grpc/health/v1/health_pb.ts";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { createKmsServer } from "../../../src/server/rpc/server.ts";
 import { connectClient, grpcClient, startServer } from "../harness.ts";
-import { frame, openSession, openStream, replyOf, roundTrip } from "../raw-http2.ts";
+import {
+  frame,
+  frameTypes,
+  headersFrame,
+  openSession,
+  openStream,
+  preface,
+  replyOf,
+  roundTrip,
+} from "../raw-http2.ts";
 
 const { status, encrypt } = KeyManagementService.method;
 const seed = randomBytes(32);
+const goAwayType = 7;
 
 test("close lets what is in flight finish, tells clients to go away, and leaves no socket and no connection", async (t) => {
   const it = await startServer(t);
@@ -78,6 +88,25 @@ test("close does not wait for clients that are idle or say nothing", async (t) =
   await it.server.close();
   assert.ok(performance.now() - started < 2000);
   assert.equal(it.server.connections(), 0);
+});
+
+test("a client that writes as the server ends reads its GOAWAY, and no broken pipe", async (t) => {
+  const it = await startServer(t, { timeoutMs: 20_000 });
+  const client = connect({ path: it.socketPath, allowHalfOpen: true });
+  t.after(() => client.destroy());
+  const chunks: Buffer[] = [];
+  client.on("data", (chunk: Buffer) => chunks.push(chunk));
+  client.write(preface);
+  await once(client, "data");
+  const closing = it.server.close();
+  await once(client, "end");
+  // As a gRPC client does that has not come to read the GOAWAY yet: it repeats the call elsewhere once it has.
+  await new Promise<void>((resolve, reject) => {
+    client.write(headersFrame(1, "Status"), (error) => (error ? reject(error) : resolve()));
+  });
+  assert.ok(frameTypes(Buffer.concat(chunks)).includes(goAwayType));
+  client.end();
+  await closing;
 });
 
 test("close can be called twice", async (t) => {
@@ -143,7 +172,8 @@ test("more connections than 512 are closed, those that are in use go on, and who
   });
   await it.logger.waitFor(({ message }) => message.includes("too many"));
   assert.equal((await client.status({})).healthz, "ok");
-  assert.ok(it.server.connections() <= 512);
+  // One that is being closed is counted until it is.
+  while (it.server.connections() > 512) await new Promise(setImmediate);
   const newcomer = connectClient(t, it.socketPath);
   let answer: string | undefined;
   while (answer === undefined)
@@ -179,6 +209,8 @@ test("health says serving for the server and for the KMS service, and knows no o
     client.check({ service: "other" }),
     (error) => error instanceof ConnectError && error.code === Code.NotFound,
   );
+  const { error } = await it.logger.waitFor((line) => line.message === "call failed");
+  assert.equal(error, "unknown service", "no stack: a client asked for what there is not");
 });
 
 test("health's watch tells each change, outlives --timeout, and ends when the server does", async (t) => {

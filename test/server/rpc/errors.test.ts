@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import {
-  errorCodes,
+  type ErrorCode,
+  errorKinds,
   KmipResultError,
   NetworkError,
   ProviderError,
@@ -18,7 +19,7 @@ import { failureKind, KeyUnavailableError } from "../../../src/server/key/key-fa
 import { CallError, callerMessage, toCallError } from "../../../src/server/rpc/errors.ts";
 
 test("every code of the program has a text for callers, which holds the code and not the error's own words", () => {
-  for (const code of errorCodes) {
+  for (const code of Object.keys(errorKinds) as ErrorCode[]) {
     const message = callerMessage(new ProviderError(code, "10.0.0.1 said something"));
     assert.match(message, new RegExp(`^[a-z].* \\[${code}\\]$`, "i"));
     assert.doesNotMatch(message, /10\.0\.0\.1/);

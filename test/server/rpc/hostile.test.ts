@@ -14,6 +14,7 @@ import { frame, openSession, openStream, replyOf, roundTrip } from "../raw-http2
 
 const { status } = KeyManagementService.method;
 const statusRequest = frame(new Uint8Array());
+const unsupportedForm = "its content type, HTTP method or encoding is not supported";
 
 /** The server still answers a well-behaved client. */
 async function assertServes(t: TestContext, { socketPath }: Harness): Promise<void> {
@@ -22,7 +23,14 @@ async function assertServes(t: TestContext, { socketPath }: Harness): Promise<vo
 }
 
 describe("what kube-apiserver and its gRPC library send is understood", () => {
-  for (const authority of ["localhost", "%2Fvar%2Frun%2Fokms_etcd_plugin.sock", "", "[::bad", "a b"]) {
+  for (const authority of [
+    "localhost",
+    "%2Fvar%2Frun%2Fokms_etcd_plugin.sock",
+    "",
+    "[::bad",
+    "a b",
+    "@abstract",
+  ]) {
     test(`the authority ${JSON.stringify(authority)}`, async (t) => {
       const it = await startServer(t);
       const stream = openStream(await openSession(t, it.socketPath), "Status", { ":authority": authority });
@@ -130,7 +138,10 @@ describe("what no good client sends does no harm", () => {
     const bomb = gzipSync(Buffer.alloc(10 << 20));
     const stream = openStream(await openSession(t, it.socketPath), "Encrypt", { "grpc-encoding": "gzip" });
     const reply = await replyOf(stream.end(frame(bomb, 1)));
-    assert.equal(reply.status, 12);
+    assert.deepEqual(
+      [reply.status, reply.message],
+      [12, "compressed messages are not accepted: send them uncompressed"],
+    );
     const unannounced = openStream(await openSession(t, it.socketPath), "Encrypt");
     assert.notEqual((await replyOf(unannounced.end(frame(bomb, 1)))).status, 0);
     await assertServes(t, it);
@@ -150,6 +161,21 @@ describe("what no good client sends does no harm", () => {
       assert.deepEqual([reply.httpStatus, reply.status], [httpStatus, grpcStatus]);
     });
   }
+
+  for (const [what, headers, body, reason] of [
+    ["compressed", { "grpc-encoding": "gzip" }, statusRequest, "compressed messages"],
+    ["of another media type", { "content-type": "text/html" }, statusRequest, unsupportedForm],
+    ["of another HTTP method", { ":method": "PUT" }, statusRequest, unsupportedForm],
+    ["too long", {}, frame(Buffer.alloc(70_000)), "longer than 65536 bytes"],
+    ["malformed", {}, frame(Buffer.of(0xff)), "malformed"],
+  ] as const)
+    test(`the log says that a request was refused for being ${what}`, async (t) => {
+      const it = await startServer(t);
+      const stream = openStream(await openSession(t, it.socketPath), "Status", headers);
+      await replyOf(stream.end(body));
+      const { error } = await it.logger.waitFor((line) => line.message === "call failed");
+      assert.equal(error, `the request was refused before it was a call: ${reason}`);
+    });
 
   test("headers beyond 16 KiB are refused", async (t) => {
     const it = await startServer(t);

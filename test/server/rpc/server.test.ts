@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { KeyManagementService } from "../../../gen/kms/v2/api_pb.ts";
 import { type Backend, createKmsServer } from "../../../src/server/rpc/server.ts";
@@ -37,18 +37,24 @@ for (const protocol of ["grpc", "connect"] as const) {
   });
 }
 
-test("connections that come before what answers them wait for it, and those that have left meanwhile disturb nothing", async (t) => {
+/** A server that listens, and has no backend yet; what `startServer` gives has one for it. */
+async function startEarly(t: TestContext, timeoutMs: number) {
   const it = await startServer(t);
-  const socketPath = `${it.socketPath}.early`;
+  const path = `${it.socketPath}.early`;
   const backend = Promise.withResolvers<Backend>();
-  const socket = { mode: 0o660, replace: false, path: socketPath };
-  const early = createKmsServer({ ...it, backend: backend.promise, timeoutMs: 5000, maxInflight: 8, socket });
+  const socket = { mode: 0o660, replace: false, path };
+  const early = createKmsServer({ ...it, backend: backend.promise, timeoutMs, maxInflight: 8, socket });
   t.after(() => early.close());
   await early.listen();
-  const gone = connect(socketPath);
+  return { it, early, backend, path };
+}
+
+test("connections that come before what answers them wait for it, and those that have left meanwhile disturb nothing", async (t) => {
+  const { it, backend, path } = await startEarly(t, 5000);
+  const gone = connect(path);
   await once(gone, "connect");
   gone.destroy();
-  const client = connectClient(t, socketPath);
+  const client = connectClient(t, path);
   let isAnswered = false;
   const answer = client.status({}).finally(() => (isAnswered = true));
   // Another server's answer, so that this one's had the time to come.
@@ -59,13 +65,8 @@ test("connections that come before what answers them wait for it, and those that
 });
 
 test("connections that still wait are closed with the server", async (t) => {
-  const it = await startServer(t);
-  const socketPath = `${it.socketPath}.early`;
-  const backend = Promise.withResolvers<Backend>();
-  const socket = { mode: 0o660, replace: false, path: socketPath };
-  const early = createKmsServer({ ...it, backend: backend.promise, timeoutMs: 200, maxInflight: 8, socket });
-  await early.listen();
-  const waiting = connect(socketPath);
+  const { early, path } = await startEarly(t, 200);
+  const waiting = connect(path);
   await once(waiting, "connect");
   waiting.resume();
   const closed = once(waiting, "close");

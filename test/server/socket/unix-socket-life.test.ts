@@ -107,8 +107,10 @@ describe("a process that takes the path over", { concurrency: true }, () => {
     const old = await listen(t, file, {}, "old");
     const taker = await listen(t, file, { replace: true }, "new");
     assert.deepEqual(await old.nextEvent(), { type: "taken-over" });
+    assert.equal(old.socket.reach, "taken over");
     await taker.socket.close();
-    assert.deepEqual(await old.nextEvent(), { type: "rebound" });
+    assert.deepEqual(await old.nextEvent(), { type: "taken-back" });
+    assert.equal(old.socket.reach, "listening");
     assert.equal(await greetingOf(t, file), "old");
   });
 });

@@ -36,7 +36,7 @@ async function activated(
     try {
       const socket = await listenOnSocket({
         path: ${JSON.stringify(file)}, mode: 0o660, replace: false,
-        onEvent: (event) => console.log(event.type, socket.isThere, event.error?.message),
+        onEvent: (event) => console.log(event.type, socket.reach === "listening", event.error?.message),
         onConnection: (connection) => connection.end("activated"),
       });
       process.once("SIGTERM", () => socket.close().then(() => process.exit(0)));
