@@ -4,17 +4,16 @@
  */
 import { isIP, type Socket } from "node:net";
 
-const tlsStage = "it takes TCP and does not end the TLS handshake";
+/** A handshake that does not end. */
+export const tlsStage = "it takes TCP and does not end the TLS handshake";
 
 /**
  * Watches a socket that has just begun to connect.
  * @param host what it was given to connect to: a name, or an address.
- * @param isConnected whether it is a tunnel that has been made already, of which only TLS is outstanding.
  * @returns what it waits for when asked, in words that stand in brackets behind "does not answer".
  */
-export function watchDial(socket: Socket, host: string, isConnected = false): () => string {
+export function watchDial(socket: Socket, host: string): () => string {
   let stage = isIP(host) === 0 ? "DNS gives no answer" : "no answer to TCP";
-  if (isConnected) stage = tlsStage;
   socket.once("lookup", () => {
     stage = "no answer to TCP";
   });

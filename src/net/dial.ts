@@ -6,7 +6,7 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ProviderError, TimeoutError } from "../errors.ts";
 import type { Proxy } from "./address.ts";
-import { watchDial } from "./dial-stage.ts";
+import { tlsStage, watchDial } from "./dial-stage.ts";
 import { lookupInTurn } from "./dns-lookup.ts";
 import { openTunnel } from "./proxy.ts";
 import { describeDialError } from "./socket-errors.ts";
@@ -46,16 +46,40 @@ export interface DialTlsOptions {
  * @throws CONNECT, TLS; TIMEOUT (connect) where `signal` aborts, or the ProviderError that it was aborted with
  */
 export async function dialTls(options: DialTlsOptions): Promise<Socket> {
-  const { signal, host } = options;
+  const { signal, proxy, secureContext } = options;
   if (signal.aborted) throw abortReason(options, "not begun");
-  const tunnel = options.proxy === undefined ? undefined : await tunnelOf(options.proxy, options);
-  const socket = open(options, tunnel);
-  const waitsFor = watchDial(socket, host, tunnel !== undefined);
+  const tcp = await (proxy === undefined ? reach(options) : tunnelOf(proxy, options));
+  tcp.setNoDelay(true);
+  tcp.setKeepAlive(true, keepAliveAfterMs);
+  return secureContext === undefined ? tcp : shakeHands(tcp, secureContext, options);
+}
+
+async function reach(options: DialTlsOptions): Promise<Socket> {
+  const { host, port, nthAddress = 0 } = options;
+  const socket = connectTcp({ host, port, lookup: lookupInTurn(nthAddress) });
+  const waitsFor = watchDial(socket, host);
   options.onStage?.(waitsFor);
-  socket.setNoDelay(true);
-  socket.setKeepAlive(true, keepAliveAfterMs);
   await connected(socket, options, waitsFor);
-  if (socket instanceof TLSSocket) watchSessions(socket, options.onSession);
+  return socket;
+}
+
+/** The handshake has a socket of its own beneath it, for only that counts the bytes of a handshake that failed. */
+async function shakeHands(
+  tcp: Socket,
+  secureContext: SecureContext,
+  options: DialTlsOptions,
+): Promise<TLSSocket> {
+  const { alpn, session, onSession } = options;
+  const socket = connectTls({
+    socket: tcp,
+    ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
+    secureContext,
+    ...serverVerification(options),
+    session,
+  });
+  options.onStage?.(() => tlsStage);
+  await connected(socket, options, () => tlsStage, tcp);
+  watchSessions(socket, onSession);
   return socket;
 }
 
@@ -76,21 +100,13 @@ async function tunnelOf(proxy: Proxy, options: DialTlsOptions): Promise<Socket> 
   }
 }
 
-function open(options: DialTlsOptions, tunnel: Socket | undefined): Socket {
-  const { host, port, secureContext, session, alpn } = options;
-  const lookup = lookupInTurn(options.nthAddress ?? 0);
-  if (secureContext === undefined) return tunnel ?? connectTcp({ host, port, lookup });
-  return connectTls({
-    ...(tunnel === undefined ? { host, port, lookup } : { socket: tunnel }),
-    ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
-    secureContext,
-    ...serverVerification(options),
-    session,
-  });
-}
-
-/** Resolves once the peer is verified; rejects once the socket is closed. */
-function connected(socket: Socket, options: DialTlsOptions, waitsFor: () => string): Promise<void> {
+/** Resolves once the peer is there, and verified where this is TLS over `tcp`; rejects once the socket is closed. */
+function connected(
+  socket: Socket,
+  options: DialTlsOptions,
+  waitsFor: () => string,
+  tcp = socket,
+): Promise<void> {
   const { signal, name } = options;
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
@@ -102,7 +118,7 @@ function connected(socket: Socket, options: DialTlsOptions, waitsFor: () => stri
     };
     const onClose = (): void => {
       signal.removeEventListener("abort", onAbort);
-      reject(failure instanceof ProviderError ? failure : describeDialError(failure, name));
+      reject(failure instanceof ProviderError ? failure : describeDialError(failure, name, tcp.bytesRead));
     };
     socket.on("error", onError);
     socket.once("close", onClose);

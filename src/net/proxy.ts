@@ -138,6 +138,8 @@ export function openTunnel(
 }
 
 function refusal({ statusCode: status, headers }: IncomingMessage, { authorization }: Proxy): string {
+  if (status === 403) return "it does not allow connections to that server (status 403)";
+  if (status !== undefined && status >= 500) return `it cannot reach that server (status ${status})`;
   if (status !== 407) return `it answered with status ${status ?? "unknown"}`;
   const schemes = /^[\w-]+/.exec(headers["proxy-authenticate"] ?? "Basic")?.[0] ?? "Basic";
   if (schemes.toLowerCase() !== "basic")
@@ -150,5 +152,6 @@ function refusal({ statusCode: status, headers }: IncomingMessage, { authorizati
 /** Node's words for what its parser of HTTP does not read say nothing about proxies. */
 function reasonOf(error: NodeJS.ErrnoException): string {
   const isNoHttp = error.code?.startsWith("HPE_") === true;
-  return isNoHttp ? "it does not speak HTTP (compare the port, and http:// with https://)" : error.message;
+  if (isNoHttp) return "it does not speak HTTP (compare the port, and http:// with https://)";
+  return error.code === "ECONNRESET" ? "it closed the connection without an answer" : error.message;
 }

@@ -26,20 +26,24 @@ export function describeSocketError(error: unknown, endpoint: string, sent: bool
 }
 
 /**
- * Wraps what ended a dial before the handshake was done: undefined where the server hung up. A server that does so
- * gives no reason; a certificate that it does not take is the likely one.
- * @param waitedFor what the dial was waiting for, where that is known.
+ * Wraps what ended a dial before the handshake was done: undefined where the server hung up. One that does so after it has
+ * answered gives no reason; a client certificate that it does not take is the likely one. Before that it has seen none.
+ * @param bytesRead how much of the handshake the server had sent
  */
-export function describeDialError(error: unknown, endpoint: string, waitedFor?: string): NetworkError {
-  if (codeOf(error) === "UND_ERR_CONNECT_TIMEOUT" && waitedFor !== undefined) {
-    const text = `${endpoint} does not answer (${waitedFor})`;
-    return new NetworkError("CONNECT", text, { endpoint, sent: false, cause: error });
-  }
+export function describeDialError(error: unknown, endpoint: string, bytesRead: number): NetworkError {
   const isSilent = error === undefined || codeOf(error) === "ECONNRESET";
   if (!isSilent) return describeSocketError(error, endpoint, false);
-  const text = `${endpoint} closed the connection during the TLS handshake; it may have refused the client certificate (--client-cert)`;
-  const clientCertificate = "may be refused";
-  return new NetworkError("CONNECT", text, { endpoint, sent: false, clientCertificate, cause: error });
+  const clientCertificate = bytesRead > 0 ? "may be refused" : undefined;
+  const text =
+    bytesRead > 0
+      ? "during the TLS handshake; it may have refused the client certificate (--client-cert)"
+      : "before the TLS handshake: probably a load balancer or a firewall, which has no healthy server behind it, does not admit this host, or expects the PROXY protocol";
+  return new NetworkError("CONNECT", `${endpoint} closed the connection ${text}`, {
+    endpoint,
+    sent: false,
+    clientCertificate,
+    cause: error,
+  });
 }
 
 /** The failure at the bottom: below fetch's `fetch failed`, and the most telling one of several addresses. */
@@ -153,6 +157,8 @@ const handshakeMeanings: readonly (readonly [RegExp, string, CertificateSuspicio
     "refused",
   ],
   [/WRONG[_ ]VERSION[_ ]NUMBER|HTTP[_ ]REQUEST|PACKET[_ ]LENGTH[_ ]TOO[_ ]LONG/i, "{} does not speak TLS"],
+  [/UNRECOGNIZED[_ ]NAME/i, "{} does not know the server name that --serv-addr or --serv-name gives"],
+  [/NO[_ ]APPLICATION[_ ]PROTOCOL/i, "{} speaks neither HTTP/2 nor HTTP/1.1"],
   [/PROTOCOL[_ ]VERSION|UNSUPPORTED[_ ]PROTOCOL/i, "{} offers no TLS version of 1.2 or later"],
   [
     /ALERT[_ ]HANDSHAKE[_ ]FAILURE/i,

@@ -53,33 +53,36 @@ export async function openRestConnection(
   options: DialOptions,
 ): Promise<RestConnection> {
   const { Client: UndiciClient } = await import("undici");
+  const { learned } = options;
   const socket = await dialTls({
     ...options,
     ...address,
-    alpn: ["h2", "http/1.1"],
+    alpn: learned.get("http2") === false ? ["http/1.1"] : ["h2", "http/1.1"],
     secureContext: address.origin.startsWith("http:") ? undefined : options.secureContext,
   });
-  return createRestConnection(socket, address, UndiciClient);
+  return createRestConnection(socket, address, UndiciClient, () => learned.set("http2", false));
 }
 
-/** Wraps a socket whose handshake is done. */
+/** Wraps a socket whose handshake is done. @param onHttp2Refused told that the server wants HTTP/1.1 */
 function createRestConnection(
   socket: Socket,
   address: RestAddress,
   UndiciClient: typeof Client,
+  onHttp2Refused: () => void,
 ): RestConnection {
   const { name } = address;
   const { promise: closed, resolve: onClosed } = Promise.withResolvers<ProviderError>();
   const isHttp2 = socket instanceof TLSSocket && socket.alpnProtocol === "h2";
   const running = new Set<Exchange<HttpReply>>();
   let reason: ProviderError | undefined;
-  let hasAnswered = false;
+  /** Whether the server has sent HTTP, which one does not that refuses the client certificate. */
+  let hasSpoken = false;
   let isTaken = false;
 
   const client = new UndiciClient(address.origin, {
     connect: (_, callback) => {
       // A second socket would be one that nobody counts.
-      if (isTaken) return callback(closedError(name, true), null);
+      if (isTaken) return callback(closedError(name, !hasSpoken), null);
       isTaken = true;
       // Called back at once, undici would not send what it has queued.
       queueMicrotask(() => callback(null, socket));
@@ -121,7 +124,11 @@ function createRestConnection(
     void client.destroy(reason).catch(() => undefined);
     onClosed(reason);
   });
-  client.on("disconnect", onEnding);
+  client.on("disconnect", (_origin, _targets, error) => {
+    // A GOAWAY.
+    if (error.code === "UND_ERR_INFO") hasSpoken = true;
+    onEnding();
+  });
 
   /** What undici reports tells only that the connection was lost; the socket knows more. */
   const describe = (error: Error): ProviderError => {
@@ -130,8 +137,15 @@ function createRestConnection(
     if (isUnreadable(error))
       return new RestError("REST_BODY", `${name} answered with what is no HTTP reply`, { status: 0 });
     if (reason instanceof NetworkError && reason.code === "TLS") return reason;
+    if (isHttp2 && isHttp2Refusal(error)) {
+      onHttp2Refused();
+      return (reason = new NetworkError("CLOSED", `${name} requires HTTP/1.1`, {
+        endpoint: name,
+        sent: true,
+      }));
+    }
     const described = describeSocketError(error, name, true);
-    return described.code === "CLOSED" && !hasAnswered && isDrop(error)
+    return described.code === "CLOSED" && !hasSpoken && isDrop(error)
       ? closedError(name, true, error)
       : described;
   };
@@ -150,7 +164,7 @@ function createRestConnection(
       const exchange = sendRequest(client, request, name, describe);
       running.add(exchange);
       const onEnd = (isAnswered: boolean): void => {
-        hasAnswered ||= isAnswered;
+        hasSpoken ||= isAnswered;
         running.delete(exchange);
         if (reason !== undefined) setImmediate(closeIfDone);
       };
@@ -172,6 +186,11 @@ function agreedOn(socket: Socket, isHttp2: boolean): string {
 function isDrop(error: Error): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === "UND_ERR_SOCKET" || code === "ECONNRESET" || code === "EPIPE";
+}
+
+/** HTTP_1_1_REQUIRED (RFC 9113, section 7), as where TLS is to be renegotiated for the client certificate of a path. */
+function isHttp2Refusal({ message }: Error): boolean {
+  return /HTTP_1_1_REQUIRED|"GOAWAY" frame received with code 13/.test(message);
 }
 
 /** Over TLS 1.3 a server may drop a client that it does not trust after the handshake, with no alert. */
@@ -229,7 +248,9 @@ function sendRequest(
         resolve(reader.finish());
       },
       onResponseError(_, error) {
-        reject(aborted ?? describe(error));
+        // Over HTTP/2 undici fails what it still reads when the other side ends, be it all there.
+        if (aborted === undefined && reader.isWhole()) resolve(reader.finish());
+        else reject(aborted ?? describe(error));
       },
     },
   );
@@ -243,6 +264,8 @@ interface Reader {
   start(status: number, headers: IncomingHttpHeaders): void;
   /** The error where this chunk makes the body too long. */
   push(chunk: Uint8Array): RestError | undefined;
+  /** Whether the body is as long as its Content-Length says. */
+  isWhole(): boolean;
   finish(): HttpReply;
 }
 
@@ -265,6 +288,7 @@ function createReader(maxReplyBytes: number, endpoint: string): Reader {
       const message = `the reply of ${endpoint} is longer than ${maxReplyBytes} bytes`;
       return new RestError("REST_BODY", message, { status, requestId: requestIdOf(headers) });
     },
+    isWhole: () => status > 0 && headers["content-length"] === String(length),
     finish: () => ({ status, headers, body: Buffer.concat(chunks, length) }),
   };
 }

@@ -105,6 +105,7 @@ export function pageErrorOf(reply: HttpReply, call: string, endpoint: string): R
 }
 
 function meaningOf(status: number): string {
+  if (status === 421) return ", for it does not serve the name of --serv-addr or --serv-name";
   if (status < 300) return ", which is no answer of the API";
   return status < 400 ? ", a redirect, which is never followed" : "";
 }

@@ -195,7 +195,12 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   #lost(attempt: Attempt<A, C, R>, failure: ProviderError): void {
     const { endpoint, lease } = attempt;
     if (this.#hasRecheckFailed(attempt)) return;
-    this.#failures.add(failure);
+    // In TLS 1.3 a server refuses a certificate only after the dial.
+    if (failure.code === "TLS" && endpoint.pool.lastReplyAt < this.#startedAt) {
+      this.#failures.addDial(endpoint, failure);
+      if (this.#failures.isHopeless(this.shared.endpoints.all.length))
+        return this.fail(this.#failures.ofDials ?? failure);
+    } else this.#failures.add(failure);
     this.shared.endpoints.reportSilent(
       endpoint,
       lease?.member.openedAt ?? attempt.startedAt,

@@ -211,7 +211,7 @@ const unknownStage = (): string => "no connection in time";
 /** Whether a TLS handshake failed that a session may have been the reason for: by an alert, or a closed connection. */
 function isHandshakeFailure(failure: ProviderError): boolean {
   if (!(failure instanceof NetworkError)) return false;
-  return failure.code !== "CONNECT" || failure.clientCertificate !== undefined;
+  return failure.code !== "CONNECT" || (failure.cause as NodeJS.ErrnoException)?.code === "ECONNRESET";
 }
 
 /** A signal that follows `parent` and aborts after `ms`; AbortSignal.any would keep listeners on the parent. */

@@ -59,6 +59,8 @@ export interface Faults {
   resumption: "alert" | "hang-up" | "denied" | undefined;
   /** Connections that are older fail: General Failure, or 401; in ms. `count` does not apply. */
   goodForMs: number | undefined;
+  /** Refuses each request over HTTP/2 with HTTP_1_1_REQUIRED, as Apache does where a path has its own SSLVerifyClient. */
+  http1Required: boolean;
   rest: RestFaults;
   /** What the KMIP face does as some real servers do. */
   readonly kmip: KmipQuirks;
@@ -93,6 +95,7 @@ function harmless(): Omit<Faults, "deniedKeys" | "kmip"> {
     goodForMs: undefined,
     noPlaceholder: false,
     noBatches: false,
+    http1Required: false,
     rest: {},
   };
 }

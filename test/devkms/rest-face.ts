@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import { constants, createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import { createServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -124,6 +124,8 @@ async function serve(
   peer: Peer,
 ): Promise<void> {
   const { faults, okmsId } = options;
+  if (faults.http1Required && "stream" in response)
+    return response.stream.close(constants.NGHTTP2_HTTP_1_1_REQUIRED);
   const call = callOf(request.method ?? "", request.url ?? "", okmsId);
   calls.set(call.name, (calls.get(call.name) ?? 0) + 1);
   const body = await readBody(request);

@@ -119,13 +119,24 @@ test("a proxy that refuses, that is away, or that is none says so, with its name
   await assert.rejects(tunnelTo(`http://${silent.address}`), { code: "CONNECT", message: /does not answer/ });
 });
 
+test("a SOCKS proxy, which closes the connection, is no HTTP proxy that answers", async (t) => {
+  const server = createServer((socket) => socket.once("data", () => socket.destroy()));
+  t.after(() => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  await assert.rejects(tunnelTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), {
+    code: "CONNECT",
+    message: /through the proxy .*: it closed the connection without an answer$/,
+  });
+});
+
 for (const [reply, message] of [
+  ["403 Forbidden", /: it does not allow connections to that server \(status 403\)$/],
+  ["503 Service Unavailable", /: it cannot reach that server \(status 503\)$/],
   [
     "407 Who Are You\r\nProxy-Authenticate: Negotiate",
     /requires authentication by Negotiate, and only Basic is supported/,
   ],
   ["302 Found\r\nLocation: http://login.test/", /it answered with status 302$/],
-  ["502 Bad Gateway", /it answered with status 502$/],
 ] as const)
   test(`a proxy that replies ${reply.slice(0, 3)} says so`, async (t) => {
     const server = createServer((socket) => {

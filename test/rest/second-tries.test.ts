@@ -38,3 +38,14 @@ test("200 callers before a KMS that falls silent do not flood it, keep their tim
   kms.faults.silent = false;
   await watched.encryptor.encrypt(seed, keyId, within(5_000));
 });
+
+test("A server that requires HTTP/1.1 for its requests is asked in it from then on, and no call fails", async (t) => {
+  const { kms, keyId, watched } = await startWithKey(t);
+  kms.faults.http1Required = true;
+  const calls = Array.from({ length: 8 }, () => watched.encryptor.encrypt(seed, keyId, within(2_000)));
+  assert.equal((await Promise.all(calls)).length, 8);
+  const since = watched.events.length;
+  await watched.encryptor.encrypt(seed, keyId, within(2_000));
+  const again = watched.events.slice(since).filter(({ type }) => type === "exchange");
+  assert.equal(again.length, 1, "the next one is not refused first");
+});

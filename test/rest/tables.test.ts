@@ -110,6 +110,13 @@ test("a success other than 200 is told as no answer of the API", () => {
   assert.match(errorOf(204, new Uint8Array()).message, /204, which is no answer of the API/);
 });
 
+test("a request that was misdirected is told as one for another name", () => {
+  assert.match(
+    errorOf(421, new Uint8Array()).message,
+    /421, for it does not serve the name of --serv-addr or/,
+  );
+});
+
 test("a redirect is told as one that is never followed", () => {
   assert.match(errorOf(302, new Uint8Array()).message, /302, a redirect, which is never followed/);
 });

@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { echo, eventually, markOf, type OnMessage, startEchoServer } from "../kmip/echo-server.ts";
-import { connectTo, healthsOf, send } from "./harness.ts";
+import { NetworkError } from "../../src/errors.ts";
+import type { MessageConnection } from "../../src/kmip/connection.ts";
+import { connectTo, healthsOf, send, within } from "./harness.ts";
 
 /** Answers what `prepare` sends, and does with requests as it is told. */
 function only(onRequest: OnMessage): OnMessage {
@@ -37,6 +39,25 @@ for (const [what, onMessage, reason] of halfAlive)
     );
     assert.match(why.join(), reason);
   });
+
+test("A refusal of the client certificate that comes with the first request, as in TLS 1.3, is told after three", async () => {
+  await using server = await startEchoServer();
+  await using upstream = connectTo([server]);
+  const refusal = new NetworkError("TLS", "refused", {
+    endpoint: server.address,
+    sent: true,
+    clientCertificate: "refused",
+  });
+  let sent = 0;
+  const refused = (connection: MessageConnection) => {
+    sent += 1;
+    connection.destroy(refusal);
+    return { reply: Promise.reject(refusal), abort: () => undefined };
+  };
+  const call = upstream.call({ send: refused, verdict: () => "fail" }, { signal: within(3_000) });
+  await assert.rejects(call, refusal);
+  assert.equal(sent, 3);
+});
 
 test("A server that fails again whenever it is returned to is returned to less and less", async () => {
   await using first = await startEchoServer({ onMessage: only((_message, socket) => socket.destroy()) });

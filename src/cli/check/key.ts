@@ -135,8 +135,12 @@ const pageAdvice =
 const refusedAdvice =
   "the KMS refuses for a reason of its own, which is no word about the key: read its log, or ask its operator";
 
+const nameAdvice =
+  "give --serv-addr a name that the server has, no IP address, or --serv-name that name: it compares the name in TLS with the request's";
+
 /** What to do about a failure that says more than the check that it failed; undefined: it does not. */
 function adviceFor(error: ProviderError): string | undefined {
+  if (error.details["status"] === 421) return nameAdvice;
   if (isBusy(error)) return busyAdvice;
   if (isElsewhere(error)) return pageAdvice;
   if (error.kind === "timeout") return slowAdvice;

@@ -9,7 +9,7 @@ import { isRestAddress, type Proxy, type ServerAddress } from "../../net/address
 import { toProviderError } from "../../errors.ts";
 import { watchDial } from "../../net/dial-stage.ts";
 import { openTunnel } from "../../net/proxy.ts";
-import { describeDialError, describeSocketError } from "../../net/socket-errors.ts";
+import { describeDialError } from "../../net/socket-errors.ts";
 import { secureContextOf, serverVerification, type TlsMaterial } from "../../net/tls.ts";
 import { failed, ok, skipped, type Finding } from "./finding.ts";
 
@@ -90,7 +90,7 @@ function reach({ name, host, port }: ServerAddress, deadline: AbortSignal): Prom
       resolve({ socket });
     });
     socket.once("error", (error) => {
-      resolve({ failure: describeSocketError(error, name, false).message });
+      resolve({ failure: describeDialError(error, name, 0).message });
     });
   });
 }
@@ -121,7 +121,7 @@ function shakeHands(
     ...serverVerification(server),
   });
   tls.on("error", (error) => {
-    fail(describeDialError(error, name).message);
+    fail(describeDialError(error, name, socket.bytesRead).message);
   });
   tls.once("close", () => {
     fail(`${name} closed the connection after it received the client certificate`);
@@ -141,8 +141,10 @@ function shakeHands(
 function adviceFor(message: string): string {
   if (message.includes("--client-cert") || message.includes("client certificate"))
     return "have the KMS accept this client certificate: check its CA, its rights and its dates there";
+  if (message.includes("load balancer"))
+    return "ask the operator of the load balancer or firewall before the KMS, and compare --serv-addr with its address";
   if (message.includes("--ca")) return "ask the KMS's operator for the CA of its server certificate";
-  if (message.includes("is for "))
+  if (message.includes("is for ") || message.includes("does not know the server name"))
     return "give --serv-addr one of the names in the server's certificate, or --serv-name that name";
   if (message.includes("must have it reissued"))
     return "ask the KMS's operator for a new server certificate: no TLS library of today accepts this one";
