@@ -1,12 +1,15 @@
 /**
  * Keeps a failure that repeats from filling the log: its first line is written at once, those of the minute
  * after are counted, and the last of them is written at the minute's end, with the count. A line that reports no failure
- * and concerns the same server or file ends the minute before it: what comes after is news.
+ * and concerns the same server or file ends the minute before it: what comes after is news. Where that goes to and fro, as at a
+ * server that refuses every other request, such lines are folded, too.
  */
 import type { LogLine } from "./format.ts";
 
 /** Time in which lines of one failure are folded together, in ms. */
 const repeatWindowMs = 60_000;
+/** So often in that time a line that reports no failure is news of the same server or file. */
+const mostNews = 4;
 /** Failures watched at once; beyond, the oldest is dropped, so that a peer cannot make the map grow. */
 const maxFailures = 256;
 /** Reasons distinguished for one failure: a server may send new words each time. */
@@ -44,6 +47,8 @@ const identityFields = ["method", "grpc", "kind", "code"] as const;
  */
 export function createRepeatFilter(write: (line: LogLine) => void): RepeatFilter {
   const failures = new Map<string, Failure>();
+  /** When there was news of each subject, in ms of the clock. */
+  const news = new Map<string, readonly number[]>();
 
   function openWindow(key: string, group: string, line: LogLine): void {
     const timer = setTimeout(() => {
@@ -73,25 +78,43 @@ export function createRepeatFilter(write: (line: LogLine) => void): RepeatFilter
     return reasons < maxReasons ? key : group;
   }
 
+  function isNews(subject: string, at: number): boolean {
+    const recent = (news.get(subject) ?? []).filter((before) => before > at - repeatWindowMs);
+    if (recent.length >= mostNews) return false;
+    news.set(subject, [...recent, at]);
+    return true;
+  }
+
+  function fold(line: LogLine): void {
+    const group = groupOf(line);
+    const key = keyOf(line, group);
+    const failure = failures.get(key);
+    if (failure !== undefined) {
+      failure.count += 1;
+      failure.last = line;
+      return;
+    }
+    // Without a window after it: one that was opened again would be one too many.
+    if (failures.size >= maxFailures) closeWindow(failures.keys().next().value ?? "");
+    write(line);
+    openWindow(key, group, line);
+  }
+
   return {
-    failure(line) {
-      const group = groupOf(line);
-      const key = keyOf(line, group);
-      const failure = failures.get(key);
-      if (failure !== undefined) {
-        failure.count += 1;
-        failure.last = line;
-        return;
-      }
-      // Without a window after it: one that was opened again would be one too many.
-      if (failures.size >= maxFailures) closeWindow(failures.keys().next().value ?? "");
-      write(line);
-      openWindow(key, group, line);
-    },
+    failure: fold,
     other(line) {
       const subject = subjectOf(line);
-      if (subject !== "")
-        for (const [key, failure] of failures) if (failure.subject === subject) closeWindow(key);
+      const ended = [...failures].filter(([, failure]) => failure.subject === subject).map(([key]) => key);
+      // Each exchange is a debug line: it says nothing new of the server.
+      if (subject === "" || ended.length === 0 || line.level !== "info") {
+        write(line);
+        return;
+      }
+      if (!isNews(subject, line.time.getTime())) {
+        fold(line);
+        return;
+      }
+      for (const key of ended) closeWindow(key);
       write(line);
     },
     settle() {

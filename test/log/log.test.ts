@@ -251,6 +251,30 @@ test("what was folded is told before the same server is well, with the time of w
   assert.equal(Date.parse(String(after?.["time"])) - Date.parse(String(folded?.["last"])), 1_000);
 });
 
+test("a server that is well and is not, by turns, fills no log: in both states it is told once a minute", (t) => {
+  freezeTime(t);
+  const { logger, objects } = createLog({ level: "debug" });
+  for (let turn = 0; turn < 600; turn += 1) {
+    logger.warn("can't be reached", { endpoint: "a:1" });
+    logger.debug("exchange", { endpoint: "a:1" });
+    logger.info("in use", { endpoint: "a:1" });
+    t.mock.timers.tick(100);
+  }
+  t.mock.timers.tick(60_000);
+  const told = objects().filter(({ msg }) => msg !== "exchange");
+  assert.equal(objects().length - told.length, 600);
+  assert.ok(told.length <= 14, `${told.length} lines in two minutes`);
+  for (const message of ["can't be reached", "in use"]) {
+    const lines = told.filter(({ msg }) => msg === message);
+    assert.equal(
+      lines.reduce((sum, { repeated }) => sum + Number(repeated ?? 1), 0),
+      600,
+    );
+  }
+  logger.info("in use", { endpoint: "a:1" });
+  assert.equal(objects().at(-1)?.["repeated"], undefined);
+});
+
 test("what is folded at the end is told, each failure with its count, and nothing a second time", (t) => {
   freezeTime(t);
   const { logger, objects } = createLog();
