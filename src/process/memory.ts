@@ -11,6 +11,7 @@ import "node:http2";
 import "node:https";
 import "node:tls";
 /* oxlint-enable import/no-unassigned-import */
+import { constants, type PerformanceEntry } from "node:perf_hooks";
 import v8 from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -21,6 +22,11 @@ const maxYoungBytes = 4 * 2 ** 20;
 /** Resident memory from which size matters more than speed, in bytes: half more than at rest. */
 const largeBytes = 100_000_000;
 const checkIntervalMs = 5_000;
+/** Collections of the young generation that follow so soon are those of a load; at rest minutes lie between them. */
+const busyGapMs = 3_000;
+
+/** A garbage collection, as Node.js reports it. */
+type GcEntry = PerformanceEntry & { readonly detail: { readonly kind: number } };
 
 /**
  * To be called once, before what serves is loaded. Does not keep the process alive.
@@ -28,7 +34,7 @@ const checkIntervalMs = 5_000;
  * - The young generation stays at 4 MiB, where V8 would let it grow to 128. It is collected by one thread: for so little,
  *   several cost more than they save.
  * - The old generation is collected when it has grown by 15 %, where V8 would let it double and more.
- * - During the start nothing is optimized, for what loads modules runs once; and Maglev never compiles: its work leaves 10 MiB
+ * - Until there is load nothing is optimized, for what loads modules runs once; and Maglev never compiles: its work leaves 10 MiB
  *   and more with the process. TurboFan takes its place, and compiles what was called 600 times instead of 3000.
  * - After the start its garbage is collected once. That takes 5 ms; without it V8 would not begin to give back what it has
  *   too much of, 3 MiB within ten seconds.
@@ -39,9 +45,10 @@ export function limitMemory(): void {
   setFlags("--semi-space-growth-factor=1", "--no-parallel-scavenge", "--heap-growing-percent=15");
   setFlags("--no-opt", "--no-maglev", "--invocation-count-for-turbofan=600");
   setTimeout(() => {
-    setFlags("--opt", "--expose-gc");
+    setFlags("--expose-gc");
     (runInNewContext("gc") as () => void)();
     limitYoungGeneration();
+    optimizeWhenBusy();
   }, startMs).unref();
   let favoursSize = false;
   setInterval(() => {
@@ -50,6 +57,22 @@ export function limitMemory(): void {
     favoursSize = isLarge;
     setFlags(isLarge ? "--optimize-for-size" : "--no-optimize-for-size");
   }, checkIntervalMs).unref();
+}
+
+/** At rest nothing is worth it, and TurboFan's own code would become resident, 4.5 MiB of Node.js' executable. */
+function optimizeWhenBusy(): void {
+  let lastAt: number | undefined;
+  const observer = new PerformanceObserver((list) => {
+    for (const { startTime, detail } of list.getEntries() as GcEntry[]) {
+      if (detail.kind !== constants.NODE_PERFORMANCE_GC_MINOR) continue;
+      if (lastAt !== undefined && startTime - lastAt < busyGapMs) {
+        setFlags("--opt");
+        observer.disconnect();
+      }
+      lastAt = startTime;
+    }
+  });
+  observer.observe({ entryTypes: ["gc"] });
 }
 
 /**

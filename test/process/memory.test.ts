@@ -42,3 +42,35 @@ test("what the start left is collected, and the young generation stays small how
   const mib = Number(stdout) / 2 ** 20;
   assert.ok(mib > 0 && mib <= 16, `${mib} MiB`);
 });
+
+/** Calls a function often, first at rest, then while objects come and go. */
+const hotScript = `
+  const { limitMemory } = await import(process.argv[1]);
+  const { setTimeout: sleep, setImmediate } = await import("node:timers/promises");
+  limitMemory();
+  const hot = (count) => { let sum = 0; for (let index = 0; index < count; index += 1) sum += index % 7; return sum; };
+  await sleep(1200);
+  for (let turn = 0; turn < 20_000; turn += 1) hot(10);
+  await sleep(100);
+  console.log("load");
+  for (let turn = 0; turn < 300; turn += 1) {
+    for (let index = 0; index < 1000; index += 1) hot(10);
+    Array.from({ length: 10_000 }, (_, index) => ({ index }));
+    await setImmediate();
+  }
+`;
+
+test("nothing is optimized at rest, and under load what is called often", async () => {
+  const args = [
+    "--trace-opt",
+    "--input-type=module",
+    "--eval",
+    hotScript,
+    path.resolve("src/process/memory.ts"),
+  ];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 64 * 2 ** 20 });
+  const [atRest = "", underLoad = ""] = stdout.split("\nload\n");
+  const optimized = /completed optimizing .*JSFunction hot/;
+  assert.doesNotMatch(atRest, optimized);
+  assert.match(underLoad, optimized);
+});

@@ -10,7 +10,7 @@ const mebibyte = 2 ** 20;
 
 /**
  * Resident memory of fresh processes: after a while at rest, and after 16 and then 128 callers.
- * @param restMs V8 gives back what the start took too much of some 8 s after it
+ * @param restMs V8 gives back what the start took too much of some 8 s after it, and compiles at the probe after 10 s
  * @param only lines whose name matches are measured
  */
 export async function memoryLines(

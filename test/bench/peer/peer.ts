@@ -24,7 +24,7 @@ const full = {
   load: { warmUpMs: 150, durationMs: 650 },
   rounds: 5,
   memory: { warmUpMs: 0, durationMs: 1500 },
-  restMs: 12_000,
+  restMs: 15_000,
   memoryRounds: 2,
   starts: 9,
 };
