@@ -78,6 +78,10 @@ export function createRepeatFilter(write: (line: LogLine) => void): RepeatFilter
     return reasons < maxReasons ? key : group;
   }
 
+  function keysOf(subject: string): string[] {
+    return [...failures].filter(([, failure]) => failure.subject === subject).map(([key]) => key);
+  }
+
   function isNews(subject: string, at: number): boolean {
     const recent = (news.get(subject) ?? []).filter((before) => before > at - repeatWindowMs);
     if (recent.length >= mostNews) return false;
@@ -103,14 +107,10 @@ export function createRepeatFilter(write: (line: LogLine) => void): RepeatFilter
   return {
     failure: fold,
     other(line) {
-      const subject = subjectOf(line);
-      const ended = [...failures].filter(([, failure]) => failure.subject === subject).map(([key]) => key);
       // Each exchange is a debug line: it says nothing new of the server.
-      if (subject === "" || ended.length === 0 || line.level !== "info") {
-        write(line);
-        return;
-      }
-      if (!isNews(subject, line.time.getTime())) {
+      const subject = failures.size > 0 && line.level === "info" ? subjectOf(line) : "";
+      const ended = subject === "" ? [] : keysOf(subject);
+      if (ended.length > 0 && !isNews(subject, line.time.getTime())) {
         fold(line);
         return;
       }

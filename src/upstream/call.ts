@@ -177,11 +177,17 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
   onDialFailed(attempt: Attempt<A, C, R>, failure: ProviderError): void {
     if (failure.kind === "overload" || failure.kind === "internal") return this.fail(failure);
     if (this.#hasRecheckFailed(attempt)) return undefined;
-    this.#failures.addDial(attempt.endpoint, failure);
-    if (this.#failures.isHopeless(this.shared.endpoints.all.length))
-      return this.fail(this.#failures.ofDials ?? failure);
+    if (this.#isHopeless(attempt.endpoint, failure)) return undefined;
     // The pool of the endpoint makes the pause between its dials.
     return this.#next();
+  }
+
+  /** Counts a failed dial. Where more of them would change nothing, the call ends. */
+  #isHopeless(endpoint: Endpoint<A, C>, failure: ProviderError): boolean {
+    this.#failures.addDial(endpoint, failure);
+    if (!this.#failures.isHopeless(this.shared.endpoints.all.length)) return false;
+    this.fail(this.#failures.ofDials ?? failure);
+    return true;
   }
 
   onFailure(attempt: Attempt<A, C, R>, failure: ProviderError): void {
@@ -197,9 +203,7 @@ export class Call<A extends Address, C extends Connection, R> implements Attempt
     if (this.#hasRecheckFailed(attempt)) return;
     // In TLS 1.3 a server refuses a certificate only after the dial.
     if (failure.code === "TLS" && endpoint.pool.lastReplyAt < this.#startedAt) {
-      this.#failures.addDial(endpoint, failure);
-      if (this.#failures.isHopeless(this.shared.endpoints.all.length))
-        return this.fail(this.#failures.ofDials ?? failure);
+      if (this.#isHopeless(endpoint, failure)) return;
     } else this.#failures.add(failure);
     this.shared.endpoints.reportSilent(
       endpoint,

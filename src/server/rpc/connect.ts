@@ -66,7 +66,7 @@ const interceptor: Interceptor = (next) => async (request) => {
   try {
     return await runCall(call, request.stream ? {} : request.message, () => next(request).catch(throwAnswer));
   } catch (error) {
-    // An answer, not a fault: its stack is of no use in the log.
+    // A refusal that is meant: its stack is of no use in the log.
     if (call.error instanceof ConnectError) call.error = call.error.rawMessage;
     throw toConnectError(error);
   }

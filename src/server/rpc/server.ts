@@ -266,14 +266,15 @@ function reportOpenFiles({ logger, metrics }: KmsServerOptions, error: Error | u
  */
 function closeWhenWritten(connection: Socket): Promise<void> {
   return new Promise((resolve) => {
-    const close = (): void => {
-      const timer = setTimeout(() => connection.destroy(), lingerMs);
-      connection.once("close", () => clearTimeout(timer));
+    let timer: NodeJS.Timeout | undefined;
+    const linger = (): void => {
+      timer = setTimeout(() => connection.destroy(), lingerMs);
     };
     connection.once("close", () => {
+      clearTimeout(timer);
       resolve();
     });
-    if (connection.writableFinished) close();
-    else connection.once("finish", close);
+    if (connection.writableFinished) linger();
+    else connection.once("finish", linger);
   });
 }
